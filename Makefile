@@ -1,0 +1,96 @@
+# `make` lists the targets. What is done already is not done again: finished steps leave a stamp in .tools or .venv.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+# The first Python between 3.11 and 3.13; set PYTHON to choose another one.
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
+
+POETRY := .tools/poetry/bin/poetry
+TOOLED := .tools/poetry/.installed
+# One stamp per lock and place: a changed lock or a moved checkout installs again, nothing else does.
+INSTALLED := .venv/.installed-$(shell { cat poetry.lock; pwd; } | sha256sum | cut -c1-16)
+RUN := .venv/bin
+
+# Poetry asks the JSON interface of an index unless a mirror is named: give it the index and the authorities of pip.
+PIP_SETTING = .tools/poetry/bin/pip config list | sed -nE "s/^(:env:|global|install)\.$(1)='(.*)'$$/\2/p" | head -1
+MIRROR = $(or $(shell $(call PIP_SETTING,index-url)),$(shell .tools/poetry/bin/python -c \
+	'from pip._internal.models.index import PyPI; print(PyPI.simple_url)'))
+AUTHORITIES = $(shell $(call PIP_SETTING,cert))
+WITH_INDEX = POETRY_PYPI_MIRROR_URL="$(MIRROR)" POETRY_NO_INTERACTION=1 PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring \
+	$(if $(AUTHORITIES),REQUESTS_CA_BUNDLE="$${REQUESTS_CA_BUNDLE:-$(AUTHORITIES)}" SSL_CERT_FILE="$${SSL_CERT_FILE:-$(AUTHORITIES)}")
+
+.PHONY: help demo up setup services test check docs format lock faults fuzz bench clean
+
+help: ## List the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: $(INSTALLED) ## Run the main job on this machine: two databases, live traffic, a killed worker, a digest
+	@$(RUN)/nms demo $(ARGS)
+
+up: $(INSTALLED) ## Start everything on embedded defaults and stay running
+	@exec $(RUN)/nms up
+
+setup: $(INSTALLED) ## Install what NMS and its tests need into .venv
+
+services: $(INSTALLED) ## Install the servers that tests need, or say what to install
+	@$(RUN)/python -m tests.services
+
+test: services ## Run every test on real servers
+	@[ ! -f .cache/services.env ] || { set -a; . .cache/services.env; set +a; }; \
+	$(RUN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+check: services ## Check the house: floors, sizes, names, statements, types, lint
+	@$(RUN)/ruff format --check .
+	@$(RUN)/ruff check .
+	@$(RUN)/mypy --strict nms tests bench
+	@$(RUN)/lint-imports --no-logo
+	@$(RUN)/deptry nms
+	@$(RUN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(RUN)/hadolint Dockerfile
+	@$(RUN)/pytest -q tests/house tests/docs tests/sql
+
+docs: $(INSTALLED) ## Write docs/reference from the program
+	@$(RUN)/python -m tests.docs.generate
+
+format: $(INSTALLED) ## Format the code
+	@$(RUN)/ruff check --fix-only .
+	@$(RUN)/ruff format .
+
+lock: $(TOOLED) ## Lock the newest versions that pyproject.toml allows
+	@$(WITH_INDEX) $(POETRY) lock --regenerate
+	@$(MAKE) setup
+
+faults: services ## Kill worker and servers under load, and prove that nothing was lost or doubled
+	@$(RUN)/python -m tests.flow.faults $(ARGS)
+
+fuzz: services ## Run the property tests with many more examples
+	@$(RUN)/pytest -m hypothesis --hypothesis-profile=fuzz $(ARGS)
+
+bench: services ## Measure against PostgreSQL's own means, side by side
+	@$(RUN)/python -m bench $(ARGS)
+
+clean: ## Remove what the targets made; the data in .nms stay
+	@rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(TOOLED):
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11, 3.12 or 3.13 is needed: install it, or name it with PYTHON=..." >&2; exit 1; fi
+	@if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			export PATH="$$PATH:/usr/sbin:/sbin"; apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv; \
+		else echo "The module venv of $(PYTHON) is missing: install the package python3-venv." >&2; exit 1; fi; fi
+	@echo "Installing Poetry into .tools"
+	@rm -rf .tools/poetry
+	@$(PYTHON) -m venv .tools/poetry
+	@.tools/poetry/bin/pip install -qq --disable-pip-version-check 'poetry>=2.5,<3' 'poetry-plugin-pypi-mirror>=0.6'
+	@touch $@
+
+$(INSTALLED): | $(TOOLED)
+	@echo "Installing NMS into .venv"
+	@[ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null || { rm -rf .venv; $(PYTHON) -m venv .venv; }
+	@$(WITH_INDEX) $(POETRY) sync --no-ansi
+	@rm -f .venv/.installed-*
+	@touch $@

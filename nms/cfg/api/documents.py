@@ -1,0 +1,53 @@
+"""Documents over HTTP: read them, plan and apply changesets."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from nms.cfg.documents import apply_changeset, get_document, plan_changeset
+from nms.cfg.models import ChangesetBody
+from nms.cfg.repository import DocumentRepository
+from nms.common.db.repositories import get_db_repository
+from nms.common.document import json_schema
+from nms.common.guard import Caller, requires
+from nms.common.paging import Page, Paging
+
+router = APIRouter(tags=["documents"])
+
+Repository = Annotated[DocumentRepository, Depends(get_db_repository(DocumentRepository))]
+Kind = Annotated[str, Path(pattern="^[a-z]+$", max_length=40)]
+Name = Annotated[str, Path(pattern="^[a-z][a-z0-9-]*$", max_length=40)]
+READ, WRITE = "config:read", "config:write"
+
+
+@router.get("/documents", dependencies=[requires(READ)])
+async def list_documents(
+    repository: Repository, paging: Paging, kind: Annotated[str | None, Query(pattern="^[a-z]+$")] = None
+) -> Page[Any]:
+    """The current documents by kind and name."""
+    rows = await repository.page_documents(kind, paging.after, paging.size)
+    return paging.page(rows, key=lambda row: (row.kind, row.name), show=lambda row: row.to_dict())
+
+
+@router.get("/documents/{kind}/{name}", dependencies=[requires(READ)])
+async def read_document(repository: Repository, kind: Kind, name: Name) -> dict[str, Any]:
+    """One current document with the revision that changed it last."""
+    return (await get_document(repository, kind, name)).to_dict()
+
+
+@router.put("/changesets")
+async def apply(body: ChangesetBody, repository: Repository, caller: Annotated[Caller, requires(WRITE)]) -> Any:
+    """Store many documents as one revision, all or nothing; the same ones again change nothing."""
+    return (await apply_changeset(repository, body.changeset(caller.subject))).to_dict()
+
+
+@router.post("/plan", dependencies=[requires(READ)])
+async def plan(body: ChangesetBody, repository: Repository) -> dict[str, Any]:
+    """What a changeset would add, change and remove; nothing is stored."""
+    return (await plan_changeset(repository, body.changeset("plan"))).to_dict()
+
+
+@router.get("/schema", dependencies=[requires(READ)])
+async def read_schema() -> dict[str, Any]:
+    """JSON Schema of one document."""
+    return json_schema()

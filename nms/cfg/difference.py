@@ -1,0 +1,61 @@
+"""How two states of documents differ, field by field."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nms.cfg.models import Action, Difference, FieldDifference, Identity
+from nms.common.document import parse_document, short_form
+from nms.common.problem import Malformed
+
+Bodies = Mapping[Identity, Mapping[str, Any]]
+_NAMED = ("kind", "name")
+
+
+def compare_bodies(before: Bodies, after: Bodies) -> tuple[Difference, ...]:
+    """What makes `after` of `before`, both in normal form: systems first, then by name; equal ones are left out."""
+    kinds = sorted(before.keys() | after.keys(), key=lambda each: (each[0] != "system", *each))
+    found = (_compare(each, before.get(each), after.get(each)) for each in kinds)
+    return tuple(each for each in found if each is not None)
+
+
+def _compare(
+    identity: Identity, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> Difference | None:
+    if after is None:
+        return Difference(Action.REMOVE, *identity)
+    if before is None:
+        return Difference(Action.ADD, *identity, tuple(_list_added(after)))
+    if before == after:
+        return None
+    return Difference(Action.CHANGE, *identity, tuple(_compare_values("", before, after)))
+
+
+def _list_added(body: Mapping[str, Any]) -> Iterator[FieldDifference]:
+    try:
+        shown = short_form(parse_document(dict(body)))
+    except Malformed:
+        shown = dict(body)
+    for key, value in shown.items():
+        if key not in _NAMED:
+            yield FieldDifference(key, None, value)
+
+
+def _compare_values(path: str, before: Any, after: Any) -> Iterator[FieldDifference]:
+    if before == after:
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys((*before, *after)):
+            yield from _compare_values(f"{path}.{key}" if path else key, before.get(key), after.get(key))
+    elif path == "datasets" and isinstance(before, list) and isinstance(after, list):
+        yield from _compare_datasets(before, after)
+    else:
+        yield FieldDifference(path, before, after)
+
+
+def _compare_datasets(before: Sequence[Any], after: Sequence[Any]) -> Iterator[FieldDifference]:
+    """By target table, which names a dataset within its pipeline; the order is one more field."""
+    old, new = ({each["target"]: each for each in datasets} for datasets in (before, after))
+    for target in dict.fromkeys((*old, *new)):
+        yield from _compare_values(f"datasets[{target}]", old.get(target), new.get(target))
+    if old.keys() == new.keys() and list(old) != list(new):
+        yield FieldDifference("datasets (order)", list(old), list(new))

@@ -1,0 +1,71 @@
+"""The use cases of documents: plan and apply a changeset, read what is current."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from nms.cfg.models import Action, Changeset, Identity, Plan, StoredDocument
+from nms.cfg.plan import draw_plan
+from nms.cfg.repository import DocumentRepository
+from nms.common import outbox
+from nms.common.document import normal_form
+from nms.common.problem import Malformed, NotFound, Pointer
+from nms.events.cfg import DocumentsPublished
+
+MESSAGE_LENGTH = 500
+
+
+async def plan_changeset(repository: DocumentRepository, changeset: Changeset) -> Plan:
+    """What a changeset would do now; raises Malformed with every fault, RevisionMoved for a stale base.
+
+    The revision is read before the documents: when they move in between, applying on that base is refused.
+    """
+    revision = await repository.get_current_revision()
+    return draw_plan(revision, await repository.list_documents(), changeset)
+
+
+async def apply_changeset(repository: DocumentRepository, changeset: Changeset) -> Plan:
+    """Store a changeset as one revision, all of it or nothing; the plan that was carried out has its number.
+
+    A changeset that changes nothing makes no revision. Raises as `plan_changeset` does.
+    """
+    _check_words(changeset)
+    async with repository.transaction() as tx:
+        await tx.lock_revisions()
+        plan = draw_plan(await tx.get_current_revision(), await tx.list_documents(), changeset)
+        if not plan.differences:
+            return plan
+        revision = await tx.insert_revision(changeset.author, changeset.message)
+        await tx.insert_documents(revision, _changed_bodies(plan))
+        await outbox.put(tx, _announce(revision, plan))
+    return replace(plan, revision=revision)
+
+
+async def get_document(repository: DocumentRepository, kind: str, name: str) -> StoredDocument:
+    """A current document; raises NotFound."""
+    document = await repository.get_document(kind, name)
+    if document is None:
+        raise NotFound(f"There is no {kind} named {name}.", kind=kind, name=name)
+    return document
+
+
+def _changed_bodies(plan: Plan) -> dict[Identity, Mapping[str, Any] | None]:
+    changed: dict[Identity, Mapping[str, Any] | None] = {}
+    for each in plan.differences:
+        identity = (each.kind, each.name)
+        changed[identity] = None if each.action is Action.REMOVE else normal_form(plan.documents[identity])
+    return changed
+
+
+def _check_words(changeset: Changeset) -> None:
+    faults = [
+        Pointer(f"/{part}", f"this is a text of at most {MESSAGE_LENGTH} characters without control characters")
+        for part, text in (("message", changeset.message), ("author", changeset.author))
+        if len(text) > MESSAGE_LENGTH or not text.replace("\n", " ").isprintable()
+    ]
+    if faults:
+        raise Malformed("Message or author cannot be stored.", pointers=faults)
+
+
+def _announce(revision: int, plan: Plan) -> DocumentsPublished:
+    return DocumentsPublished(revision=revision, kinds=tuple(sorted({each.kind for each in plan.differences})))

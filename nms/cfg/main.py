@@ -1,0 +1,27 @@
+"""The cfg role, composed: `uvicorn nms.cfg.main:app --log-config loggers.json`."""
+
+from fastapi import FastAPI
+
+from nms.cfg.api import documents, revisions
+from nms.cfg.settings import CfgSettings
+from nms.common import health, web
+from nms.common.db.dsn import DSNType
+from nms.common.settings import Settings, get_settings, read_settings
+from nms.common.web import Role
+
+ROLE = Role(
+    name="cfg",
+    summary="Systems, pipelines, endpoints, entities and secrets: declared, versioned",
+    description="Keeps what is declared: systems, pipelines, endpoints, entities and secrets, each change a revision.",
+    routers=(documents.router, revisions.router),
+    tags={"documents": "What is declared, as validated documents.", "revisions": "What was stored when, and by whom."},
+    dependencies={"database": health.database(DSNType.NMS)},
+)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app of this role; without settings those of the process."""
+    return web.create_app(ROLE, settings or get_settings(), read_settings(CfgSettings))
+
+
+app = create_app()

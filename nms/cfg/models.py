@@ -1,0 +1,126 @@
+"""What goes into and out of the document store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nms.cfg.text import Draft
+from nms.common.document import Document
+
+Identity = tuple[str, str]
+"""Kind and name of a document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changeset:
+    """Documents to be stored together or not at all.
+
+    `base` is the revision they were written for (None: whichever is current); with `prune` every document that is
+    not among them is removed.
+    """
+
+    drafts: Sequence[Draft]
+    base: int | None = None
+    prune: bool = False
+    message: str = ""
+    author: str = "operator"
+
+
+class ChangesetBody(BaseModel):
+    """A changeset as it comes over HTTP."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    documents: Annotated[list[Any], Field(max_length=10_000, description="each as `/schema` describes it")]
+    base: Annotated[
+        int | None, Field(ge=0, description="the revision they were written for; 409 when it is not current any more")
+    ] = None
+    prune: Annotated[bool, Field(description="remove every document that is not among them")] = False
+    message: str = ""
+
+    def changeset(self, author: str) -> Changeset:
+        """As the store takes it."""
+        drafts = [Draft(data) for data in self.documents]
+        return Changeset(drafts, self.base, self.prune, self.message, author)
+
+
+class Action(StrEnum):
+    """What becomes of a document."""
+
+    ADD = "add"
+    CHANGE = "change"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDifference:
+    """One field by its path (`batch.changes`, `datasets[public.a].key`) with its values; None where it is absent."""
+
+    path: str
+    before: Any
+    after: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"path": self.path, "before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What becomes of one document, field by field where it stays."""
+
+    action: Action
+    kind: str
+    name: str
+    fields: tuple[FieldDifference, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        fields = [each.to_dict() for each in self.fields]
+        return {"action": self.action.value, "kind": self.kind, "name": self.name, "fields": fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a changeset would do to a revision, and the documents that would stand afterwards."""
+
+    revision: int
+    differences: tuple[Difference, ...]
+    documents: Mapping[Identity, Document]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, without the documents."""
+        return {"revision": self.revision, "differences": [each.to_dict() for each in self.differences]}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as it is stored, with the revision that changed it last; `body` is its normal form."""
+
+    kind: str
+    name: str
+    revision: int
+    body: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, the body under `document`."""
+        return {"kind": self.kind, "name": self.name, "revision": self.revision, "document": dict(self.body)}
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A state of all documents: who stored it, when and why."""
+
+    id: int
+    created_at: datetime
+    author: str
+    message: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        created = self.created_at.isoformat()
+        return {"id": self.id, "created_at": created, "author": self.author, "message": self.message}

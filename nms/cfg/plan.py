@@ -1,0 +1,109 @@
+"""What a changeset would make of what is stored, or everything that is wrong with it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nms.cfg.consistency import find_faults
+from nms.cfg.difference import compare_bodies
+from nms.cfg.models import Changeset, Identity, Plan, StoredDocument
+from nms.cfg.problems import RevisionMoved
+from nms.common.document import Document, normal_form, parse_document
+from nms.common.problem import Malformed, Pointer
+
+
+def draw_plan(revision: int, stored: Sequence[StoredDocument], changeset: Changeset) -> Plan:
+    """The plan of a changeset on what is stored at `revision`; raises Malformed with every fault and RevisionMoved."""
+    if changeset.base is not None and changeset.base != revision:
+        raise RevisionMoved(
+            f"The changeset was made for revision {changeset.base}, the current one is {revision}.",
+            base=changeset.base,
+            revision=revision,
+        )
+    places = _Places(changeset)
+    fresh = places.read()
+    bodies, documents = _read_stored(stored)
+    after = {} if changeset.prune else dict(documents)
+    after.update(fresh)
+    places.refuse(find_faults(after), find_faults(documents))
+    bodies_after = {} if changeset.prune else dict(bodies)
+    bodies_after.update({identity: normal_form(document) for identity, document in fresh.items()})
+    return Plan(revision, compare_bodies(bodies, bodies_after), after)
+
+
+def _read_stored(
+    stored: Iterable[StoredDocument],
+) -> tuple[dict[Identity, Mapping[str, Any]], dict[Identity, Document]]:
+    """Stored bodies in today's normal form; what this version cannot read stays as it is and is not checked."""
+    bodies: dict[Identity, Mapping[str, Any]] = {}
+    documents: dict[Identity, Document] = {}
+    for each in stored:
+        identity = (each.kind, each.name)
+        try:
+            documents[identity] = parse_document(dict(each.body))
+            bodies[identity] = normal_form(documents[identity])
+        except Malformed:
+            bodies[identity] = each.body
+    return bodies, documents
+
+
+class _Places:
+    """Where the documents of a changeset stand, so that a fault names file and line."""
+
+    def __init__(self, changeset: Changeset) -> None:
+        self._drafts = changeset.drafts
+        self._numbers: dict[Identity, int] = {}
+
+    def read(self) -> dict[Identity, Document]:
+        """Every draft as a document; raises Malformed with the faults of all of them."""
+        documents: dict[Identity, Document] = {}
+        faults: list[Pointer] = []
+        for number, draft in enumerate(self._drafts):
+            try:
+                document = parse_document(draft.data)
+            except Malformed as problem:
+                faults.extend(self._point(number, each) for each in problem.pointers)
+                continue
+            identity = (document.kind, document.name)
+            if identity in documents and self._repeats(identity, number, documents[identity] == document):
+                continue
+            if identity in documents:
+                first = self._drafts[self._numbers[identity]].place("/name") or f"/documents/{self._numbers[identity]}"
+                twice = Pointer("/name", f"the {document.kind} `{document.name}` is there already, see {first}")
+                faults.append(self._point(number, twice))
+            else:
+                documents[identity], self._numbers[identity] = document, number
+        self._raise(faults)
+        return documents
+
+    def _repeats(self, identity: Identity, number: int, equal: bool) -> bool:
+        """Files that can be applied alone may state the same document; one file may not."""
+        earlier = self._drafts[self._numbers[identity]].file
+        return equal and earlier != self._drafts[number].file
+
+    def refuse(self, found: Mapping[str, Sequence[Pointer]], earlier: Mapping[str, Sequence[Pointer]]) -> None:
+        """Raise Malformed for faults of pipelines: those of the changeset, and new ones of those stored before."""
+        faults: list[Pointer] = []
+        for name, pointers in found.items():
+            number = self._numbers.get(("pipeline", name))
+            if number is not None:
+                faults.extend(self._point(number, each) for each in pointers)
+                continue
+            known = {each.pointer for each in earlier.get(name, ())}
+            for each in pointers:
+                if each.pointer not in known:
+                    faults.append(Pointer("", f"stored pipeline `{name}`, {each.pointer}: {each.detail}"))
+        self._raise(faults)
+
+    def _point(self, number: int, fault: Pointer) -> Pointer:
+        place = self._drafts[number].place(fault.pointer)
+        detail = f"{place}: {fault.detail}" if place else fault.detail
+        return Pointer(f"/documents/{number}{fault.pointer}", detail)
+
+    def _raise(self, faults: Sequence[Pointer]) -> None:
+        if faults:
+            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            raise Malformed(
+                f"The documents have {count}; nothing was stored.",
+                remedy="Correct the places named, then `nms plan -f FILE` shows what would be done.",
+                pointers=faults,
+            )

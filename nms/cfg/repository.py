@@ -1,0 +1,80 @@
+"""The statements of the document store."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nms.cfg.models import Identity, Revision, StoredDocument
+from nms.common.db.queries import load
+from nms.common.db.repositories import BaseNmsRepository
+
+_queries = load("nms.cfg")
+
+
+def checksum(body: Mapping[str, Any]) -> str:
+    """SHA-256 over a body as JSON with sorted keys: the same for the same content."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class DocumentRepository(BaseNmsRepository):
+    """Documents and revisions of the database `nms`."""
+
+    async def lock_revisions(self) -> None:
+        """Keep other writers out until the end of the transaction; readers go on."""
+        await _queries.lock_revisions(self.connection)
+
+    async def get_current_revision(self) -> int:
+        """The number of the newest revision, 0 when there is none."""
+        return int(await _queries.get_current_revision(self.connection))
+
+    async def list_documents(self, kind: str | None = None, name: str | None = None) -> list[StoredDocument]:
+        """All current documents, or those of one kind or name, in order."""
+        return _stored(await _queries.list_current_documents(self.connection, kind=kind, name=name))
+
+    async def page_documents(self, kind: str | None, after: Sequence[str] | None, size: int) -> list[StoredDocument]:
+        """The next `size` current documents behind `after`."""
+        after_kind, after_name = after or (None, None)
+        records = await _queries.list_document_page(
+            self.connection, kind=kind, after_kind=after_kind, after_name=after_name, size=size
+        )
+        return _stored(records)
+
+    async def get_document(self, kind: str, name: str) -> StoredDocument | None:
+        """One current document."""
+        record = await _queries.get_current_document(self.connection, kind=kind, name=name)
+        return None if record is None else StoredDocument(**record)
+
+    async def insert_revision(self, author: str, message: str) -> int:
+        """A new revision; its number."""
+        return int(await _queries.insert_revision(self.connection, author=author, message=message))
+
+    async def insert_documents(self, revision: int, changed: Mapping[Identity, Mapping[str, Any] | None]) -> None:
+        """What a revision changes: new bodies, None for documents that are removed."""
+        bodies = list(changed.values())
+        await _queries.insert_documents(
+            self.connection,
+            revision=revision,
+            kinds=[kind for kind, _ in changed],
+            names=[name for _, name in changed],
+            bodies=bodies,
+            checksums=[None if body is None else checksum(body) for body in bodies],
+        )
+
+    async def get_revision(self, revision: int) -> Revision | None:
+        """One revision."""
+        record = await _queries.get_revision(self.connection, id=revision)
+        return None if record is None else Revision(**record)
+
+    async def list_revisions(self, before: int | None, size: int) -> list[Revision]:
+        """Revisions from the newest on, older than `before`."""
+        records = await _queries.list_revisions(self.connection, before=before, size=size)
+        return [Revision(**record) for record in records]
+
+    async def list_changed(self, revision: int) -> list[Mapping[str, Any]]:
+        """What a revision changed: kind, name, body and body_before."""
+        return [dict(record) for record in await _queries.list_documents_of(self.connection, revision=revision)]
+
+
+def _stored(records: Sequence[Mapping[str, Any]]) -> list[StoredDocument]:
+    return [StoredDocument(**record) for record in records]

@@ -1,0 +1,1 @@
+"""The command `nms`: one file per command group, over the rooms' use cases."""

@@ -1,0 +1,1 @@
+grant select, insert, update, delete, truncate on all tables in schema public to nms_writer;

@@ -1,0 +1,108 @@
+"""`nms doctor`: what stands in the way of pipelines, with the SQL that mends it."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from nms.cli import output
+from nms.cli.command import command
+from nms.cli.output import Exit
+from nms.cli.standing import plural
+from nms.common.settings import get_settings
+from nms.connectors.postgres.pairing import Finding
+from nms.sync.preflight import Diagnosis, diagnose, list_names
+from nms.sync.repository import SyncRepository
+
+Pipeline = Annotated[str | None, typer.Argument(help="Only this pipeline; otherwise all of them.")]
+
+
+@command
+async def doctor(
+    pipeline: Pipeline = None,
+    *,
+    prepare: Annotated[
+        bool,
+        typer.Option(
+            "--prepare",
+            help="Make the schema nms at each target where its login may, and let pipelines go on that waited for it.",
+        ),
+    ] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Print only the SQL that mends, and who runs it.")] = False,
+) -> Exit:
+    """Check the systems of pipelines and print the SQL that mends what is missing.
+
+    Checks settings, rights, slots, schema nms, tables, columns, keys, types and, of a pipeline at work, its slot and
+    position. Changes nothing without --prepare. Exits 3 when a pipeline cannot start or go on.
+    """
+    repository = await SyncRepository.open()
+    names = [pipeline] if pipeline is not None else await list_names(repository)
+    settings = get_settings()
+    found = [await diagnose(repository, name, settings, prepare=prepare) for name in names]
+    if output.is_json():
+        output.print_json([_describe(one) for one in found])
+    elif sql:
+        _print_sql(found)
+    elif not found:
+        output.say("There is no pipeline; `nms apply -f FILE` adds one.")
+    else:
+        for one in found:
+            _show(one)
+    return Exit.UNHEALTHY if any(one.fatal for one in found) else Exit.OK
+
+
+def _describe(diagnosis: Diagnosis) -> dict[str, object]:
+    return {
+        "pipeline": diagnosis.pipeline,
+        "fit": not diagnosis.fatal,
+        "prepared": diagnosis.prepared,
+        "resumed": diagnosis.resumed,
+        "findings": [asdict(finding) for finding in diagnosis.findings],
+    }
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    screen = output.console()
+    for made in diagnosis.prepared:
+        screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), (f"made {made}", "green")))
+    if diagnosis.resumed:
+        screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), ("resumed", "green")))
+    if not diagnosis.findings:
+        screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), ("nothing stands in its way", "green")))
+        return
+    for finding in sorted(diagnosis.findings, key=lambda one: not one.fatal):
+        word, colour = ("refused", "bold red") if finding.fatal else ("note", "yellow")
+        screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), (f"{word} ", colour), finding.sentence))
+        for line in _lines(finding):
+            screen.print(Text(f"    {line}"))
+    fatal = sum(1 for finding in diagnosis.findings if finding.fatal)
+    told = f"{plural(fatal, 'finding')} to mend before it can start" if fatal else "it can start"
+    screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), told))
+
+
+def _lines(finding: Finding) -> list[str]:
+    lines = [f"at {finding.pointer} of the document"] if finding.pointer else []
+    if finding.sql:
+        lines.append(f"SQL for {finding.system}, run by {finding.run_as}:")
+        lines += [f"  {line}" for line in finding.sql.splitlines()]
+    if finding.remedy:
+        lines.append(f"remedy: {finding.remedy}")
+    return [*lines, f"code: {finding.code}"]
+
+
+def _print_sql(found: Sequence[Diagnosis]) -> None:
+    """SQL as psql takes it, grouped by system and by who runs it; notes are left commented out."""
+    parts: dict[tuple[str, str], dict[str, str]] = {}
+    for diagnosis in found:
+        for finding in diagnosis.findings:
+            if finding.sql:
+                text = finding.sql if finding.fatal else "\n".join(f"-- {line}" for line in finding.sql.splitlines())
+                parts.setdefault((finding.system, finding.run_as), {})[text] = finding.sentence
+    for (system, who), statements in sorted(parts.items()):
+        sys.stdout.write(f"-- system {system}, run by {who}\n")
+        for text, sentence in statements.items():
+            sys.stdout.write(f"-- {sentence}\n{text}\n")
+    sys.stdout.flush()

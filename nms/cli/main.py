@@ -1,0 +1,100 @@
+"""The command `nms`: the list of its commands, each imported only when it is called.
+
+A line of COMMANDS reads `name: (module:attribute, short help)`. The attribute is a function made by
+`nms.cli.command.command`, or a `typer.Typer` with sub-commands.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nms.cli.output import Exit, show_problem
+from nms.common.problem import Problem
+
+COMMANDS = {
+    "demo": ("nms.cli.demo.command:app", "Run the main job on this machine and check that both sides are equal."),
+    "up": ("nms.cli.up:up", "Start everything: PostgreSQL, all roles behind one port, the workers."),
+    "serve": ("nms.cli.serve:serve", "Serve all roles behind one port; SYNC_WORKER=false leaves the work to others."),
+    "worker": ("nms.cli.worker:worker", "Run the worker of one role alone."),
+    "db": ("nms.cli.db:app", "Move the databases between revisions."),
+    "doctor": ("nms.cli.doctor:doctor", "Check the systems of a pipeline and print the SQL that mends them."),
+    "plan": ("nms.cli.plan:plan", "Show what applying documents would change."),
+    "apply": ("nms.cli.apply:apply", "Store documents as a new revision."),
+    "export": ("nms.cli.export:export", "Print the stored documents as YAML."),
+    "pipelines": ("nms.cli.pipelines:pipelines", "List the pipelines with state, lag and position."),
+    "pause": ("nms.cli.pipelines:pause", "Hold a pipeline where it stands."),
+    "resume": ("nms.cli.pipelines:resume", "Let a paused or halted pipeline go on."),
+    "resync": ("nms.cli.pipelines:resync", "Copy a pipeline's data anew and go on from there."),
+    "runs": ("nms.cli.runs:app", "List, watch, cancel and retry runs."),
+    "quarantine": ("nms.cli.quarantine:app", "List, replay and drop the changes that a target refused."),
+    "token": ("nms.cli.token:token", "Mint a token for the operator of this machine."),
+}
+
+
+class CommandList(TyperGroup):
+    """Shows the list without importing any command, and imports the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if name is None else load_command(name), rest
+
+
+def load_command(name: str) -> Any:
+    """The command as typer runs it; the attribute may be a function or a Typer with sub-commands."""
+    module, attribute = COMMANDS[name][0].split(":")
+    found = getattr(import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        single = new_app()
+        single.command(name)(found)
+        found = single
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
+def new_app(**options: Any) -> typer.Typer:
+    """A Typer as every command group of NMS uses it: `-h` too, no completion installer, plain tracebacks."""
+    return typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **options,
+    )
+
+
+def listed() -> None:
+    """Stand in the list; the command itself is loaded when it is called."""
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nms {version('nms')}")
+        raise typer.Exit()
+
+
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """NMS keeps the systems you manage in sync: nothing lost, once in effect, in order per key."""
+
+
+app = new_app(cls=CommandList)
+app.callback()(options)
+for _name, (_, _short_help) in COMMANDS.items():
+    app.command(_name, help=_short_help)(listed)
+
+
+def main() -> None:
+    """The entry point: exit codes are 0 ok, 1 a problem, 2 wrong usage, 3 out of sync or unhealthy."""
+    try:
+        app(prog_name="nms")
+    except Problem as problem:  # raised while a command was being loaded, such as settings that are refused
+        show_problem(problem)
+        sys.exit(Exit.PROBLEM)

@@ -1,0 +1,91 @@
+"""`nms plan`: what applying documents would change."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from nms.cfg.documents import plan_changeset
+from nms.cfg.models import Action, Changeset, Difference, Plan
+from nms.cfg.repository import DocumentRepository
+from nms.cfg.text import TEXT_BYTES, Draft, read_drafts
+from nms.cli import output
+from nms.cli.command import command
+from nms.common.problem import Malformed, NotFound
+
+Files = Annotated[
+    list[Path],
+    typer.Option("--file", "-f", help="A YAML file, a folder of them, or - for standard input; may be repeated."),
+]
+Prune = Annotated[bool, typer.Option("--prune", help="Remove every document that is not in the files.")]
+_MARKS = {Action.ADD: ("+", "green"), Action.CHANGE: ("~", "yellow"), Action.REMOVE: ("-", "red")}
+
+
+@command
+async def plan(file: Files, *, prune: Prune = False) -> None:
+    """Show what applying documents would add, change and remove; nothing is stored."""
+    drafts = read_files(file)
+    drawn = await plan_changeset(await DocumentRepository.open(), Changeset(drafts, prune=prune))
+    if output.is_json():
+        output.print_json(drawn.to_dict())
+        return
+    show_differences(drawn)
+    if not drawn.differences:
+        output.say(f"Nothing would change; revision {drawn.revision} has it all already.")
+
+
+def read_files(paths: Sequence[Path]) -> list[Draft]:
+    """The documents of all files, in order; raises NotFound and Malformed."""
+    drafts: list[Draft] = []
+    for path in paths:
+        for file in _list_files(path):
+            drafts.extend(read_drafts(_read(file), str(file) if str(file) != "-" else "standard input"))
+    if not drafts:
+        raise Malformed("The files hold no document.", remedy="`nms export` shows what documents look like.")
+    return drafts
+
+
+def show_differences(drawn: Plan) -> None:
+    """Print every document that is added (+), changed (~) or removed (-), with its fields."""
+    screen = output.console()
+    for each in drawn.differences:
+        mark, colour = _MARKS[each.action]
+        screen.print(Text(f"{mark} {each.kind} {each.name}", style=colour))
+        _show_fields(each)
+
+
+def _show_fields(difference: Difference) -> None:
+    screen = output.console()
+    for each in difference.fields:
+        after = _render(each.after)
+        told = after if difference.action is Action.ADD else f"{_render(each.before)} -> {after}"
+        screen.print(Text(f"    {each.path}: {told}"))
+
+
+def _render(value: Any) -> str:
+    if value is None:
+        return "(none)"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _list_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml"))
+    if not found:
+        raise NotFound(f"The folder {path} has no .yaml file.", remedy="Name a file or a folder that has some.")
+    return found
+
+
+def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read(TEXT_BYTES + 1)
+    try:
+        with path.open("rb") as file:
+            return file.read(TEXT_BYTES + 1)
+    except OSError as error:
+        raise NotFound(f"{path} cannot be read: {error.strerror}.", remedy="Name a file that exists.") from None

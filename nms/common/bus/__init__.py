@@ -1,0 +1,1 @@
+"""How events travel between rooms: over RabbitMQ, or over the outbox itself."""

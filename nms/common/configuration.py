@@ -1,0 +1,75 @@
+"""The current configuration, read through the views that cfg publishes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nms.common.db.queries import load
+from nms.common.db.repositories import BaseNmsRepository
+from nms.common.document import PipelineDocument, SystemDocument, parse_document
+from nms.common.problem import Malformed, NotFound, Problem
+
+_queries = load("nms.common")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Systems and pipelines of one revision by name; revision 0 is the empty one.
+
+    A stored document that this version cannot read stands in `unreadable` by (kind, name), so that one document
+    never takes its neighbours along.
+    """
+
+    revision: int
+    systems: Mapping[str, SystemDocument] = field(default_factory=dict)
+    pipelines: Mapping[str, PipelineDocument] = field(default_factory=dict)
+    unreadable: Mapping[tuple[str, str], Problem] = field(default_factory=dict)
+
+    def system(self, name: str) -> SystemDocument:
+        """The system of this name; raises its problem where it is unreadable, else NotFound."""
+        found = self.systems.get(name)
+        if found is None:
+            raise self._absent("system", name)
+        return found
+
+    def pipeline(self, name: str) -> PipelineDocument:
+        """The pipeline of this name; raises its problem where it is unreadable, else NotFound."""
+        found = self.pipelines.get(name)
+        if found is None:
+            raise self._absent("pipeline", name)
+        return found
+
+    def _absent(self, kind: str, name: str) -> Problem:
+        return self.unreadable.get((kind, name)) or NotFound(
+            f"There is no {kind} named {name} in revision {self.revision}.",
+            kind=kind,
+            name=name,
+            remedy="`nms export` shows what is there, `nms apply -f FILE` adds to it.",
+        )
+
+
+async def current_documents(repository: BaseNmsRepository) -> Configuration:
+    """The newest revision; `repository` may be any of the database `nms`, inside a transaction too."""
+    return build_configuration(await _queries.list_configuration(repository.connection))
+
+
+def build_configuration(records: Iterable[Mapping[str, Any]]) -> Configuration:
+    """Records of revision, kind, name and body as values; kinds of later versions are left out."""
+    revision = 0
+    systems: dict[str, SystemDocument] = {}
+    pipelines: dict[str, PipelineDocument] = {}
+    unreadable: dict[tuple[str, str], Problem] = {}
+    for record in records:
+        revision, kind, name = record["revision"], record["kind"], record["name"]
+        if kind is None:
+            continue
+        try:
+            document = parse_document(record["body"])
+        except Malformed as problem:
+            unreadable[kind, name] = problem
+            continue
+        if isinstance(document, SystemDocument):
+            systems[name] = document
+        elif isinstance(document, PipelineDocument):
+            pipelines[name] = document
+    return Configuration(revision, systems, pipelines, unreadable)

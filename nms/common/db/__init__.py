@@ -1,0 +1,1 @@
+"""Databases behind DSN types: pools, repositories, named statements and migrations."""

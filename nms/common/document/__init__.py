@@ -1,0 +1,24 @@
+"""Documents: systems and pipelines as validated values, read by every room, stored by cfg."""
+
+from nms.common.document.address import Address, parse_address
+from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
+from nms.common.document.pipeline import BatchLimits, DatasetMapping, PipelineDocument
+from nms.common.document.system import Document, SystemDocument, SystemUnreadable
+from nms.common.document.values import Table
+
+__all__ = [
+    "KINDS",
+    "Address",
+    "BatchLimits",
+    "DatasetMapping",
+    "Document",
+    "PipelineDocument",
+    "SystemDocument",
+    "SystemUnreadable",
+    "Table",
+    "json_schema",
+    "normal_form",
+    "parse_address",
+    "parse_document",
+    "short_form",
+]

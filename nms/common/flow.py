@@ -1,0 +1,131 @@
+"""The flow: what every source gives and every target takes (DESIGN 4)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nms.common.change import Change, Op, Shape
+from nms.common.problem import Problem
+from nms.common.rows import read_rows
+
+Position = dict[str, Any]
+Part = Sequence[Change]
+LOAD_PART = 2_000
+
+
+@dataclass(slots=True)
+class Load:
+    """Rows of one dataset that were there before the capture began, in PostgreSQL's binary COPY format.
+
+    `sweep` asks the target to remove, in the range of keys after `after` up to `upto` (text forms, None is open),
+    what is not among the rows.
+    """
+
+    shape: Shape
+    data: "Stored"
+    rows: int
+    sweep: bool = False
+    after: tuple[str, ...] | None = None
+    upto: tuple[str, ...] | None = None
+
+    def discard(self) -> None:
+        """Free what the rows take."""
+        self.data.discard()
+
+
+@dataclass(slots=True)
+class Batch:
+    """Whole source transactions in commit order, up to a position; or one chunk of a backfill.
+
+    `parts` starts the changes from the beginning at each call, so that a target may try again; a part is bounded
+    in memory. `committed` is the source's clock (seconds since 1970) at the last commit in it. `place` orders batches
+    as positions do and stays what it is, also while the position of a transaction still arriving is not yet known.
+    """
+
+    position: Position
+    parts: Callable[[], AsyncIterator[Part]]
+    changes: int = 0
+    transactions: int = 0
+    committed: float | None = None
+    load: Load | None = None
+    place: int = 0
+    small: Part | None = None
+
+
+class ChangeRefused(Exception):
+    """The target refused one change of a batch; nothing of the batch was written."""
+
+    def __init__(self, change: Change, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.change = change
+        self.problem = problem
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a target made durable: where it stands now, what it did."""
+
+    position: Position
+    changes: int = 0
+    rows: int = 0
+    folded: int = 0
+    missing: int = 0
+
+
+async def changes_of(batch: Batch) -> AsyncIterator[Part]:
+    """Everything in a batch as changes: the rows of its load as inserts, then its changes."""
+    if batch.load is not None:
+        for part in _rows_of(batch.load):
+            yield part
+    async for changes in batch.parts():
+        yield changes
+
+
+def _rows_of(load: Load) -> Iterator[Part]:
+    rows: list[Change] = []
+    for values in read_rows(load.data):
+        rows.append(Change(load.shape, Op.INSERT, load.shape.key_of(values), values))
+        if len(rows) >= LOAD_PART:
+            yield rows
+            rows = []
+    yield rows
+
+
+class Stored(Protocol):
+    """Blocks of bytes that can be gone through any number of times, until discarded."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The blocks from the first."""
+        ...
+
+    def discard(self) -> None:
+        """Free memory and disk; safe to call twice."""
+        ...
+
+
+class Source(Protocol):
+    """Where changes come from."""
+
+    def batches(self) -> AsyncGenerator[Batch, None]:
+        """Batches in commit order from the position the source was opened at; ends only by an error."""
+        ...
+
+    async def confirm(self, position: Position) -> None:
+        """Tell the source that everything up to this position is durable at the target."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every resource; safe to call twice."""
+        ...
+
+
+class Target(Protocol):
+    """Where changes go."""
+
+    async def apply(self, batch: Batch) -> Applied:
+        """Write a batch and its position in one transaction; raises a Problem that says whether to try again."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every resource; safe to call twice."""
+        ...

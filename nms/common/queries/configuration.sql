@@ -1,0 +1,6 @@
+-- name: list_configuration()
+-- One statement, so that the revision and its documents are of one moment.
+select r.revision, d.kind, d.name, d.body
+from cfg.current_revision as r
+left join cfg.current_document as d on true
+order by d.kind desc, d.name;

@@ -1,0 +1,3 @@
+-- name: get_pulse()$
+-- The smallest round trip through parser and executor.
+select 1;

@@ -1,0 +1,116 @@
+"""The reference of a role's API: the OpenAPI document with problems in it, and a page that shows it.
+
+The page is Swagger UI, vendored in `swagger/` with checksums: nothing is loaded from another host.
+"""
+
+import gzip
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from nms.common.problem import NotFound
+
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
+    "start.js": "text/javascript; charset=utf-8",
+}
+_START = b"""// Starts Swagger UI on the OpenAPI document that stands beside this page.
+SwaggerUIBundle({ url: "openapi.json", dom_id: "#reference", deepLinking: true, persistAuthorization: false });
+"""
+_FOLDER = files("nms.common") / "swagger"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+)
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title><link rel="stylesheet" href="docs/swagger-ui.css"></head>
+<body><div id="reference"></div><script src="docs/swagger-ui-bundle.js"></script><script src="docs/start.js"></script>
+</body>
+</html>
+"""
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "An error (RFC 9457): a stable `code`, whether to `retry`, and a `remedy`; more members are facts.",
+    "required": ["type", "title", "status", "detail", "code", "retry", "remedy"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "retry": {"type": "string", "enum": ["now", "later", "never"]},
+        "remedy": {"type": "string"},
+        "request_id": {"type": ["string", "null"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "description": "RFC 6901, from the place that `in` names"},
+                    "in": {"type": "string", "description": "query, path, header or cookie; left out for the body"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+    "additionalProperties": True,
+    "examples": [
+        {
+            "type": "urn:nms:problem:malformed",
+            "title": "Malformed input",
+            "status": 422,
+            "detail": "The request does not have the right form.",
+            "code": "malformed",
+            "retry": "never",
+            "remedy": "Correct the fields that `errors` points at and send it again.",
+            "request_id": "9f1c2d3e4a5b6c7d",
+            "errors": [{"pointer": "/limit", "in": "query", "detail": "Input should be less than or equal to 1000"}],
+        }
+    ],
+}
+_ANSWER = {
+    "description": "A problem",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/docs")
+async def show_reference(request: Request) -> Response:
+    """The page; every address in it is relative, so that it works under any prefix."""
+    page = _PAGE.format(title=request.app.title)
+    return Response(page, headers={"Content-Security-Policy": _POLICY}, media_type="text/html; charset=utf-8")
+
+
+@router.get("/docs/{asset}")
+async def read_asset(asset: str, request: Request) -> Response:
+    """One file of the page, compressed as it is stored where the browser takes that."""
+    if asset not in ASSETS:
+        raise NotFound("The page has no such file.")
+    content = gzip.compress(_START) if asset == "start.js" else (_FOLDER / f"{asset}.gz").read_bytes()
+    headers = {"Cache-Control": "public, max-age=86400", "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        content = gzip.decompress(content)
+    return Response(content, headers=headers, media_type=ASSETS[asset])
+
+
+def with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document with Problem as the one form of every error, in place of FastAPI's own 422."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = _PROBLEM
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            answers = operation.setdefault("responses", {})
+            if "HTTPValidationError" in str(answers.get("422", "")):
+                del answers["422"]
+            answers.setdefault("default", _ANSWER)
+    return document

@@ -1,0 +1,55 @@
+"""Claimed work: what rooms use of runs, leases, crews and schedules (DESIGN 4.9)."""
+
+from nms.common.crew import Crew, Handler, HandlerCrashed
+from nms.common.lease import Claimed, LeaseLost, Progress, Stop
+from nms.common.order import (
+    AnyRunRepository,
+    AuthRunRepository,
+    DwhRunRepository,
+    Order,
+    Run,
+    RunBusy,
+    RunEnded,
+    RunExists,
+    RunNotRetryable,
+    RunRepository,
+    RunState,
+    RunStatements,
+    Unique,
+    enqueue,
+    place_order,
+    request_cancel,
+    retry,
+)
+from nms.common.schedule import Missed, Schedule, remove_schedule, set_schedule
+
+__all__ = [
+    "AnyRunRepository",
+    "AuthRunRepository",
+    "Claimed",
+    "Crew",
+    "DwhRunRepository",
+    "Handler",
+    "HandlerCrashed",
+    "LeaseLost",
+    "Missed",
+    "Order",
+    "Progress",
+    "Run",
+    "RunBusy",
+    "RunEnded",
+    "RunExists",
+    "RunNotRetryable",
+    "RunRepository",
+    "RunState",
+    "RunStatements",
+    "Schedule",
+    "Stop",
+    "Unique",
+    "enqueue",
+    "place_order",
+    "remove_schedule",
+    "request_cancel",
+    "retry",
+    "set_schedule",
+]

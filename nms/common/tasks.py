@@ -1,0 +1,129 @@
+"""The `/tasks` API, the same in every room that has runs: list, get, follow, cancel, retry."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, Field
+
+from nms.common.guard import requires
+from nms.common.order import AnyRunRepository, Run, RunState, request_cancel, retry
+from nms.common.paging import Page, Paging
+from nms.common.problem import NotFound
+from nms.common.waiting import first_of
+from nms.common.web import stopping
+
+LOOK_SECONDS = 0.25
+
+
+class Task(BaseModel):
+    """A run as its observers see it."""
+
+    id: int
+    kind: str
+    subject: str
+    state: RunState
+    progress: dict[str, Any] | None = Field(
+        None, description="`current`, `total`, `unit`, `phase`, `rate` (units/s) and `eta` (s), as far as known."
+    )
+    attempts: int
+    worker: str | None = None
+    problem: dict[str, Any] | None = Field(None, description="Why the last attempt failed (RFC 9457 members).")
+    due_at: datetime
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @classmethod
+    def of(cls, run: Run) -> "Task":
+        """A run without its payload and checkpoint, which may hold data."""
+        return cls(**{name: getattr(run, name) for name in cls.model_fields})
+
+
+class TaskScopes(NamedTuple):
+    """The scopes that reading and acting ask for."""
+
+    read: str = "tasks:read"
+    write: str = "tasks:write"
+
+
+_SCOPES = TaskScopes()
+RunId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The id of the run.")]
+
+
+def tasks_router(get_repository: Callable[[], Awaitable[AnyRunRepository]], scopes: TaskScopes = _SCOPES) -> APIRouter:
+    """The router of `/tasks` over one room's runs; `get_repository` is `get_db_repository(RunRepository)` or alike."""
+    router = APIRouter(prefix="/tasks", tags=["tasks"])
+    _add_reading(router, get_repository, scopes.read)
+    _add_acting(router, get_repository, scopes.write)
+    return router
+
+
+def _add_reading(router: APIRouter, get_repository: Callable[..., Any], scope: str) -> None:
+    Runs = Annotated[Any, Depends(get_repository)]  # noqa: N806
+
+    async def find(run_id: RunId, repository: Runs) -> Run:
+        run: Run = await repository.get(run_id)
+        return run
+
+    @router.get("", dependencies=[requires(scope)], summary="List runs, newest first")
+    async def list_tasks(
+        paging: Paging,
+        repository: Runs,
+        kind: Annotated[str | None, Query()] = None,
+        subject: Annotated[str | None, Query()] = None,
+        state: Annotated[RunState | None, Query()] = None,
+    ) -> Page[Task]:
+        rows = await repository.list(
+            kind=kind, subject=subject, state=state, before=paging.after[0] if paging.after else None, size=paging.size
+        )
+        return paging.page(rows, key=lambda run: [run.id], show=Task.of)
+
+    @router.get("/{run_id}", dependencies=[requires(scope)], summary="One run")
+    async def get_task(run: Annotated[Run, Depends(find)]) -> Task:
+        return Task.of(run)
+
+    @router.get(
+        "/{run_id}/progress",
+        dependencies=[requires(scope)],
+        summary="Follow a run",
+        response_class=EventSourceResponse,
+    )
+    async def follow_task(
+        request: Request, run: Annotated[Run, Depends(find)], repository: Runs
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Server-sent events: `progress` at each change, `ended` at the end, each with the run as data."""
+        async for task in _changes(request, run, repository):
+            yield ServerSentEvent(event="ended" if task.state.ended else "progress", data=task)
+
+
+def _add_acting(router: APIRouter, get_repository: Callable[..., Any], scope: str) -> None:
+    Runs = Annotated[Any, Depends(get_repository)]  # noqa: N806
+
+    @router.post("/{run_id}/cancel", status_code=202, dependencies=[requires(scope)], summary="Cancel a run")
+    async def cancel_task(run_id: RunId, repository: Runs) -> Task:
+        """Ends a waiting run at once; a running one hears it within a second and is `cancelling` until it ends."""
+        return Task.of(await request_cancel(repository, run_id))
+
+    @router.post("/{run_id}/retry", status_code=202, dependencies=[requires(scope)], summary="Retry a run")
+    async def retry_task(run_id: RunId, repository: Runs) -> Task:
+        """Queues a failed, cancelled or waiting run for now; it goes on from its checkpoint."""
+        return Task.of(await retry(repository, run_id))
+
+
+async def _changes(request: Request, run: Run, repository: Any) -> AsyncIterator[Task]:
+    """The run now, and after each change, until it has ended, is deleted, or the process stops."""
+    shown, stop = None, stopping(request)
+    while True:
+        task = Task.of(run)
+        if task != shown:
+            shown = task
+            yield task
+        if task.state.ended or await first_of(stop, timeout=LOOK_SECONDS):
+            return
+        try:
+            run = await repository.get(run.id)
+        except NotFound:
+            return

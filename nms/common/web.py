@@ -1,0 +1,155 @@
+"""The factory of every role's app: problems, health, readiness, metrics, documentation, guard, lifespan."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from pydantic import BaseModel
+from starlette.types import ASGIApp
+
+from nms.common import guard, log, metrics, reference, rendering
+from nms.common.health import Dependency, Readiness
+from nms.common.lifecycle import Life, Resource, Work
+from nms.common.middleware import Requests
+from nms.common.settings import RoleSettings, Settings
+
+LARGEST_BODY = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What one role is made of; its `main.py` writes one of these and nothing else.
+
+    `routers` are included as they are, so each carries its whole prefix. `resources` are entered in order when the
+    role starts and left in reverse. `work` is the background work, off with `<ROLE>_WORKER=false`. `public` lists
+    paths that need no token beside `guard.PUBLIC_PATHS`.
+    """
+
+    name: str
+    summary: str
+    description: str
+    routers: Sequence[APIRouter] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    dependencies: Mapping[str, Dependency] = field(default_factory=dict)
+    resources: Sequence[Resource] = ()
+    work: Work | None = None
+    public: frozenset[str] = frozenset()
+    largest_body: int = LARGEST_BODY
+
+
+class RoleApp(FastAPI):
+    """A FastAPI app with our outermost layer and our form of the OpenAPI document."""
+
+    role: Role
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """FastAPI's own stack inside ours, so that an error in any part of it is rendered and counted."""
+        inner = super().build_middleware_stack()
+        return Requests(
+            inner, role=self.role.name, largest_body=self.role.largest_body, render=rendering.render_unforeseen
+        )
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, with problems as the one form of an error."""
+        if self.openapi_schema is None:
+            self.openapi_schema = reference.with_problems(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> FastAPI:
+    """The app of a role. A mounted app gets no lifespan: enter `app.router.lifespan_context(app)` yourself.
+
+    Raises UnguardedRoute when a route asks for no scope and is not public.
+    """
+    key = settings.signing_key()
+    log.configure(debug=settings.debug)
+    log.remember_secrets([*settings.secret_values(), key.decode(errors="replace")])
+    app = RoleApp(
+        title=f"NMS {role.name}",
+        summary=role.summary,
+        description=role.description,
+        version=version("nms"),
+        openapi_tags=[{"name": name, "description": text} for name, text in {**role.tags, **_TAGS}.items()],
+        generate_unique_id_function=lambda route: route.name,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        exception_handlers=rendering.HANDLERS,
+    )
+    app.role = role
+    app.state.settings = settings
+    app.state.cursor_secret = key
+    app.state.verifier = guard.Verifier(
+        {None: guard.Key(key)}, issuer=settings.jwt_issuer, audience=settings.jwt_audience
+    )
+    app.state.life = Life(role.resources, role.work if role_settings.worker else None)
+    app.state.readiness = Readiness(
+        {**role.dependencies, **({"worker": Dependency(app.state.life.probe)} if app.state.life.work else {})}
+    )
+    for router in (*role.routers, process_router, reference.router):
+        app.include_router(router)
+    _refuse_unguarded(app)
+    return app
+
+
+def _refuse_unguarded(app: RoleApp) -> None:
+    unguarded = guard.list_unguarded(app, app.role.public)
+    if unguarded:
+        raise guard.UnguardedRoute(f"No scope is asked for by {'; '.join(unguarded)}.", routes=unguarded)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    life: Life = app.state.life
+    async with life.lived(app):
+        yield
+
+
+def stopping(request: Request) -> asyncio.Event:
+    """Set as soon as the process is told to stop; an endless answer (SSE) ends then."""
+    life: Life = request.app.state.life
+    return life.stop
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str = "alive"
+    role: str
+    version: str
+
+
+class Ready(BaseModel):
+    """The role can do its work; `dependencies` says how each thing it needs looks from here."""
+
+    status: str = "ready"
+    role: str
+    dependencies: dict[str, Any] = {}
+
+
+_TAGS = {"process": "This process: is it alive, is it ready, what has it counted."}
+process_router = APIRouter(tags=["process"])
+
+
+@process_router.get("/healthz", summary="Is the process alive")
+async def read_health(request: Request) -> Health:
+    """Answers as long as the event loop turns; asks no dependency."""
+    return Health(role=request.app.role.name, version=request.app.version)
+
+
+@process_router.get("/readyz", summary="Is the role ready")
+async def read_readiness(request: Request) -> Ready:
+    """Asks every dependency and answers within 2 seconds; 503 `not-ready` with the same states when one is away."""
+    readiness: Readiness = request.app.state.readiness
+    return Ready(role=request.app.role.name, dependencies=await readiness.report())
+
+
+@process_router.get("/metrics", summary="What this role has counted", response_class=Response)
+async def read_metrics() -> Response:
+    """Prometheus text; with several processes behind one port set PROMETHEUS_MULTIPROC_DIR."""
+    return Response(metrics.render(), media_type=metrics.CONTENT_TYPE_LATEST)

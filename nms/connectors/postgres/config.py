@@ -1,0 +1,27 @@
+"""What a pipeline between two PostgreSQL systems is opened with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nms.common.flow import Position
+from nms.connectors.postgres.libpq import Access
+from nms.connectors.postgres.pairing import DatasetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """What it takes to open a pipeline; `known` is the last position that the target is known to have made durable."""
+
+    name: str
+    slot: str
+    source: Access
+    target: Access
+    datasets: tuple[DatasetSpec, ...]
+    generation: int
+    copy: bool
+    heals: bool
+    batch_changes: int
+    wal_budget: int
+    spool: Path
+    spool_budget: int
+    known: Position | None = None

@@ -1,0 +1,194 @@
+"""What preflight asks of the two servers of a pipeline, read once and judged elsewhere."""
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from nms.connectors.postgres.catalog import Connection, Table, queries, read_tables
+from nms.connectors.postgres.config import PipelineSpec
+from nms.connectors.postgres.slot import publication_names
+from nms.connectors.postgres.statements import select_any
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server says of itself and of our login."""
+
+    version: int
+    wal_level: str
+    max_slots: int
+    max_senders: int
+    slots: int
+    standby: bool
+    database: str
+    login: str
+    encoding: str
+    can_create: bool
+    can_replicate: bool
+    superuser: bool
+    system_identifier: str
+    slot_keep: int | None = None
+    slot_idle: int | None = None
+    senders: int = 0
+    read_only: bool = False
+    can_stage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """What may stand in the way of reading or writing one table, beside its columns."""
+
+    oid: int
+    unlogged: bool = False
+    row_security: bool = False
+    schema_usable: bool = True
+    can_truncate: bool = True
+    owner: str = ""
+    triggers: tuple[str, ...] = ()
+    outer_references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """A foreign key between two tables of the pipeline; `deferred`: checked at the commit."""
+
+    child: int
+    parent: int
+    name: str
+    deferred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is there of the schema `nms` of a target, and may be used."""
+
+    schema_there: bool
+    schema_usable: bool
+    table_there: bool
+    table_usable: bool
+    function_there: bool
+    function_usable: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is there."""
+        return self.schema_there and self.table_there and self.function_there
+
+    @property
+    def usable(self) -> bool:
+        """Whether everything is there and may be used."""
+        return self.complete and self.schema_usable and self.table_usable and self.function_usable
+
+
+@dataclass(slots=True)
+class Side:
+    """One end of a pipeline."""
+
+    system: str
+    server: Server
+    tables: dict[str, Table] = field(default_factory=dict)
+    obstacles: dict[int, Obstacles] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Facts:
+    """Both ends, what the source already has for the pipeline, and what the target already has."""
+
+    spec: PipelineSpec
+    source: Side
+    target: Side
+    same_database: bool
+    slot: dict[str, Any] | None = None
+    publications: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    bonds: list[Bond] = field(default_factory=list)
+    preparation: Preparation | None = None
+    position: dict[str, Any] | None = None
+    source_system: str | None = None
+    filled: set[str] = field(default_factory=set)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the pipeline has begun in this generation: its slot and publications were made."""
+        return self.position is not None and self.position.get("generation", 0) >= self.spec.generation
+
+
+async def read_server(connection: Connection) -> Server:
+    """What a server says of itself."""
+    row = dict(await queries.get_server(connection))
+    # Older ones lack views that the rest asks; they are refused anyway.
+    limits = dict(await queries.get_limits(connection)) if row["version"] >= 140000 else {}
+    return Server(**row, **limits)
+
+
+async def read_facts(source: Connection, target: Connection, spec: PipelineSpec) -> Facts:
+    """Everything that preflight judges; the servers must be of a version that NMS knows."""
+    left = Side(spec.source.system, await read_server(source))
+    right = Side(spec.target.system, await read_server(target))
+    facts = Facts(spec, left, right, await is_same_database(source, target, left.server, right.server))
+    if min(left.server.version, right.server.version) < 140000 or left.server.standby or right.server.standby:
+        return facts
+    await _read_side(left, source, [one.source for one in spec.datasets])
+    await _read_side(right, target, [one.target for one in spec.datasets])
+    await _read_source(facts, source)
+    await _read_target(facts, target)
+    return facts
+
+
+async def is_same_database(source: Connection, target: Connection, left: Server, right: Server) -> bool:
+    """Whether two connections end in one database, whatever their addresses.
+
+    Equal identifiers are not enough: a copied data directory keeps them. Only sessions of one database see each
+    other's locks.
+    """
+    if (left.system_identifier, left.database) != (right.system_identifier, right.database):
+        return False
+    mark = secrets.randbits(62)
+    await queries.lock_mark(source, mark=mark)
+    try:
+        return bool(await queries.count_marks(target, mark=mark))
+    finally:
+        await queries.delete_mark(source, mark=mark)
+
+
+async def read_preparation(target: Connection) -> Preparation:
+    """What is there of the schema `nms`."""
+    return Preparation(**dict(await queries.get_preparation(target)))
+
+
+async def _read_side(side: Side, connection: Connection, names: list[str]) -> None:
+    side.tables = await read_tables(connection, names)
+    oids = [table.oid for table in side.tables.values()]
+    for row in await queries.list_obstacles(connection, oids=oids):
+        values: dict[str, Any] = dict(row)
+        values |= {name: tuple(values[name]) for name in ("triggers", "outer_references")}
+        side.obstacles[row["oid"]] = Obstacles(**values)
+    missing = [name for name in names if name not in side.tables]
+    side.kinds = {row["name"]: row["kind"] for row in await queries.list_kinds(connection, names=missing)}
+
+
+async def _read_source(facts: Facts, source: Connection) -> None:
+    slot = await queries.get_slot(source, name=facts.spec.slot)
+    facts.slot = None if slot is None else dict(slot)
+    for row in await queries.list_publications(source, names=list(publication_names(facts.spec.slot))):
+        tables = await queries.list_published_tables(source, name=row["name"])
+        facts.publications[row["name"]] = {(one["schema"], one["relation"]) for one in tables}
+
+
+async def _read_target(facts: Facts, target: Connection) -> None:
+    oids = [table.oid for table in facts.target.tables.values()]
+    facts.bonds = [Bond(**dict(row)) for row in await queries.list_bonds(target, oids=oids)]
+    facts.preparation = await read_preparation(target)
+    if facts.preparation.usable:
+        row = await queries.get_position(target, pipeline=facts.spec.name)
+        if row is not None:
+            facts.position = json.loads(row["position"]) if row["position"] else None
+            facts.source_system = row["source_system"]
+    if facts.begun:
+        return
+    for name, table in facts.target.tables.items():
+        obstacles = facts.target.obstacles[table.oid]
+        readable = table.can_select and obstacles.schema_usable and not obstacles.row_security
+        if readable and await target.fetchval(select_any(table.quoted)):
+            facts.filled.add(name)

@@ -1,0 +1,178 @@
+"""Preflight: what stands in the way of a pipeline, found before anything starts (DESIGN 4.8)."""
+
+import asyncio
+from dataclasses import asdict, dataclass, replace
+
+import asyncpg
+
+from nms.common.problem import Pointer, Problem
+from nms.connectors.postgres import catalog, slot
+from nms.connectors.postgres.catalog import Connection, queries
+from nms.connectors.postgres.config import PipelineSpec
+from nms.connectors.postgres.facts import Facts, read_facts, read_preparation
+from nms.connectors.postgres.findings import PREPARE, judge_servers, judge_source, judge_tables, judge_target
+from nms.connectors.postgres.libpq import Access
+from nms.connectors.postgres.pairing import Finding, Pairing, pair
+from nms.connectors.postgres.problems import NotPrepared, ServerAway, translate
+from nms.connectors.postgres.statements import count_rows
+
+CONNECT_SECONDS = 5.0
+COUNTED_BYTES = 64 << 20
+
+
+@dataclass(slots=True)
+class Checked:
+    """The tables of both sides, paired, and everything that was found."""
+
+    pairing: Pairing
+    findings: list[Finding]
+
+    def refuse(self, pipeline: str) -> None:
+        """Raise NotPrepared with all findings when one of them is fatal."""
+        fatal = [finding for finding in self.findings if finding.fatal]
+        if not fatal:
+            return
+        more = f" (and {len(fatal) - 1} more)" if len(fatal) > 1 else ""
+        raise NotPrepared(
+            fatal[0].sentence + more,
+            remedy=f"`nms doctor {pipeline}` prints what mends each finding; then `nms resume {pipeline}`.",
+            pointers=[Pointer(finding.pointer, finding.sentence) for finding in fatal],
+            findings=[asdict(finding) for finding in fatal],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """What copying a dataset costs: about how many rows and bytes it has at the source."""
+
+    dataset: str
+    rows: int
+    bytes: int
+
+
+async def check_open(source: Connection, target: Connection, spec: PipelineSpec) -> Checked:
+    """Everything that can be known before a pipeline is opened; changes nothing and ends no session."""
+    facts = await read_facts(source, target, spec)
+    findings = list(judge_servers(facts))
+    if findings:
+        return Checked(Pairing(), findings)
+    pairing = pair(spec.datasets, facts.source.tables, facts.target.tables, (spec.source.system, spec.target.system))
+    # A view is told as such, not as a missing table too.
+    told = {(name, "table-missing") for side in (facts.source, facts.target) for name in side.kinds}
+    paired = [
+        # A column that the source got meanwhile must not end what works.
+        replace(one, fatal=False) if one.code == "column-left-out" and facts.position is not None else one
+        for one in pairing.findings if (_name_of(one, spec), one.code) not in told
+    ]  # fmt: skip
+    findings += [*judge_source(facts), *judge_target(facts), *judge_tables(facts), *paired]
+    return Checked(pairing, findings)
+
+
+async def check(spec: PipelineSpec) -> list[Finding]:
+    """All findings of a pipeline, those of its running (slot lost, source changed) too; never raises a Problem."""
+    connections, findings = await _connect(spec)
+    try:
+        if not findings:
+            source, target = connections
+            findings = (await check_open(source, target, spec)).findings
+            if not any(finding.fatal for finding in findings):
+                findings += await _check_begun(source, target, spec)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        findings.append(_finding(translate(error, at=f"{spec.source.system} or {spec.target.system}"), spec.name))
+    finally:
+        for connection in connections:
+            connection.terminate()
+    return findings
+
+
+async def prepare(spec: PipelineSpec) -> list[str]:
+    """Make the schema `nms` at the target where the login may; says what was made."""
+    target = await catalog.connect(spec.target, name=f"nms-prepare:{spec.name}")
+    try:
+        there, server = await read_preparation(target), await queries.get_server(target)
+        if there.complete or server["standby"] or not (server["can_create"] or there.schema_there):
+            return []
+        async with target.transaction():
+            await target.execute(PREPARE)
+        return [f"schema nms of {spec.target.system}"]
+    except asyncpg.InsufficientPrivilegeError:
+        # The check that follows prints the SQL for whoever may.
+        return []
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise translate(error, at=spec.target.system) from error
+    finally:
+        target.terminate()
+
+
+async def measure_copy(spec: PipelineSpec) -> list[TableSize]:
+    """About what a copy of everything costs; small tables that were never analyzed are counted."""
+    source = await catalog.connect(spec.source, name=f"nms-measure:{spec.name}")
+    try:
+        tables = await catalog.read_tables(source, [one.source for one in spec.datasets])
+        sizes = {}
+        for row in await queries.list_sizes(source, oids=[table.oid for table in tables.values()]):
+            sizes[row["oid"]] = row
+        found = []
+        for name, table in tables.items():
+            size = sizes[table.oid]
+            rows = size["rows"]
+            if not size["counted"] or (not rows and size["bytes"] < COUNTED_BYTES):
+                rows = await source.fetchval(count_rows(table.quoted))
+            found.append(TableSize(name, rows, size["bytes"]))
+        return found
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise translate(error, at=spec.source.system) from error
+    finally:
+        source.terminate()
+
+
+async def _connect(spec: PipelineSpec) -> tuple[list[Connection], list[Finding]]:
+    sides = ((spec.source, "/source"), (spec.target, "/target"))
+    tried = await asyncio.gather(*(_try_connect(access, spec.name, pointer) for access, pointer in sides))
+    connections = [one for one in tried if not isinstance(one, Finding)]
+    return connections, [one for one in tried if isinstance(one, Finding)]
+
+
+async def _try_connect(access: Access, pipeline: str, pointer: str) -> "Connection | Finding":
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await catalog.connect(access, name=f"nms-doctor:{pipeline}")
+    except TimeoutError:
+        return _finding(
+            ServerAway(f"{access.system}: no answer within {CONNECT_SECONDS:.0f} s"), access.system, pointer
+        )
+    except Problem as problem:
+        return _finding(problem, access.system, pointer)
+
+
+async def _check_begun(source: Connection, target: Connection, spec: PipelineSpec) -> list[Finding]:
+    """What the engine would halt on when it goes on from its position."""
+    facts = await read_facts(source, target, spec)
+    if not facts.begun or facts.position is None:
+        return []
+    findings = []
+    for verify in (_verify_slot, _verify_publications):
+        try:
+            await verify(source, facts)
+        except Problem as problem:
+            findings.append(_finding(problem, spec.source.system, "/source"))
+    return findings
+
+
+async def _verify_slot(source: Connection, facts: Facts) -> None:
+    assert facts.position is not None
+    await slot.check_slot(source, facts.spec.slot, facts.position["lsn"], facts.source_system or "")
+
+
+async def _verify_publications(source: Connection, facts: Facts) -> None:
+    await slot.check_publications(source, facts.spec.slot, list(facts.source.tables.values()))
+
+
+def _finding(problem: Problem, system: str, pointer: str = "") -> Finding:
+    return Finding(problem.code, problem.detail, system, pointer=pointer, remedy=problem.remedy, run_as="")
+
+
+def _name_of(finding: Finding, spec: PipelineSpec) -> str:
+    _, _, rest = finding.pointer.partition("/datasets/")
+    number, _, side = rest.partition("/")
+    return getattr(spec.datasets[int(number)], side) if side in ("source", "target") else ""

@@ -1,0 +1,36 @@
+"""The position of a PostgreSQL source: where in the log, and how far each table's copy has come."""
+
+import base64
+from collections.abc import Iterable, Sequence
+
+from nms.common.flow import Position
+from nms.connectors.postgres.snapshot import Dataset
+
+
+def position_of(generation: int, lsn: str, datasets: Sequence[Dataset], *, sweep: bool) -> Position:
+    """The position at an LSN; `tables` and `sweep` are there only while something is left to copy."""
+    position: Position = {"generation": generation, "lsn": lsn}
+    if any(not dataset.done or dataset.repairs for dataset in datasets):
+        position["tables"] = {dataset.name: _state(dataset) for dataset in datasets}
+        position["sweep"] = sweep
+    return position
+
+
+def restore(position: Position, datasets: Iterable[Dataset]) -> None:
+    """Set datasets to where a position left them."""
+    tables = position.get("tables")
+    for dataset in datasets:
+        state: Position = {"done": True} if tables is None else tables.get(dataset.name, {})
+        dataset.done = state.get("done", False)
+        dataset.after = tuple(state["after"]) if state.get("after") is not None else None
+        dataset.rows = state.get("rows", 0)
+        # From its low mark on changes are applied, so those of the next life must be, whatever was copied by then.
+        dataset.started = dataset.done or dataset.after is not None or state.get("started", False)
+        dataset.repairs = {base64.b64decode(key) for key in state.get("repairs", ())}
+
+
+def _state(dataset: Dataset) -> Position:
+    state: Position = {"done": dataset.done, "after": dataset.after, "rows": dataset.rows, "started": dataset.started}
+    if dataset.repairs:
+        state["repairs"] = [base64.b64encode(key).decode() for key in sorted(dataset.repairs)]
+    return state

@@ -1,0 +1,193 @@
+-- name: list_tables(names)
+-- A name that stands for no table gives no row; the caller tells which one. Names are looked up in the catalog, not
+-- by to_regclass, which raises where the login may not use the schema.
+select
+    wanted.name,
+    c.oid::bigint as oid,
+    n.nspname as schema,
+    c.relname as relation,
+    c.relkind::text as kind,
+    c.relreplident::text as identity,
+    greatest(c.reltuples, 0)::bigint as estimate,
+    pg_total_relation_size(c.oid) as bytes,
+    has_table_privilege(c.oid, 'select') as can_select,
+    has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'update')
+        and has_table_privilege(c.oid, 'delete') as can_write,
+    pg_has_role(c.relowner, 'usage') as owned,
+    exists (
+        select from pg_constraint f
+        where f.contype = 'f' and f.confrelid = c.oid and f.confdeltype in ('c', 'n', 'd')
+    ) as acts
+from unnest(:names::text[]) as wanted (name)
+cross join lateral parse_ident(wanted.name) as part (names)
+join pg_namespace n on n.nspname = part.names[1]
+join pg_class c on c.relnamespace = n.oid and c.relname = part.names[2]
+where c.relkind in ('r', 'p');
+
+-- name: list_columns(oids)
+select
+    a.attrelid::bigint as table_oid,
+    a.attname as name,
+    a.atttypid::bigint as oid,
+    format_type(a.atttypid, -1) as type,
+    format_type(a.atttypid, a.atttypmod) as full_type,
+    a.attnotnull as required,
+    a.atthasdef as has_default,
+    a.attgenerated <> '' as generated,
+    a.attidentity::text as identity,
+    coalesce(l.collname not in ('C', 'POSIX'), false) as collated,
+    (
+        t.typsend <> 0
+        and not t.typname like 'reg%'
+        and (a.atttypid < 16384 or (t.typtype <> 'c' and t.typcategory <> 'A'))
+    ) as portable
+from pg_attribute a
+join pg_type t on t.oid = a.atttypid
+left join pg_collation l on l.oid = a.attcollation
+where a.attrelid = any(:oids::bigint[]::oid[]) and a.attnum > 0 and not a.attisdropped
+order by a.attrelid, a.attnum;
+
+-- name: list_keys(oids)
+-- Every unique index that rows can be told apart by: valid, immediate, not partial, on plain columns.
+select
+    i.indrelid::bigint as table_oid,
+    i.indisprimary as primary_key,
+    i.indisreplident as identity_key,
+    array_agg(a.attname::text order by k.place) as columns,
+    bool_and(a.attnotnull) as required
+from pg_index i
+cross join lateral unnest(i.indkey::int2[]) with ordinality as k (attnum, place)
+join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+where i.indrelid = any(:oids::bigint[]::oid[])
+    and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
+    and k.place <= i.indnkeyatts
+group by i.indexrelid, i.indrelid, i.indisprimary, i.indisreplident
+order by i.indisprimary desc, i.indisreplident desc, i.indexrelid;
+
+-- name: list_references(oids)
+select conrelid::bigint as child, confrelid::bigint as parent, conname::text as name, condeferrable as deferrable
+from pg_constraint
+where contype = 'f' and conrelid = any(:oids::bigint[]::oid[]) and confrelid = any(:oids::bigint[]::oid[]);
+
+-- name: get_server()^
+select
+    current_setting('server_version_num')::int as version,
+    current_setting('wal_level') as wal_level,
+    current_setting('max_replication_slots')::int as max_slots,
+    current_setting('max_wal_senders')::int as max_senders,
+    (select count(*) from pg_replication_slots)::int as slots,
+    pg_is_in_recovery() as standby,
+    current_database()::text as database,
+    current_user::text as login,
+    current_setting('server_encoding') as encoding,
+    has_database_privilege(current_database(), 'create') as can_create,
+    (
+        select r.rolreplication or r.rolsuper
+            or exists (select from pg_roles g where g.rolname = 'rds_replication' and pg_has_role(r.oid, g.oid, 'usage'))
+        from pg_roles r where r.rolname = current_user
+    ) as can_replicate,
+    (select rolsuper from pg_roles where rolname = current_user) as superuser,
+    (select system_identifier::text from pg_control_system()) as system_identifier;
+
+-- name: get_place()^
+-- Where the server stands: its identity and the end of its log.
+select
+    (select system_identifier::text from pg_control_system()) as system_identifier,
+    pg_current_wal_lsn()::text as lsn;
+
+-- name: get_limits()^
+-- What a server allows; `slot_keep` (bytes) and `slot_idle` (seconds) are null where nothing limits a slot.
+select
+    (select s.setting::bigint * 1048576 from pg_settings s where s.name = 'max_slot_wal_keep_size' and s.setting <> '-1')
+        as slot_keep,
+    (select s.setting::bigint from pg_settings s where s.name = 'idle_replication_slot_timeout' and s.setting <> '0')
+        as slot_idle,
+    (select count(*) from pg_stat_replication)::int as senders,
+    current_setting('default_transaction_read_only') = 'on' as read_only,
+    has_database_privilege(current_database(), 'temporary') as can_stage;
+
+-- name: list_obstacles(oids)
+-- What may stand in the way of reading or writing a table, beside its columns.
+select
+    c.oid::bigint as oid,
+    c.relpersistence = 'u' as unlogged,
+    row_security_active(c.oid) as row_security,
+    has_schema_privilege(c.relnamespace, 'usage') as schema_usable,
+    has_table_privilege(c.oid, 'truncate') as can_truncate,
+    pg_get_userbyid(c.relowner)::text as owner,
+    array(
+        select t.tgname::text from pg_trigger t
+        where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled in ('O', 'A') order by t.tgname
+    ) as triggers,
+    array(
+        select f.conname::text from pg_constraint f
+        where f.contype = 'f' and f.conrelid = c.oid and f.conparentid = 0 and f.confrelid <> c.oid
+            and not f.confrelid = any(:oids::bigint[]::oid[])
+        order by f.conname
+    ) as outer_references
+from pg_class c
+where c.oid = any(:oids::bigint[]::oid[]);
+
+-- name: list_bonds(oids)
+-- Foreign keys among these tables, in themselves too; `deferred` says that they are checked at the commit.
+select c.conrelid::bigint as child, c.confrelid::bigint as parent, c.conname::text as name, c.condeferred as deferred
+from pg_constraint c
+where c.contype = 'f' and c.conparentid = 0
+    and c.conrelid = any(:oids::bigint[]::oid[]) and c.confrelid = any(:oids::bigint[]::oid[])
+order by c.conname;
+
+-- name: list_kinds(names)
+-- What stands under names that are no tables.
+select wanted.name, c.relkind::text as kind
+from unnest(:names::text[]) as wanted (name)
+cross join lateral parse_ident(wanted.name) as part (names)
+join pg_namespace n on n.nspname = part.names[1]
+join pg_class c on c.relnamespace = n.oid and c.relname = part.names[2]
+where c.relkind not in ('r', 'p');
+
+-- name: list_sizes(oids)
+-- Rows as the server last counted them, and bytes, of tables with their partitions.
+select
+    root.oid::bigint as oid,
+    sum(greatest(c.reltuples, 0))::bigint as rows,
+    sum(pg_total_relation_size(c.oid))::bigint as bytes,
+    bool_and(c.reltuples >= 0 or c.relkind = 'p') as counted
+from unnest(:oids::bigint[]::oid[]) as root (oid)
+join lateral (select root.oid union select t.relid from pg_partition_tree(root.oid) t) as member (oid) on true
+join pg_class c on c.oid = member.oid
+group by root.oid;
+
+-- name: get_preparation()^
+-- Whether the schema `nms` of a target is there, fits, and may be used by this login (see prepare.sql).
+select
+    n.oid is not null as schema_there,
+    coalesce(has_schema_privilege(n.oid, 'usage'), false) as schema_usable,
+    (
+        select count(*) from pg_attribute a
+        where a.attrelid = t.oid and not a.attisdropped
+            and a.attname in ('pipeline', 'epoch', 'position', 'source_system', 'updated_at')
+    ) = 5 as table_there,
+    coalesce(
+        has_table_privilege(t.oid, 'select') and has_table_privilege(t.oid, 'insert')
+        and has_table_privilege(t.oid, 'update') and has_table_privilege(t.oid, 'delete'), false
+    ) as table_usable,
+    f.oid is not null as function_there,
+    coalesce(has_function_privilege(f.oid, 'execute'), false) as function_usable
+from (select) as one
+left join pg_namespace n on n.nspname = 'nms'
+left join pg_class t on t.relnamespace = n.oid and t.relname = 'position' and t.relkind = 'r'
+left join pg_proc f on f.pronamespace = n.oid and f.proname = 'advance'
+    and oidvectortypes(f.proargtypes) = 'text, bigint, jsonb';
+
+-- name: lock_mark(mark)$
+-- An advisory lock that only sessions of the same database of the same server can see.
+select pg_try_advisory_lock(:mark);
+
+-- name: count_marks(mark)$
+select count(*) from pg_locks l
+where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+    and l.database = (select d.oid from pg_database d where d.datname = current_database())
+    and (l.classid::bigint << 32 | l.objid::bigint) = :mark and l.pid <> pg_backend_pid();
+
+-- name: delete_mark(mark)$
+select pg_advisory_unlock(:mark);

@@ -1,0 +1,48 @@
+-- name: get_slot(name)^
+-- `invalid` since 13 by wal_status; unreserved is still readable.
+select
+    slot_name::text as name,
+    active,
+    active_pid,
+    plugin::text as plugin,
+    database::text as database,
+    wal_status as status,
+    restart_lsn::text as restart,
+    confirmed_flush_lsn::text as confirmed,
+    (pg_current_wal_lsn() - restart_lsn)::bigint as retained,
+    (pg_current_wal_lsn() - confirmed_flush_lsn)::bigint as behind
+from pg_replication_slots
+where slot_name = :name;
+
+-- name: list_published_tables(name)
+select schemaname::text as schema, tablename::text as relation
+from pg_publication_tables
+where pubname = :name;
+
+-- name: list_publications(names)
+select pubname::text as name, pg_has_role(pubowner, 'usage') as owned from pg_publication where pubname = any(:names::text[]);
+
+-- name: claim_slot_reader(name)
+-- Ends whoever reads the slot: only the holder of the lease gets here, so it is a worker that lost it.
+select pg_terminate_backend(active_pid) as ended from pg_replication_slots where slot_name = :name and active;
+
+-- name: delete_slot(name)
+select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = :name;
+
+-- name: insert_slot(name)^
+select lsn::text as lsn from pg_create_logical_replication_slot(:name, 'pgoutput');
+
+-- name: insert_message(prefix, content)$
+select pg_logical_emit_message(true, :prefix, :content::text)::text;
+
+-- name: list_running()$
+-- Transactions in progress now, by the 64-bit ids that snapshots use.
+select array(select pg_snapshot_xip(pg_current_snapshot()))::text[];
+
+-- name: count_running(xids)$
+-- How many of these transactions have not ended yet.
+select count(*) from unnest(:xids::text[]) as x (xid)
+where not pg_visible_in_snapshot(x.xid::xid8, pg_current_snapshot());
+
+-- name: get_snapshot()$
+select pg_current_snapshot()::text;

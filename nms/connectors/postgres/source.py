@@ -1,0 +1,341 @@
+"""PostgreSQL as a source: the log of a slot, beside a backfill of what was there before (DESIGN 4.2, 4.3)."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import psycopg
+
+from nms.common.change import Change
+from nms.common.flow import Batch, Load, Part, Position
+from nms.common.rows import read_rows, write_rows
+from nms.connectors.postgres.catalog import Connection
+from nms.connectors.postgres.pgoutput import Decoder, Message
+from nms.connectors.postgres.problems import translate
+from nms.connectors.postgres.progress import position_of
+from nms.connectors.postgres.snapshot import Backfill, Chunk, Dataset
+from nms.connectors.postgres.spool import RowBuffer, SpoolSpace
+from nms.connectors.postgres.transactions import Assembler, Feed, Large, Small
+from nms.connectors.postgres.wal import WalStream, format_lsn, parse_lsn
+from nms.connectors.postgres.watch import Watch
+from nms.connectors.postgres.window import Window, advance
+
+PART_CHANGES = 10_000
+PART_BYTES = 4 << 20
+FEED_BYTES = 8 << 20
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a source reads: the server's version, where it starts, limits of a batch, datasets and their copies."""
+
+    version: int
+    generation: int
+    start: str
+    sweep: bool
+    batch_changes: int
+    datasets: list[Dataset] = field(default_factory=list)
+
+
+class PostgresSource:
+    """Reads one slot. `backfill` is None when nothing has to be copied."""
+
+    def __init__(self, plan: Plan, connection: Connection, decoder: Decoder, space: SpoolSpace) -> None:
+        self.plan = plan
+        self.connection = connection
+        self.space = space
+        self._decoder = decoder
+        self._session = secrets.token_hex(6)
+        self._datasets = {dataset.name: dataset for dataset in plan.datasets}
+        self._feed = Feed(FEED_BYTES, space)
+        self._assembler = Assembler(decoder, self._feed, space, self._note_end)
+        self._received = parse_lsn(plan.start)
+        self._beats: list[tuple[int, float]] = []
+        self._window: Window | None = None
+        self._seen: set[int] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stream: WalStream | None = None
+        self._copier: Backfill | None = None
+        self.backfill: Backfill | None = None
+        self.beat_delay: float | None = None
+
+    def start(self, stream: WalStream, backfill: Backfill | None, watch: Watch) -> None:
+        """Begin to read."""
+        self._stream = stream
+        self.backfill = self._copier = backfill
+        self._spawn(watch.run(self._session))
+        self._spawn(stream.read(self._assembler.feed, self._feed.room))
+        if backfill is not None:
+            self._spawn(backfill.run(self._session))
+
+    def is_idle(self) -> bool:
+        """Whether all that was received is confirmed."""
+        stream = self._stream
+        return stream is not None and not self._assembler.open and stream.confirmed >= self._received
+
+    def silent_for(self) -> float | None:
+        """Seconds since the source last said anything."""
+        return None if self._stream is None else round(time.monotonic() - self._stream.heard, 1)
+
+    async def close(self) -> None:
+        """End the session and free the spool."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._stream is not None:
+            await self._stream.close()
+        if self._copier is not None:
+            await self._copier.close()
+        self._assembler.close()
+        while self._feed.peek() is not None:
+            item = self._feed.take()
+            if isinstance(item, Large):
+                item.spool.discard()
+        if self._failed.done():
+            self._failed.exception()
+        with suppress(Exception):
+            await self.connection.close(timeout=5)
+
+    async def confirm(self, position: Position) -> None:
+        """Move the slot on, once everything up to the position is durable."""
+        lsn = parse_lsn(position["lsn"])
+        stream = self._stream
+        if stream is not None and lsn > stream.confirmed:
+            stream.confirmed = lsn
+            if time.monotonic() - stream.told > 0.2:
+                stream.tell()
+        while self._beats and self._beats[0][0] <= lsn:
+            self.beat_delay = time.monotonic() - self._beats.pop(0)[1]
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Batches in commit order; raises the Problem that ended the reading."""
+        while True:
+            item = await self._first()
+            if isinstance(item, Large):
+                self._feed.take()
+                try:
+                    yield self._large(item)
+                finally:
+                    item.spool.discard()
+            elif item.messages:
+                self._feed.take()
+                batch = self._marked(item)
+                try:
+                    yield batch
+                finally:
+                    if batch.load is not None:
+                        batch.load.discard()
+            else:
+                yield self._merged()
+
+    # -- small transactions
+
+    def _merged(self) -> Batch:
+        changes: list[Change] = []
+        count = 0
+        limit = self.plan.batch_changes
+        end, committed = 0, 0.0
+        item = self._feed.peek()
+        while isinstance(item, Small) and not item.messages:
+            if changes and len(changes) + len(item.changes) > limit:
+                break
+            self._feed.take()
+            changes += item.changes if self._caught_up else self._beside_backfill(item.xid, item.changes)
+            count += 1
+            end, committed = item.end, item.committed
+            item = self._feed.peek()
+        return _in_memory(self._position(end), changes, count, committed)
+
+    @property
+    def _caught_up(self) -> bool:
+        return self.backfill is None
+
+    def _beside_backfill(self, xid: int, changes: Sequence[Change]) -> list[Change]:
+        if not changes:
+            return []
+        self._seen.add(xid)
+        if self._window is not None:
+            self._window.note(xid, changes)
+        kept = [change for change in changes if self._wanted(change)]
+        for change in kept:
+            if change.old_key is not None:
+                self._repair(change)
+        return kept
+
+    def _repair(self, change: Change) -> None:
+        # The row may have moved from where nothing is copied yet to where nothing will be: it is read by its new key.
+        dataset = self._datasets[change.shape.dataset]
+        dataset.repairs.add(change.key)
+        if self._window is not None and self._window.dataset == dataset.name:
+            self._window.repairs.add(change.key)
+
+    def _wanted(self, change: Change) -> bool:
+        # What a later chunk brings need not be applied now; without a key it must not be, or it would come twice.
+        dataset = self._datasets[change.shape.dataset]
+        return dataset.done or (dataset.started and bool(change.shape.key))
+
+    # -- large transactions
+
+    def _large(self, large: Large) -> Batch:
+        batch = Batch(self._position(large.end), lambda: self._parts(large, batch), transactions=1, place=large.place)
+        if not self._caught_up:
+            self._seen.add(large.xid)
+            if self._window is not None:
+                self._window.spoil()
+        return batch
+
+    async def _parts(self, large: Large, batch: Batch) -> AsyncIterator[Part]:
+        decoder = (large.decoder or self._decoder).fork()
+        part: list[Change] = []
+        size = 0
+        async for payloads in large.spool.read():
+            for payload in payloads:
+                if large.streamed and large.aborted and int.from_bytes(payload[1:5], "big") in large.aborted:
+                    continue
+                decoder.decode(payload, part, streamed=large.streamed)
+                size += len(payload)
+                if len(part) >= PART_CHANGES or size >= PART_BYTES:
+                    yield part if self._caught_up else self._beside_backfill(large.xid, part)
+                    part, size = [], 0
+        yield part if self._caught_up else self._beside_backfill(large.xid, part)
+        batch.position, batch.committed = self._position(large.end), large.committed
+
+    # -- marks
+
+    def _marked(self, item: Small) -> Batch:
+        changes = item.changes if self._caught_up else self._beside_backfill(item.xid, item.changes)
+        for message in item.messages:
+            batch = self._mark(message, item)
+            if batch is not None:
+                return batch
+        return _in_memory(self._position(item.end), changes, 1, item.committed)
+
+    def _mark(self, message: Message, item: Small) -> Batch | None:
+        session, _, rest = message.content.decode(errors="replace").partition(":")
+        if session != self._session:
+            return None
+        if message.prefix == "nms.heartbeat":
+            self._beats.append((item.end, float(rest)))
+        elif message.prefix == "nms.low":
+            _, _, name = rest.partition(":")
+            self._datasets[name].started = True
+            self._window = Window(name)
+        elif message.prefix == "nms.high":
+            return self._high(item)
+        return None
+
+    def _high(self, item: Small) -> Batch | None:
+        backfill, window = self.backfill, self._window
+        if backfill is None or backfill.current is None or window is None:
+            return None
+        chunk, self._window = backfill.current, None
+        missed = self._missed_before(chunk, window)
+        if missed or window.void:
+            chunk.data.discard()
+            backfill.decide(again=True, missed=missed)
+            return _in_memory(self._position(item.end), [], 1, item.committed)
+        batch = self._chunk_batch(chunk, window, item)
+        backfill.decide(again=False)
+        if backfill.done:
+            self.backfill = None
+            self._seen.clear()
+        return batch
+
+    def _missed_before(self, chunk: Chunk, window: Window) -> int:
+        self._seen = {xid for xid in self._seen if not chunk.snapshot.sees(xid)}
+        return len(self._seen - window.xids)
+
+    def _chunk_batch(self, chunk: Chunk, window: Window, item: Small) -> Batch:
+        dataset = chunk.dataset
+        unseen = window.unseen(chunk.snapshot)
+        data, rows = chunk.data, chunk.rows
+        late: list[Change] = []
+        if unseen and chunk.dataset.shape.key:
+            fresh = advance(dataset.shape, read_rows(data), unseen)
+            data.discard()
+            data, rows = _buffer(self.space, write_rows(fresh)), len(fresh)
+        elif unseen:
+            late = unseen
+        _progress(chunk, rows, window.repairs)
+        batch = _in_memory(self._position(item.end), late, 1, item.committed)
+        sweep = self.plan.sweep and not chunk.keys
+        batch.load = Load(dataset.shape, data, rows, sweep, chunk.after, chunk.upto)
+        return batch
+
+    # -- the reading
+
+    def _position(self, end: int) -> Position:
+        plan = self.plan
+        return position_of(plan.generation, format_lsn(end), plan.datasets, sweep=plan.sweep)
+
+    def _note_end(self, end: int) -> None:
+        self._received = max(self._received, end)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._failed.done():
+            return
+        error = task.exception()
+        if error is not None:
+            failure = _problem(error)
+            self._failed.set_exception(failure)
+            self._assembler.fail(failure)
+
+    async def _first(self) -> Small | Large:
+        item = self._feed.peek()
+        if item is not None:
+            return item
+        if self._failed.done():
+            self._failed.result()
+        first = asyncio.ensure_future(self._feed.first())
+        awaited: set[asyncio.Future[Any]] = {first, self._failed}
+        try:
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
+                self._failed.result()
+            return first.result()
+        finally:
+            first.cancel()
+
+
+def _problem(error: BaseException) -> BaseException:
+    # A bug stays a bug: only what drivers raise is translated.
+    known = isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error, OSError))
+    return translate(error, at="source") if known else error
+
+
+def _in_memory(position: Position, changes: list[Change], transactions: int, committed: float) -> Batch:
+    async def parts() -> AsyncIterator[Part]:
+        for at in range(0, len(changes), PART_CHANGES):
+            yield changes[at : at + PART_CHANGES]
+
+    place = parse_lsn(position["lsn"])
+    return Batch(position, parts, len(changes), transactions, committed, place=place, small=changes)
+
+
+def _buffer(space: SpoolSpace, blocks: Sequence[bytes]) -> RowBuffer:
+    buffer = RowBuffer(space)
+    for block in blocks:
+        buffer.add(block)
+    return buffer
+
+
+def _progress(chunk: Chunk, rows: int, moved: set[bytes]) -> None:
+    dataset = chunk.dataset
+    if chunk.keys:
+        # A key that a row moved to meanwhile may not have been there to be read.
+        dataset.repairs.difference_update(set(chunk.keys) - moved)
+        return
+    dataset.rows += rows
+    dataset.after = chunk.upto
+    dataset.done = chunk.upto is None

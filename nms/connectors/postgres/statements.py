@@ -1,0 +1,300 @@
+"""The one place where SQL is composed: identifiers come from the catalog, through one quoting function."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+# Sent over libpq, whose parameters are numbered.
+ADVANCE_POSITION = "select nms.advance($1, $2::text::bigint, $3::text::jsonb)"
+HOLD_POSITION = "update nms.position set updated_at = now() where pipeline = $1 and epoch = $2::text::bigint"
+READ_SNAPSHOT = "select pg_current_snapshot()::text"
+
+OP_COLUMN = "nms_op"
+DELETE_OP, UPSERT_OP, FIRST_PARTIAL_OP = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """A table to write: quoted name, column names and types in the order of the values, indexes of its key.
+
+    `text_form` says that values come in text form and are cast by the server; `acts` that deleting a row may change
+    others (a foreign key with `on delete cascade` or `set null`).
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    key: tuple[int, ...]
+    text_form: bool
+    stage: str
+    acts: bool = False
+
+
+def quote_identifier(name: str) -> str:
+    """A quoted identifier (PostgreSQL manual, 4.1.1)."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(value: str) -> str:
+    """A quoted string constant, safe whatever standard_conforming_strings says (PostgreSQL manual, 4.1.2)."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
+
+
+def quote_table(schema: str, relation: str) -> str:
+    """A quoted, qualified table name."""
+    return f"{quote_identifier(schema)}.{quote_identifier(relation)}"
+
+
+def insert_row(table: TargetTable) -> str:
+    """Insert of a whole row, or its update where the key is there already."""
+    columns, values = _names(table.columns), ", ".join(_parameters(table, range(len(table.columns))))
+    return f"insert into {table.name} ({columns}) overriding system value values ({values}){_on_conflict(table)}"
+
+
+def insert_new(table: TargetTable) -> str:
+    """Insert of a whole row that leaves one already there as it is."""
+    columns, values = _names(table.columns), ", ".join(_parameters(table, range(len(table.columns))))
+    return (
+        f"insert into {table.name} ({columns}) overriding system value values ({values})"
+        f" on conflict ({_names(table.columns[at] for at in table.key)}) do nothing"
+    )
+
+
+def update_row(table: TargetTable, present: Sequence[int]) -> str:
+    """Update of the present columns; parameters: those values, then the key's."""
+    places = [*present, *table.key]
+    parameters = _parameters(table, places)
+    sets = ", ".join(
+        f"{quote_identifier(table.columns[at])} = {value}" for at, value in zip(present, parameters, strict=False)
+    )
+    return f"update {table.name} set {sets} where {_where_key(table, parameters[len(present) :])}"
+
+
+def delete_row(table: TargetTable) -> str:
+    """Delete by key."""
+    return f"delete from {table.name} where {_where_key(table, _parameters(table, table.key))}"
+
+
+def truncate_tables(names: Sequence[str]) -> str:
+    """Truncate of tables by one statement."""
+    return f"truncate {', '.join(names)}"
+
+
+def create_stage(table: TargetTable) -> str:
+    """The temporary table that rows are copied into: the target's types, or text where the server casts."""
+    types = ["text"] * len(table.columns) if table.text_form else list(table.types)
+    columns = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in zip(table.columns, types, strict=True))
+    return (
+        f"create temporary table if not exists {table.stage}"
+        f" ({OP_COLUMN} smallint not null default {UPSERT_OP}, {columns}) on commit delete rows"
+    )
+
+
+def copy_stage(table: TargetTable, *, with_op: bool) -> str:
+    """COPY into the stage."""
+    columns = _names([OP_COLUMN, *table.columns] if with_op else table.columns)
+    return f"copy {table.stage} ({columns}) from stdin (format binary)"
+
+
+def copy_table(table: TargetTable) -> str:
+    """COPY straight into the table."""
+    return f"copy {table.name} ({_names(table.columns)}) from stdin (format binary)"
+
+
+def delete_staged(table: TargetTable) -> str:
+    """Delete of every staged key."""
+    return f"delete from {table.name} t using {table.stage} s where s.{OP_COLUMN} = {DELETE_OP} and {_join(table)}"
+
+
+def insert_staged(table: TargetTable) -> str:
+    """Insert, or update where the key is there, of every staged whole row."""
+    values = ", ".join(_staged(table, at) for at in range(len(table.columns)))
+    return (
+        f"insert into {table.name} ({_names(table.columns)}) overriding system value"
+        f" select {values} from {table.stage} s where s.{OP_COLUMN} = {UPSERT_OP}{_on_conflict(table)}"
+    )
+
+
+def update_staged(table: TargetTable, op: int, present: Sequence[int]) -> str:
+    """Update of the present columns of every staged row of one op."""
+    sets = ", ".join(f"{quote_identifier(table.columns[at])} = {_staged(table, at)}" for at in present)
+    return f"update {table.name} t set {sets} from {table.stage} s where s.{OP_COLUMN} = {op} and {_join(table)}"
+
+
+def clear_stage(table: TargetTable) -> str:
+    """Empty the stage."""
+    return f"truncate {table.stage}"
+
+
+def sweep_range(table: TargetTable, after: Sequence[str] | None, upto: Sequence[str] | None) -> str:
+    """Delete, in a range of keys, what is not staged; without a key everything."""
+    if not table.key:
+        return empty_table(table.name)
+    bounds = _range(table, "t.", after, upto)
+    where = f"{bounds} and " if bounds else ""
+    return f"delete from {table.name} t where {where}not exists (select from {table.stage} s where {_join(table)})"
+
+
+def empty_table(name: str) -> str:
+    """Delete of all rows; unlike a truncate it fires row triggers and honours foreign keys row by row."""
+    return f"delete from {name}"
+
+
+def select_rows(source: TargetTable, after: Sequence[str] | None, upto: Sequence[str] | None, *, only: bool) -> str:
+    """The rows whose key lies after one and up to another."""
+    bounds = _range(source, "", after, upto)
+    return f"select {_selected(source)} from {_from(source, only)}" + (f" where {bounds}" if bounds else "")
+
+
+def select_key(source: TargetTable, *, only: bool) -> str:
+    """The row of one key, given as parameters."""
+    where = _where_key(source, _parameters(source, source.key))
+    return f"select {_selected(source)} from {_from(source, only)} where {where}"
+
+
+def lock_table(source: TargetTable, *, only: bool) -> str:
+    """The lock that keeps a table from being rewritten, emptied or altered; readers and writers pass."""
+    return f"lock table {_from(source, only)} in access share mode"
+
+
+def select_bound(source: TargetTable, after: Sequence[str] | None, size: int, *, only: bool) -> str:
+    """The key that ends a chunk of so many rows, in text form; no row when fewer are left."""
+    bounds = _range(source, "", after, None)
+    # Qualified, or `order by` would mean the text forms that stand under the same names.
+    key = ", ".join(f"t.{quote_identifier(source.columns[at])}" for at in source.key)
+    texts = ", ".join(f"{quote_identifier(source.columns[at])}::text" for at in source.key)
+    where = f" where {bounds}" if bounds else ""
+    return f"select {texts} from {_from(source, only)} t{where} order by {key} offset {int(size) - 1} limit 1"
+
+
+def create_publication(name: str, tables: Sequence[str], actions: str) -> str:
+    """A publication of some tables, partitions under their root."""
+    return (
+        f"create publication {quote_identifier(name)} for table {', '.join(tables)}"
+        f" with (publish = '{actions}', publish_via_partition_root = true)"
+    )
+
+
+def alter_publication(name: str, tables: Sequence[str]) -> str:
+    """Make a publication have exactly these tables."""
+    return f"alter publication {quote_identifier(name)} set table {', '.join(tables)}"
+
+
+def drop_publication(name: str) -> str:
+    """Remove a publication, if it is there."""
+    return f"drop publication if exists {quote_identifier(name)}"
+
+
+def start_replication(slot: str, lsn: str, options: dict[str, str]) -> str:
+    """START_REPLICATION on a logical slot (PostgreSQL manual, 55.4)."""
+    given = ", ".join(f"{quote_identifier(name)} {quote_literal(value)}" for name, value in options.items())
+    return f"START_REPLICATION SLOT {quote_identifier(slot)} LOGICAL {lsn} ({given})"
+
+
+def create_table(table: str, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
+    """A table of columns (name, type, whether required), its name quoted already."""
+    lines = [f"{quote_identifier(name)} {kind}{' not null' * required}" for name, kind, required in columns]
+    lines += [f"primary key ({_names(key)})"] if key else []
+    return f"create table {table} (" + ", ".join(lines) + ");"
+
+
+def select_any(table: str) -> str:
+    """Whether a table has any row."""
+    return f"select exists (select from {table})"
+
+
+def count_rows(table: str) -> str:
+    """How many rows a table has."""
+    return f"select count(*) from {table}"
+
+
+def grant_read(table: str, login: str) -> str:
+    """The right to copy and follow a table."""
+    return f"grant select on {table} to {quote_identifier(login)};"
+
+
+def grant_write(table: str, login: str) -> str:
+    """The rights to apply changes to a table."""
+    return f"grant select, insert, update, delete, truncate on {table} to {quote_identifier(login)};"
+
+
+def digest_table(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
+    """Rows in each of 256 parts of a table (by the hash of the key): their number, two sums of hashes of their text."""
+    row, name = _text_of(columns), _text_of(key or columns)
+    return (
+        f"select hashtextextended({name}, 0) & 255 as part, count(*) as rows,"
+        f" sum(hashtextextended({row}, 1)::numeric)::text || ' ' || sum(hashtextextended({row}, 2)::numeric)::text"
+        f" as digest from {table} group by 1"
+    )
+
+
+def list_hashes(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
+    """Key, as text, and hash of every row of the parts that are given as a parameter."""
+    row, name = _text_of(columns), _text_of(key or columns)
+    return (
+        f"select {name} as key, md5({row}) as hash from {table}"
+        f" where hashtextextended({name}, 0) & 255 = any($1::bigint[])"
+    )
+
+
+def _text_of(columns: Sequence[str]) -> str:
+    """One column as text, or several as a row's text."""
+    return f"{_names(columns)}::text" if len(columns) == 1 else f"row({_names(columns)})::text"
+
+
+def _names(columns: Iterable[str]) -> str:
+    return ", ".join(quote_identifier(name) for name in columns)
+
+
+def _from(table: TargetTable, only: bool) -> str:
+    return f"only {table.name}" if only else table.name
+
+
+def _selected(table: TargetTable) -> str:
+    names = [quote_identifier(name) for name in table.columns]
+    return ", ".join(_as_streamed(name) for name in names) if table.text_form else ", ".join(names)
+
+
+def _as_streamed(name: str) -> str:
+    # The type's output function, as the stream uses it; a cast to text differs for bool, bpchar and inet.
+    return f"case when {name} is distinct from null then pg_catalog.format('%s', {name}) end"
+
+
+def _parameters(table: TargetTable, places: Iterable[int]) -> list[str]:
+    if table.text_form:
+        return [f"${number}::text::{table.types[at]}" for number, at in enumerate(places, 1)]
+    return [f"${number}" for number, _ in enumerate(places, 1)]
+
+
+def _staged(table: TargetTable, at: int) -> str:
+    return f"s.{quote_identifier(table.columns[at])}" + (f"::{table.types[at]}" if table.text_form else "")
+
+
+def _where_key(table: TargetTable, values: Sequence[str]) -> str:
+    pairs = zip(table.key, values, strict=True)
+    return " and ".join(f"{quote_identifier(table.columns[at])} = {value}" for at, value in pairs)
+
+
+def _join(table: TargetTable) -> str:
+    return " and ".join(f"t.{quote_identifier(table.columns[at])} = {_staged(table, at)}" for at in table.key)
+
+
+def _on_conflict(table: TargetTable) -> str:
+    if not table.key:
+        return ""
+    others = [name for at, name in enumerate(table.columns) if at not in table.key]
+    sets = ", ".join(f"{quote_identifier(name)} = excluded.{quote_identifier(name)}" for name in others)
+    return f" on conflict ({_names(table.columns[at] for at in table.key)}) do " + (
+        f"update set {sets}" if sets else "nothing"
+    )
+
+
+def _range(table: TargetTable, prefix: str, after: Sequence[str] | None, upto: Sequence[str] | None) -> str:
+    key = ", ".join(prefix + quote_identifier(table.columns[at]) for at in table.key)
+    bounds = []
+    for sign, bound in ((">", after), ("<=", upto)):
+        if bound is not None:
+            pairs = zip(bound, table.key, strict=True)
+            values = ", ".join(f"{quote_literal(value)}::{table.types[at]}" for value, at in pairs)
+            bounds.append(f"({key}) {sign} ({values})")
+    return " and ".join(bounds)

@@ -1,0 +1,45 @@
+"""From the documents of a pipeline to what its connectors are opened with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nms.common.document import PipelineDocument, SystemDocument, parse_document
+from nms.common.document.pipeline import DatasetMapping
+from nms.common.problem import Malformed
+from nms.connectors.postgres.connector import Access, DatasetSpec, PipelineSpec
+from nms.sync.settings import SyncSettings
+
+
+def spec_of(documents: Mapping[str, Any], generation: int, spool: Path, settings: SyncSettings) -> PipelineSpec:
+    """What a pipeline is opened with; secrets are read now, so that a rotated one is taken up."""
+    pipeline = parse_document(documents["pipeline"])
+    if not isinstance(pipeline, PipelineDocument):
+        raise Malformed("the stored document is not a pipeline")
+    return PipelineSpec(
+        name=pipeline.name,
+        slot=pipeline.slot,
+        source=_access(documents["source"]),
+        target=_access(documents["target"]),
+        datasets=tuple(_dataset(dataset) for dataset in pipeline.datasets),
+        generation=generation,
+        copy=pipeline.initial == "copy",
+        heals=pipeline.missing == "upsert",
+        batch_changes=pipeline.batch.changes,
+        wal_budget=pipeline.wal_budget,
+        spool=spool / pipeline.name,
+        spool_budget=settings.spool_budget,
+    )
+
+
+def _access(body: Mapping[str, Any]) -> Access:
+    system = parse_document(dict(body))
+    if not isinstance(system, SystemDocument):
+        raise Malformed("the stored document is not a system")
+    address = system.address()
+    password = None if address.password is None else address.password.get_secret_value()
+    return Access(system.name, str(address), password)
+
+
+def _dataset(dataset: DatasetMapping) -> DatasetSpec:
+    return DatasetSpec(str(dataset.source), str(dataset.target), dataset.fields, dataset.key)

@@ -1,0 +1,85 @@
+"""What the sync room says of its pipelines."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SILENT_SECONDS = 20.0
+"""A worker says every half second where a pipeline stands; a dead one's pipelines are taken after its lease."""
+
+HeldState = Literal["held", "replaying", "replayed", "dropping", "dropped"]
+
+
+class Pipeline(BaseModel):
+    """A pipeline: what is wanted of it, where it stands, how far behind it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    revision: int = Field(description="the revision of the documents it was started with")
+    wanted: Literal["running", "paused", "removed"]
+    generation: int = Field(description="raised by each resync; a new generation copies everything anew")
+    phase: Literal["waiting", "opening", "copying", "streaming", "retrying", "halted", "paused", "removing"]
+    position: dict[str, Any] | None = Field(description="where the target stands in the source's log; opaque")
+    status: dict[str, Any] = Field(description="counts, lag, rows copied by dataset, retained log")
+    problem: dict[str, Any] | None = Field(description="why it is halted or retrying, as RFC 9457 members")
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def held(self) -> int:
+        """How many changes were in quarantine when the pipeline last told."""
+        return int(self.status.get("held") or 0)
+
+    def trouble(self, now: datetime) -> str | None:
+        """Why the pipeline is not well, in a sentence; None when it is, or when somebody paused it."""
+        if self.problem is not None and self.wanted == "running":
+            return str(self.problem.get("detail") or self.problem.get("title"))
+        if self.wanted == "running" and (now - self.updated_at).total_seconds() > SILENT_SECONDS:
+            return "no worker has told anything of it for a while; does one run (`nms worker sync`)?"
+        if self.held:
+            what = "1 change is" if self.held == 1 else f"{self.held:,} changes are"
+            return f"{what} held in quarantine (`nms quarantine list {self.name}`)"
+        return None
+
+
+class Quarantined(BaseModel):
+    """A change that the target refused, or one of the same key behind it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int
+    pipeline: str
+    dataset: str
+    key: str
+    op: str
+    change: dict[str, Any]
+    problem: dict[str, Any]
+    place: int = Field(description="where its batch stood in the source's log")
+    state: HeldState
+    created_at: datetime
+    updated_at: datetime
+
+
+class Selection(BaseModel):
+    """Which held changes: those of one key, of one dataset, or all of the pipeline."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dataset: str | None = Field(default=None, max_length=200, description="the source's table, as the list shows it")
+    key: str | None = Field(default=None, max_length=10_000, description="the key as the list shows it")
+    all: bool = Field(default=False, description="every held change; instead of a key or a dataset")
+
+    @model_validator(mode="after")
+    def _choose(self) -> Self:
+        if self.all == (self.key is not None or self.dataset is not None):
+            raise ValueError("give either a key, a dataset or both, or `all`")
+        return self
+
+
+class Asked(BaseModel):
+    """How many held changes were chosen; `state` is the one they are in until the worker has done it."""
+
+    count: int
+    state: Literal["replaying", "dropping"]

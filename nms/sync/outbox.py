@@ -1,0 +1,44 @@
+"""The room's end of the bus: what it tells is sent on, what cfg publishes is followed."""
+
+import asyncio
+import logging
+from typing import Any
+
+from nms.common.bus.bus import open_bus
+from nms.common.bus.subscription import Subscription
+from nms.common.event import Envelope
+from nms.common.problem import Problem
+from nms.common.settings import Settings
+from nms.events.cfg import DocumentsPublished
+from nms.sync.pipeline import adopt
+from nms.sync.repository import SyncRepository
+
+log = logging.getLogger(__name__)
+
+SUBSCRIBER = "sync"
+WANTED = (DocumentsPublished.type,)
+
+
+async def attend(repository: SyncRepository, settings: Settings, stop: asyncio.Event) -> None:
+    """Relay the outbox and follow the documents until told to stop; any number of processes may do so."""
+    bus = open_bus(settings, repository, {SUBSCRIBER: WANTED})
+    subscription = Subscription(SUBSCRIBER, WANTED, repository, _follow)
+    try:
+        await _catch_up(repository)
+        async with asyncio.TaskGroup() as duties:
+            duties.create_task(bus.relay(repository, stop))
+            duties.create_task(bus.deliver(subscription, stop))
+    finally:
+        await bus.close()
+
+
+async def _catch_up(repository: SyncRepository) -> None:
+    # Documents that were stored while no worker ran, or by one that died before its pipelines followed.
+    try:
+        await adopt(repository)
+    except Problem as problem:
+        log.warning("the documents could not be followed yet: %s", problem.detail)
+
+
+async def _follow(tx: Any, _envelope: Envelope) -> None:
+    await adopt(tx)

@@ -1,0 +1,116 @@
+"""Preflight of pipelines: what stands in the way of each, and what a copy of it costs."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nms.common.configuration import Configuration, current_documents
+from nms.common.problem import Problem
+from nms.common.settings import Settings, read_settings
+from nms.connectors.postgres import preflight
+from nms.connectors.postgres.config import PipelineSpec
+from nms.connectors.postgres.pairing import Finding
+from nms.connectors.postgres.preflight import TableSize
+from nms.connectors.postgres.problems import NotPrepared
+from nms.sync.mapping import spec_of
+from nms.sync.pipeline import check_neighbours, documents_of, resume
+from nms.sync.repository import SyncRepository
+from nms.sync.settings import SyncSettings
+
+_NEIGHBOUR_POINTERS = {"same-database": "/target", "target-contested": "/datasets"}
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found of one pipeline, what `prepare` made, and whether it goes on because of that."""
+
+    pipeline: str
+    findings: list[Finding]
+    prepared: tuple[str, ...] = ()
+    resumed: bool = False
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the pipeline cannot start, or cannot go on."""
+        return any(finding.fatal for finding in self.findings)
+
+
+async def list_names(repository: SyncRepository) -> list[str]:
+    """The names of all declared pipelines, those that cannot be read too."""
+    configuration = await current_documents(repository)
+    unreadable = [name for kind, name in configuration.unreadable if kind == "pipeline"]
+    return sorted([*configuration.pipelines, *unreadable])
+
+
+async def diagnose(repository: SyncRepository, name: str, settings: Settings, *, prepare: bool = False) -> Diagnosis:
+    """Check a declared pipeline; with `prepare` first make at the target what its login may. Raises NotFound.
+
+    With `prepare` a pipeline that halted as not prepared goes on once nothing stands in its way.
+    Everything that is wrong comes as a finding, a system that does not answer and a secret that is missing too.
+    """
+    configuration = await current_documents(repository)
+    if name not in configuration.pipelines and ("pipeline", name) not in configuration.unreadable:
+        configuration.pipeline(name)
+    findings = _judge_neighbours(configuration, name)
+    made: list[str] = []
+    try:
+        spec = await _spec_of(repository, configuration, name, settings)
+        if prepare:
+            made = await preflight.prepare(spec)
+    except Problem as problem:
+        return Diagnosis(name, _without_twins([*findings, _finding(problem)]))
+    diagnosis = Diagnosis(name, _without_twins([*findings, *await preflight.check(spec)]), tuple(made))
+    if prepare and not diagnosis.fatal:
+        return replace(diagnosis, resumed=await _resume_unprepared(repository, name))
+    return diagnosis
+
+
+async def _resume_unprepared(repository: SyncRepository, name: str) -> bool:
+    """Let a pipeline go on that halted only because something was not prepared."""
+    pipeline = await repository.get_pipeline(name)
+    if pipeline is None or pipeline.wanted != "running" or pipeline.phase != "halted":
+        return False
+    if (pipeline.problem or {}).get("code") != NotPrepared.code:
+        return False
+    await resume(repository, name)
+    return True
+
+
+async def estimate(repository: SyncRepository, name: str, settings: Settings) -> list[TableSize]:
+    """About what copying a pipeline costs; raises the Problem of a source that does not answer."""
+    configuration = await current_documents(repository)
+    return await preflight.measure_copy(await _spec_of(repository, configuration, name, settings))
+
+
+async def _spec_of(
+    repository: SyncRepository, configuration: Configuration, name: str, settings: Settings
+) -> PipelineSpec:
+    pipeline = await repository.get_pipeline(name)
+    documents: dict[str, Any] = documents_of(configuration, name)
+    generation = 1 if pipeline is None else pipeline.generation
+    return spec_of(documents, generation, settings.data_dir / "spool", read_settings(SyncSettings))
+
+
+def _judge_neighbours(configuration: Configuration, name: str) -> list[Finding]:
+    try:
+        check_neighbours(configuration, name)
+    except Problem as problem:
+        return [_finding(problem)]
+    return []
+
+
+def _finding(problem: Problem) -> Finding:
+    pointer = problem.pointers[0].pointer if problem.pointers else _NEIGHBOUR_POINTERS.get(problem.code, "")
+    system = str(problem.facts.get("system") or "")
+    return Finding(problem.code, problem.detail, system, pointer=pointer, remedy=problem.remedy, run_as="")
+
+
+def _without_twins(findings: list[Finding]) -> list[Finding]:
+    """A fault that documents and servers both show is told once."""
+    told: set[tuple[str, str, str]] = set()
+    kept = []
+    for finding in findings:
+        identity = (finding.code, finding.pointer, "" if finding.code == "same-database" else finding.sentence)
+        if identity not in told:
+            told.add(identity)
+            kept.append(finding)
+    return kept

@@ -1,0 +1,66 @@
+"""Problems of the sync room."""
+
+from nms.common.problem import Problem, Retry
+
+
+class PipelineGone(Problem):
+    """The pipeline is being removed."""
+
+    status, code, title = 404, "pipeline-gone", "There is no such pipeline"
+    remedy = "`nms pipelines` lists what is there; `nms apply -f FILE` adds one."
+
+
+class SameDatabase(Problem):
+    """Source and target are one database, so the pipeline would feed itself."""
+
+    status, code, title = 409, "same-database", "The pipeline writes into its own source"
+    remedy = "Name two different databases; two systems of one address are one database."
+
+
+class TargetContested(Problem):
+    """Another pipeline writes the same table of the same database."""
+
+    status, code, title = 409, "target-contested", "Two pipelines write one table"
+    remedy = "Let one of them go, or write `shared: true` into both if their keys never meet."
+
+
+class PipelineCrashed(Problem):
+    """The code of NMS failed in a way that nobody foresaw."""
+
+    status, code, retry, title = 500, "pipeline-crashed", Retry.LATER, "The pipeline failed unexpectedly"
+    remedy = "It is opened anew by itself and loses nothing; report the lines of the worker's log."
+
+
+class QuarantineFull(Problem):
+    """More changes were refused than anybody would replay by hand."""
+
+    status, code, title = 409, "quarantine-full", "Too many changes were refused"
+    remedy = "Mend the target (the newest problem tells what it objects to), replay or drop, then resume."
+
+
+class RemovalUnderWay(Problem):
+    """The pipeline is wanted again, and what it held before is still being given back."""
+
+    status, code, retry, title = 409, "removal-under-way", Retry.LATER, "The pipeline is still being removed"
+    remedy = "Nothing to do; it starts anew by itself once that has ended."
+
+
+class DatasetGone(Problem):
+    """A held change belongs to a dataset that the pipeline no longer has."""
+
+    status, code, title = 409, "dataset-gone", "The dataset is no longer in the pipeline"
+    remedy = "Give the dataset back to the pipeline's document and replay, or drop what is held of it."
+
+
+class RowMissing(Problem):
+    """A held update met no row at the target, so that replaying it did nothing."""
+
+    status, code, title = 409, "row-missing", "The target lacks the row"
+    remedy = "Run `nms resync PIPELINE` to copy what differs, or drop the change."
+
+
+class PipelineMoved(Problem):
+    """A new generation has begun since you looked."""
+
+    status, code, title = 409, "pipeline-moved", "The pipeline has moved on"
+    remedy = "Read the pipeline again; ask for the new generation you see, if it is still wanted."

@@ -1,0 +1,69 @@
+-- name: upsert_pipeline(name, revision, checksum, documents)^
+-- A pipeline that was removed and comes back starts a new generation: its slot is gone. Changed documents end a halt.
+insert into sync.pipeline as p (name, revision, checksum, documents)
+values (:name, :revision, :checksum, :documents)
+on conflict (name) do update set
+    revision = excluded.revision,
+    checksum = excluded.checksum,
+    documents = excluded.documents,
+    wanted = case when p.wanted = 'removed' then 'running' else p.wanted end,
+    generation = p.generation + (p.wanted = 'removed')::int,
+    problem = null,
+    updated_at = now()
+returning name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at;
+
+-- name: get_pipeline(name)^
+select name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at
+from sync.pipeline
+where name = :name;
+
+-- name: get_pipeline_documents(name)$
+select documents from sync.pipeline where name = :name;
+
+-- name: list_pipelines(after, size)
+select name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at
+from sync.pipeline
+where name > :after
+order by name
+limit :size;
+
+-- name: claim_adoption()$
+-- One at a time: the older of two sets of documents must not be written last.
+select pg_advisory_xact_lock(hashtext('sync.adopt'))::text;
+
+-- name: get_clock()$
+select now();
+
+-- name: list_checksums()
+select name, checksum, wanted from sync.pipeline;
+
+-- name: update_wanted(name, wanted)^
+-- A halt is over as soon as somebody decides.
+update sync.pipeline
+set wanted = :wanted, phase = case when :wanted = 'paused' then 'paused' else phase end,
+    problem = case when :wanted = 'running' then null else problem end, updated_at = now()
+where name = :name and wanted <> 'removed'
+returning name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at;
+
+-- name: update_generation(name)^
+update sync.pipeline
+set generation = generation + 1, wanted = 'running', problem = null, updated_at = now()
+where name = :name and wanted <> 'removed'
+returning name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at;
+
+-- name: mark_removed(name)^
+update sync.pipeline
+set wanted = 'removed', phase = 'removing', updated_at = now()
+where name = :name and wanted <> 'removed'
+returning name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at;
+
+-- name: update_status(name, phase, position, status, problem)!
+-- Of a pipeline that somebody paused or removed meanwhile a worker on its way out tells no phase.
+update sync.pipeline
+set phase = case wanted when 'running' then :phase else phase end,
+    problem = case wanted when 'running' then :problem::jsonb else problem end,
+    position = coalesce(:position::jsonb, position), status = :status::jsonb, updated_at = now()
+where name = :name;
+
+-- name: delete_pipeline(name)!
+delete from sync.pipeline where name = :name and wanted = 'removed';

@@ -1,0 +1,135 @@
+"""Statements of the sync room, bound to the database `nms`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from nms.common.db.queries import load
+from nms.common.db.repositories import BaseNmsRepository
+from nms.sync.models import Pipeline, Quarantined, Selection
+
+queries = load("nms.sync")
+Keys = set[tuple[str, str]]
+
+
+class SyncRepository(BaseNmsRepository):
+    """Pipelines and their quarantine."""
+
+    async def upsert_pipeline(self, name: str, revision: int, checksum: str, documents: Mapping[str, Any]) -> Pipeline:
+        """Take over the documents of a pipeline."""
+        row = await queries.upsert_pipeline(
+            self.connection, name=name, revision=revision, checksum=checksum, documents=dict(documents)
+        )
+        return Pipeline.model_validate(dict(row))
+
+    async def get_pipeline(self, name: str) -> Pipeline | None:
+        """A pipeline, or None."""
+        return _pipeline(await queries.get_pipeline(self.connection, name=name))
+
+    async def get_documents(self, name: str) -> dict[str, Any] | None:
+        """The documents a pipeline was last started with."""
+        documents: dict[str, Any] | None = await queries.get_pipeline_documents(self.connection, name=name)
+        return documents
+
+    async def list_pipelines(self, after: str = "", size: int = 1000) -> list[Pipeline]:
+        """Pipelines by name, after a name."""
+        rows = await queries.list_pipelines(self.connection, after=after, size=size)
+        return [Pipeline.model_validate(dict(row)) for row in rows]
+
+    async def claim_adoption(self) -> None:
+        """Wait for other adoptions to end; until the transaction ends, this one is alone."""
+        await queries.claim_adoption(self.connection)
+
+    async def read_clock(self) -> datetime:
+        """The clock of the own database, by which `updated_at` was written."""
+        moment: datetime = await queries.get_clock(self.connection)
+        return moment
+
+    async def list_checksums(self) -> dict[str, tuple[str, str]]:
+        """Checksum and wanted state by name."""
+        rows = await queries.list_checksums(self.connection)
+        return {row["name"]: (row["checksum"], row["wanted"]) for row in rows}
+
+    async def update_wanted(self, name: str, wanted: str) -> Pipeline | None:
+        """Say what is wanted of a pipeline."""
+        return _pipeline(await queries.update_wanted(self.connection, name=name, wanted=wanted))
+
+    async def update_generation(self, name: str) -> Pipeline | None:
+        """Begin a new generation."""
+        return _pipeline(await queries.update_generation(self.connection, name=name))
+
+    async def mark_removed(self, name: str) -> Pipeline | None:
+        """Begin to remove a pipeline."""
+        return _pipeline(await queries.mark_removed(self.connection, name=name))
+
+    async def update_status(
+        self, name: str, phase: str, position: Mapping[str, Any] | None, facts: tuple[Any, Any]
+    ) -> None:
+        """Write where a pipeline stands; `facts` are its status and its problem."""
+        status, problem = facts
+        await queries.update_status(
+            self.connection, name=name, phase=phase, position=position, status=status, problem=problem
+        )
+
+    async def delete_pipeline(self, name: str) -> None:
+        """Forget a removed pipeline and its quarantine."""
+        await queries.delete_quarantine(self.connection, pipeline=name)
+        await queries.delete_pipeline(self.connection, name=name)
+
+    async def insert_quarantined(self, values: Mapping[str, Any]) -> None:
+        """Hold a change."""
+        await queries.insert_quarantined(self.connection, **values)
+
+    async def list_held_keys(self, pipeline: str) -> Keys:
+        """Dataset and key of everything held."""
+        rows = await queries.list_held_keys(self.connection, pipeline=pipeline)
+        return {(row["dataset"], row["key"]) for row in rows}
+
+    async def delete_unwritten(self, pipeline: str, place: int) -> int:
+        """Forget what was held for batches that the target never committed."""
+        count: int = await queries.delete_unwritten(self.connection, pipeline=pipeline, place=place)
+        return count
+
+    async def mark_truncated(self, pipeline: str, dataset: str) -> int:
+        """Drop what is held of a dataset that the source emptied; gives how many changes that were."""
+        count: int = await queries.mark_truncated(self.connection, pipeline=pipeline, dataset=dataset)
+        return count
+
+    async def mark_superseded(self, pipeline: str, generation: int) -> None:
+        """Drop what older generations held."""
+        await queries.mark_superseded(self.connection, pipeline=pipeline, generation=generation)
+
+    async def list_quarantine(
+        self, pipeline: str, state: str | None = None, before: int | None = None, size: int = 100
+    ) -> list[Quarantined]:
+        """Held changes, newest first."""
+        rows = await queries.list_quarantine(self.connection, pipeline=pipeline, state=state, before=before, size=size)
+        return [Quarantined.model_validate(dict(row)) for row in rows]
+
+    async def count_held(self, pipeline: str) -> int:
+        """How many changes are held."""
+        count: int = await queries.count_held(self.connection, pipeline=pipeline)
+        return count
+
+    async def mark_asked(self, pipeline: str, selection: Selection, state: str) -> int:
+        """Ask for the replay or drop of a key and those that moves connect to it, or of all; gives how many changes."""
+        count: int = await queries.mark_asked(
+            self.connection, pipeline=pipeline, dataset=selection.dataset, key=selection.key, state=state
+        )
+        return count
+
+    async def list_asked(self, pipeline: str) -> list[dict[str, Any]]:
+        """Changes that somebody asked to replay or drop, oldest first."""
+        return [dict(row) for row in await queries.list_asked(self.connection, pipeline=pipeline)]
+
+    async def mark_settled(self, ids: Sequence[int], state: str) -> None:
+        """Write that changes were replayed or dropped."""
+        await queries.mark_settled(self.connection, ids=list(ids), state=state)
+
+    async def mark_held_again(self, ids: Sequence[int], problem: Mapping[str, Any]) -> None:
+        """Write that a replay was refused again."""
+        await queries.mark_held_again(self.connection, ids=list(ids), problem=dict(problem))
+
+
+def _pipeline(row: Any) -> Pipeline | None:
+    return None if row is None else Pipeline.model_validate(dict(row))

@@ -1,0 +1,169 @@
+"""The worker: claims pipelines under leases and works them; a pipeline that meets trouble is opened anew."""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nms.common import clock, outbox
+from nms.common.configuration import current_documents
+from nms.common.problem import Problem, Retry
+from nms.common.run import Claimed, Crew, LeaseLost, RunRepository
+from nms.common.settings import Settings, read_settings
+from nms.connectors.postgres.connector import open_pipeline, release_pipeline
+from nms.events.sync import PipelineHalted
+from nms.sync.apply import Applier
+from nms.sync.mapping import spec_of
+from nms.sync.outbox import attend
+from nms.sync.pipeline import KIND, REMOVAL, check_neighbours, get_pipeline, is_leaving
+from nms.sync.position import Standing
+from nms.sync.problems import PipelineCrashed, PipelineGone, RemovalUnderWay
+from nms.sync.quarantine import Holder, Quarantine
+from nms.sync.repository import SyncRepository
+from nms.sync.settings import SyncSettings
+
+log = logging.getLogger(__name__)
+
+HEALTHY_SECONDS = 30.0
+LONGEST_PAUSE = 5.0
+
+Handling = Callable[[Claimed], Coroutine[Any, Any, None]]
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Work pipelines until `stop` is set."""
+    repository = await SyncRepository.open()
+    work = Work(repository, settings, read_settings(SyncSettings))
+    crew = Crew(
+        await RunRepository.open(),
+        {KIND: work.move, REMOVAL: work.remove},
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        size=work.role.pipelines,
+        lease=work.role.lease,
+    )
+    attending = asyncio.create_task(attend(repository, settings, stop))
+    try:
+        await crew.run(stop)
+    finally:
+        attending.cancel()
+        await asyncio.gather(attending, return_exceptions=True)
+
+
+class Work:
+    """The handlers of the runs that the sync room has."""
+
+    def __init__(self, repository: SyncRepository, settings: Settings, role: SyncSettings) -> None:
+        self._repository = repository
+        self._spool: Path = settings.data_dir / "spool"
+        self.role = role
+
+    async def move(self, claimed: Claimed) -> None:
+        """Work one pipeline until it is asked to stop; raises the Problem that halts it."""
+        failures = 0
+        while not claimed.stopping.is_set():
+            began = time.monotonic()
+            problem = await _until_stopped(claimed, self._work)
+            if problem is None or isinstance(problem, PipelineGone):
+                return
+            if isinstance(problem, LeaseLost):
+                raise problem
+            if time.monotonic() - began > HEALTHY_SECONDS:
+                failures = 0
+            failures += 1
+            await self._tell(claimed, problem)
+            pause = clock.backoff(failures, base=0.1 if problem.retry is Retry.NOW else 0.3, cap=LONGEST_PAUSE)
+            await _pause(claimed.stopping, pause)
+
+    async def remove(self, claimed: Claimed) -> None:
+        """Give back the slot and the position of a pipeline whose document is gone."""
+        problem = await _until_stopped(claimed, self._remove)
+        if problem is not None:
+            raise problem
+
+    async def _remove(self, claimed: Claimed) -> None:
+        name = claimed.run.subject
+        pipeline = await self._repository.get_pipeline(name)
+        documents = await self._repository.get_documents(name)
+        if pipeline is None or documents is None or pipeline.wanted != "removed":
+            return
+        await release_pipeline(spec_of(documents, pipeline.generation, self._spool, self.role))
+        async with self._repository.transaction() as tx:
+            # Its document may have come back meanwhile.
+            await tx.claim_adoption()
+            await claimed.fence(tx)
+            if (await get_pipeline(tx, name)).wanted == "removed":
+                await tx.delete_pipeline(name)
+
+    async def _work(self, claimed: Claimed) -> None:
+        await claimed.report(checkpoint={})
+        name = claimed.run.subject
+        pipeline = await self._repository.get_pipeline(name)
+        documents = await self._repository.get_documents(name)
+        if pipeline is None or documents is None or pipeline.wanted != "running":
+            raise PipelineGone(f"{name} is not wanted to run")
+        if await is_leaving(self._repository, name):
+            raise RemovalUnderWay(f"{name} came back while it was being removed")
+        standing = Standing(self._repository, claimed, name, pipeline.status)
+        await standing.say("opening")
+        check_neighbours(await current_documents(self._repository), name)
+        spec = replace(spec_of(documents, pipeline.generation, self._spool, self.role), known=pipeline.position)
+        async with open_pipeline(spec) as opened:
+            standing.position = opened.position
+            holder = Holder(claimed, name, pipeline.generation, self.role.quarantine_limit)
+            quarantine = Quarantine(self._repository, holder, opened)
+            await quarantine.load(opened.position)
+            await Applier(opened, quarantine, standing).run()
+
+    async def _tell(self, claimed: Claimed, problem: Problem) -> None:
+        try:
+            await self._write_problem(claimed, problem)
+        except Problem as trouble:
+            # With the own database away nothing can be told; as long as the lease lasts the pipeline is ours to mend,
+            # and giving the run up would make it wait as long as runs that fail again and again do.
+            if trouble is problem or trouble.retry is Retry.NEVER:
+                raise
+            log.warning("pipeline %s: %s cannot be told: %s", claimed.run.subject, problem.code, trouble.code)
+
+    async def _write_problem(self, claimed: Claimed, problem: Problem) -> None:
+        name = claimed.run.subject
+        pipeline = await get_pipeline(self._repository, name)
+        final = problem.retry is Retry.NEVER
+        async with self._repository.transaction() as tx:
+            await Standing(tx, claimed, name, pipeline.status).say("halted" if final else "retrying", problem.to_dict())
+            if final:
+                halted = PipelineHalted(pipeline=name, revision=pipeline.revision, problem=problem.to_dict())
+                await outbox.put(tx, halted)
+        if final:
+            raise problem
+
+
+async def _until_stopped(claimed: Claimed, work: Handling) -> Problem | None:
+    """Do the work until it ends or the run is asked to stop; gives the Problem it ended with."""
+    working = asyncio.create_task(work(claimed))
+    stopping = asyncio.create_task(claimed.stopping.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+    if working.cancelled():
+        return None
+    error = working.exception()
+    if error is None or isinstance(error, Problem):
+        return error
+    log.error("pipeline %s crashed", claimed.run.subject, exc_info=error)
+    return PipelineCrashed(f"{type(error).__name__} was raised where nobody expects it")
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,176 @@
+"""What every cache promises, and what happens while Redis is away."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from nms.common.cache.cache import Cache, open_cache
+from nms.common.cache.degrading import DegradingCache
+from nms.common.cache.local import LocalCache
+from nms.common.cache.redis import RedisCache
+from nms.common.problem import Unavailable
+from nms.common.settings import Settings
+from tests.services.redis import RedisServer
+from tests.waiting import eventually
+
+
+@pytest.fixture(params=["local", "redis", "degrading"])
+async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Cache]:
+    made: Cache = LocalCache()
+    if request.param != "local":
+        made = RedisCache(request.getfixturevalue("redis"))
+    if request.param == "degrading":
+        made = DegradingCache(made, LocalCache())
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis").launch()
+    yield server
+    server.end()
+
+
+async def test_a_value_is_kept_and_forgotten(cache: Cache) -> None:
+    await cache.check()
+    assert await cache.get("a") is None
+    await cache.set("a", b"\x00\xff one", 60)
+    assert await cache.get("a") == b"\x00\xff one"
+    await cache.set("a", b"", 60)
+    assert await cache.get("a") == b""
+    await cache.delete("a")
+    await cache.delete("a")
+    assert await cache.get("a") is None
+
+
+async def test_a_value_ends_with_its_time(cache: Cache) -> None:
+    await cache.set("a", b"1", 0.05)
+    assert await cache.get("a") == b"1"
+
+    async def gone() -> bool:
+        return await cache.get("a") is None
+
+    await eventually(gone, 2)
+
+
+async def test_counts_are_exact_and_end_with_the_time_of_the_first(cache: Cache) -> None:
+    counts = await asyncio.gather(*(cache.incr("n", 0.5) for _ in range(50)))
+    assert sorted(counts) == list(range(1, 51))
+    assert await cache.incr("m", 60, by=5) == 5
+
+    async def new() -> bool:
+        return await cache.incr("n", 60) < 50
+
+    await eventually(new, 3)
+
+
+async def test_a_bucket_gives_its_burst_and_then_its_rate(cache: Cache) -> None:
+    waits = await asyncio.gather(*(cache.take("b", 50.0, 10.0) for _ in range(30)))
+    assert waits.count(0.0) in range(10, 14)
+    wait = await cache.take("b", 50.0, 10.0, 10.0)
+    assert 0.05 < wait <= 0.2
+    loop = asyncio.get_running_loop()
+    started, taken = loop.time(), 0
+    while taken < 20:
+        pause = await cache.take("b", 50.0, 10.0)
+        taken += pause == 0
+        await asyncio.sleep(pause)
+    assert loop.time() - started > 0.15
+    with pytest.raises(ValueError, match="never holds"):
+        await cache.take("b", 50.0, 10.0, 11.0)
+
+
+async def test_buckets_are_apart(cache: Cache) -> None:
+    assert await cache.take("one", 0.001, 1.0) == 0
+    assert await cache.take("one", 0.001, 1.0) > 0
+    assert await cache.take("two", 0.001, 1.0) == 0
+
+
+async def test_messages_reach_every_listener_in_order_and_nobody_else(cache: Cache) -> None:
+    async with cache.subscribe("run.1") as first, cache.subscribe("run.1") as second, cache.subscribe("x") as other:
+        for number in range(20):
+            await cache.publish("run.1", b"%d" % number)
+        await cache.publish("x", b"end")
+        for listener in (first, second):
+            heard = [await asyncio.wait_for(anext(listener), 5) for _ in range(20)]
+            assert heard == [b"%d" % number for number in range(20)]
+        assert await asyncio.wait_for(anext(other), 5) == b"end"
+    await cache.publish("run.1", b"nobody")
+
+
+async def test_a_cancelled_command_never_hands_its_answer_to_the_next_caller(cache: Cache) -> None:
+    for number in range(40):
+        await cache.set(f"k{number}", b"%d" % number, 60)
+    for turn in range(100):
+        tasks = [asyncio.create_task(cache.get(f"k{number}")) for number in range(40)]
+        for _ in range(turn % 7):
+            await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        for number, answer in enumerate(answers):
+            assert isinstance(answer, asyncio.CancelledError) or answer == b"%d" % number
+    assert await cache.get("k3") == b"3"
+
+
+async def test_the_cache_in_the_process_is_bounded() -> None:
+    cache = LocalCache(entries=10)
+    for number in range(50):
+        await cache.set(f"k{number}", b"x", 60)
+        await cache.take(f"b{number}", 1, 1)
+        await cache.get("k0") if number < 9 else None
+    assert len(cache._values) == len(cache._buckets) == 10
+
+
+async def test_redis_away_is_a_named_problem_at_once(redis_server: RedisServer) -> None:
+    cache = RedisCache(redis_server.dsn())
+    await cache.set("a", b"1", 60)
+    redis_server.end()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    for _ in range(20):
+        with pytest.raises(Unavailable) as refused:
+            await cache.get("a")
+        assert refused.value.code == "cache-unavailable"
+    assert loop.time() - started < 3
+    redis_server.launch()
+
+    async def back() -> bool:
+        try:
+            await cache.check()
+        except Unavailable:
+            return False
+        return True
+
+    await eventually(back)
+    await cache.close()
+
+
+async def test_while_redis_is_away_the_process_is_on_its_own_and_no_old_value_comes_back(
+    redis_server: RedisServer,
+) -> None:
+    settings = Settings(redis_dsn=SecretStr(redis_server.dsn()), _env_file=None)
+    cache = open_cache(settings)
+    await cache.set("page", b"old", 3600)
+    await cache.set("kept", b"same", 3600)
+    redis_server.end()
+    assert await cache.get("page") is None
+    await cache.delete("page")
+    assert [await cache.incr("n", 60) for _ in range(3)] == [1, 2, 3]
+    assert await cache.take("b", 0.001, 1.0) == 0
+    assert await cache.take("b", 0.001, 1.0) > 0
+    await cache.publish("c", b"x")
+    with pytest.raises(Unavailable):
+        await cache.check()
+    redis_server.launch()
+
+    async def back() -> bool:
+        return await cache.get("kept") == b"same"
+
+    await eventually(back)
+    assert await cache.get("page") is None
+    await cache.close()

@@ -1,0 +1,72 @@
+"""A copy beside live writers is exact: what is written while chunks are read is not lost, doubled or revived."""
+
+from pathlib import Path
+
+import pytest
+
+from nms.connectors.postgres import snapshot
+from tests.contract.pipelines import MESSAGE, MakeDatabase, lay
+
+TABLE = "create table t (id int primary key, v text, big text); alter table t alter big set storage external;"
+FILL = "insert into t select n, 'old', repeat('x', 3000) || n from generate_series({}, {}) n"
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many chunk boundaries in a small table."""
+    for name in ("_FIRST_ROWS", "_UNKNOWN_ROWS", "_LEAST_ROWS", "_MOST_ROWS"):
+        monkeypatch.setattr(snapshot, name, 40)
+
+
+async def test_a_table_is_copied(make_database: MakeDatabase, tmp_path: Path) -> None:
+    async with lay(make_database, tmp_path, TABLE, ["t"]) as pipe:
+        await pipe.source.execute(FILL.format(1, 1000))
+        await pipe.run("t")
+        assert pipe.copied == 1000
+
+
+async def test_a_delete_between_two_lives_of_a_worker_is_not_lost(make_database: MakeDatabase, tmp_path: Path) -> None:
+    async with lay(make_database, tmp_path, TABLE + "create table a (id int primary key);", ["a", "t"]) as pipe:
+        await pipe.source.execute(FILL.format(1, 100) + ";insert into a values (1)")
+        writer = await pipe.connect()
+        async with pipe.steps() as steps:
+            await steps.until_read()
+            async with writer.transaction():
+                await writer.execute("lock table t")
+                await steps.hold(pipe.source, "t")
+                await writer.execute(FILL.format(900, 900))
+            while not (batch := await steps.next()).small:
+                await steps.apply(batch)
+            await steps.apply(batch)
+        assert await pipe.target.fetchval("select array_agg(id) from t") == [900]
+        await pipe.source.execute("delete from t where id = 900")
+        await pipe.run("t")
+        await writer.close()
+
+
+async def test_a_key_that_moves_to_and_fro_with_values_left_out_is_read_whole(
+    make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    async with lay(make_database, tmp_path, TABLE, ["t"]) as pipe:
+        await pipe.source.execute(FILL.format(1, 200))
+        async with pipe.steps() as steps:
+            await steps.until_read()
+            for a, b in ((150, 1001), (1001, 1002), (1002, 1001)):
+                await pipe.source.execute(f"update t set id = {b}, v = 'moved' where id = {a}")
+            await steps.past(await pipe.source.fetchval(MESSAGE))
+        await pipe.run("t")
+
+
+async def test_a_rewritten_table_is_not_taken_for_an_empty_one(make_database: MakeDatabase, tmp_path: Path) -> None:
+    async with lay(make_database, tmp_path, TABLE, ["t"]) as pipe:
+        await pipe.source.execute(FILL.format(1, 200))
+        writer = await pipe.connect()
+        async with pipe.steps() as steps:
+            await steps.until_read()
+            async with writer.transaction():
+                await writer.execute("alter table t add w float default random()")
+                await steps.hold(pipe.source, "t")
+            while pipe.copying:
+                await steps.apply(await steps.next())
+        await writer.close()
+        assert await pipe.target.fetchval("select count(*) from t") == 200

@@ -1,0 +1,127 @@
+"""cfg over HTTP: scopes, pages, problems with pointers, one revision per changeset."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from nms.cfg.main import create_app
+from nms.common.settings import Settings
+from nms.common.token import mint_token
+
+BILLING = {"kind": "system", "name": "billing", "type": "postgres", "dsn": "env://BILLING_DSN"}
+CRM = {"kind": "system", "name": "crm", "type": "postgres", "dsn": "env://CRM_DSN"}
+PIPELINE: dict[str, Any] = {
+    "kind": "pipeline",
+    "name": "subscriptions",
+    "source": "billing",
+    "target": "crm",
+    "datasets": [{"source": "public.subscription"}],
+}
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=create_app(settings))
+    token = mint_token(settings, ["config:read", "config:write"], subject="ada")
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://cfg", headers={"Authorization": f"Bearer {token}"}
+    ) as client:
+        yield client
+
+
+async def apply(client: httpx2.AsyncClient, *documents: Any, **parts: Any) -> httpx2.Response:
+    return await client.put("/changesets", json={"documents": list(documents), **parts})
+
+
+async def test_a_changeset_is_stored_once_and_read_back(client: httpx2.AsyncClient) -> None:
+    answer = (await apply(client, BILLING, CRM, PIPELINE, message="first")).json()
+    assert [each["action"] for each in answer["differences"]] == ["add"] * 3
+    again = (await apply(client, BILLING, CRM, PIPELINE)).json()
+    assert again == {"revision": answer["revision"], "differences": []}
+    one = (await client.get("/documents/pipeline/subscriptions")).json()
+    assert one["document"]["batch"] == {"changes": 20000}
+    assert (await apply(client, one["document"])).json()["differences"] == []
+    revision = (await client.get(f"/revisions/{answer['revision']}")).json()
+    assert (revision["author"], revision["message"]) == ("ada", "first")
+    assert [each["name"] for each in revision["differences"]] == ["billing", "crm", "subscriptions"]
+
+
+async def test_lists_come_in_pages(client: httpx2.AsyncClient) -> None:
+    for number in range(5):
+        await apply(client, {**BILLING, "name": f"system-{number}"})
+    for path, name in (("/documents?limit=2", "name"), ("/revisions?limit=2", "id")):
+        found, address = [], path
+        while address:
+            page = (await client.get(address)).json()
+            found += [each[name] for each in page["items"]]
+            address = f"{path}&cursor={page['next']}" if page["next"] else ""
+        assert len(found) == len(set(found)) == 5
+        assert found == sorted(found, reverse=name == "id")
+    assert (await client.get("/documents?kind=pipeline")).json()["items"] == []
+
+
+async def test_a_plan_stores_nothing(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/plan", json={"documents": [BILLING]})
+    assert [each["name"] for each in answer.json()["differences"]] == ["billing"]
+    assert (await client.get("/documents")).json()["items"] == []
+
+
+async def test_a_fault_is_told_by_its_pointer_into_the_body(client: httpx2.AsyncClient) -> None:
+    answer = await apply(client, BILLING, {**CRM, "password": "hunter2"}, {**PIPELINE, "capture": "poll"})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert [each["pointer"] for each in answer.json()["errors"]] == ["/documents/1/password", "/documents/2/capture"]
+    assert answer.json()["remedy"]
+    assert "hunter2" not in answer.text
+
+
+async def test_a_stale_base_is_a_conflict(client: httpx2.AsyncClient) -> None:
+    await apply(client, BILLING)
+    answer = await apply(client, CRM, base=0)
+    assert (answer.status_code, answer.json()["code"]) == (409, "revision-moved")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"documents": {}}, 422),
+        ({"documents": [], "extra": 1}, 422),
+        ({"documents": [None, 5, "x", []]}, 422),
+        ({"documents": [], "base": -1}, 422),
+        ({"documents": [], "base": 10**30}, 409),
+        ({"documents": [], "message": "x" * 501}, 422),
+        ({"documents": [], "message": "\u0000"}, 422),
+        ({"documents": [{**BILLING, "name": "\ud800"}]}, 422),
+        ({"documents": [{**PIPELINE, "datasets": [{"source": "a.b", "fields": {"\ud800": "x"}}]}]}, 422),
+        ({"documents": []}, 200),
+    ],
+)
+async def test_no_body_is_answered_by_a_crash(client: httpx2.AsyncClient, body: Any, status: int) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await client.put("/changesets", content=json.dumps(body), headers=headers)
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/documents/system/absent", "/documents/planet/mars", "/revisions/7", "/revisions/9223372036854775807"]
+)
+async def test_what_is_not_there_is_not_found(client: httpx2.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/documents/system/%00", "/revisions/0", "/revisions/9223372036854775808"])
+async def test_paths_that_cannot_be_are_malformed(client: httpx2.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 422
+
+
+async def test_reading_does_not_allow_writing(client: httpx2.AsyncClient, settings: Settings) -> None:
+    token = mint_token(settings, ["config:read"], subject="eve")
+    client.headers["Authorization"] = f"Bearer {token}"
+    assert (await client.get("/documents")).status_code == 200
+    assert (await client.get("/schema")).status_code == 200
+    assert (await apply(client, BILLING)).status_code == 403
+    del client.headers["Authorization"]
+    assert (await client.get("/documents")).status_code == 401

@@ -1,0 +1,106 @@
+"""`nms apply`, `nms plan`, `nms export` as an operator types them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from nms.cli.main import app
+from nms.common.settings import Settings
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+Nms = Callable[..., Result]
+
+
+@pytest.fixture
+def nms(settings: Settings) -> Nms:
+    runner = CliRunner()
+    return lambda *words, **options: runner.invoke(app, [str(word) for word in words], **options)
+
+
+def test_what_is_exported_applies_as_no_change(nms: Nms, tmp_path: Path) -> None:
+    first = nms("apply", "-f", EXAMPLES, "-m", "the examples", "--json")
+    assert first.exit_code == 0, first.output
+    assert {each["action"] for each in json.loads(first.stdout)["differences"]} == {"add"}
+    assert json.loads(first.stdout)["pipelines"] == ["pgbench", "subscriptions"]
+    (tmp_path / "all.yaml").write_text(nms("export").stdout)
+    again = json.loads(nms("apply", "-f", tmp_path / "all.yaml", "--prune", "--json").stdout)
+    assert again == {"revision": json.loads(first.stdout)["revision"], "differences": [], "pipelines": []}
+    assert nms("export").stdout == (tmp_path / "all.yaml").read_text()
+    assert "has it all already" in nms("apply", "-f", tmp_path / "all.yaml").stdout
+
+
+def test_a_plan_shows_marks_fields_and_stores_nothing(nms: Nms, tmp_path: Path) -> None:
+    nms("apply", "-f", EXAMPLES / "subscriptions-log.yaml")
+    text = (EXAMPLES / "subscriptions-log.yaml").read_text().replace("missing: upsert", "missing: ignore")
+    (tmp_path / "new.yaml").write_text(text.replace("name: crm\n", "name: erp\n").replace("target: crm", "target: erp"))
+    shown = nms("plan", "-f", tmp_path / "new.yaml", "--prune")
+    assert shown.exit_code == 0, shown.output
+    lines = shown.stdout.splitlines()
+    assert "- system crm" in lines
+    assert "+ system erp" in lines
+    assert "~ pipeline subscriptions" in lines
+    assert "    missing: upsert -> ignore" in lines
+    assert "    target: crm -> erp" in lines
+    assert "Nothing would change" in nms("plan", "-f", EXAMPLES / "subscriptions-log.yaml").stdout
+
+
+def test_documents_come_from_standard_input(nms: Nms) -> None:
+    text = (EXAMPLES / "subscriptions-log.yaml").read_bytes()
+    assert nms("apply", "-f", "-", input=text).exit_code == 0
+    assert [each["name"] for each in json.loads(nms("export", "--kind", "system", "--json").stdout)] == [
+        "billing",
+        "crm",
+    ]
+    (one,) = json.loads(nms("export", "--kind", "pipeline", "--name", "subscriptions", "--json").stdout)
+    assert one["datasets"] == [{"source": "public.subscription"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("kind: system\n\tname: a\n", "bad.yaml:2: the line is indented with a tab"),
+        ("kind: system\nname: A\ntype: postgres\ndsn: env://X\n", "/documents/0/name: "),
+        ("kind: system\nname: a\ntype: postgres\ndsn: env://X\npasword: y\n", "did you mean `password`"),
+        ("kind: system\nname: a\ntype: postgres\ndsn: postgresql://u:hunter2@h/d\n", "bad.yaml:4"),
+        ("", "no document"),
+    ],
+)
+def test_bad_input_is_a_problem_with_place_and_remedy(nms: Nms, tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    for word in ("apply", "plan"):
+        answer = nms(word, "-f", tmp_path / "bad.yaml")
+        assert answer.exit_code == 1
+        assert told in answer.stderr
+        assert "remedy:" in answer.stderr
+        assert "hunter2" not in answer.output
+        problem = json.loads(nms(word, "-f", tmp_path / "bad.yaml", "--json").stderr)
+        assert problem["status"] == 422
+    assert json.loads(nms("export", "--json").stdout) == []
+
+
+def test_what_is_not_there_is_a_problem(nms: Nms, tmp_path: Path) -> None:
+    assert "No such file" in nms("apply", "-f", tmp_path / "absent.yaml").stderr
+    assert "no .yaml file" in nms("apply", "-f", tmp_path).stderr
+    assert nms("export", "--kind", "system", "--name", "absent").exit_code == 1
+    assert nms("apply").exit_code == 2
+
+
+def test_a_stale_base_is_refused(nms: Nms) -> None:
+    nms("apply", "-f", EXAMPLES / "subscriptions-log.yaml", "--base", "0")
+    answer = nms("apply", "-f", EXAMPLES / "pgbench.yaml", "--base", "0")
+    assert (answer.exit_code, "revision-moved" in answer.stderr) == (1, True)
+
+
+def test_the_command_works_as_a_process_of_its_own(settings: Settings) -> None:
+    words = [sys.executable, "-m", "nms", "apply", "-f", str(EXAMPLES / "subscriptions-log.yaml"), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ), timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["pipelines"] == ["subscriptions"]

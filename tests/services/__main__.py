@@ -1,0 +1,109 @@
+"""`make services`: installs the servers that tests need, or says in one sentence what to install.
+
+A server named by TEST_PG_DSN, TEST_AMQP_DSN or TEST_REDIS_DSN is not looked for.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.services.postgres import find_installed
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+COMPOSED = Path(".cache/services.env")
+SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+VARIABLES = {"postgresql": "TEST_PG_DSN", "rabbitmq-server": "TEST_AMQP_DSN", "redis-server": "TEST_REDIS_DSN"}
+SERVICES = {
+    "postgresql": ("postgres", "postgresql://postgres:nms@127.0.0.1:5432/postgres"),
+    "rabbitmq-server": ("rabbitmq", "amqp://nms:nms@127.0.0.1:5672/%2F"),
+    "redis-server": ("redis", "redis://127.0.0.1:6379/15"),
+}
+
+
+def main() -> int:
+    missing = find_missing()
+    if missing and os.geteuid() == 0 and shutil.which("apt-get", path=SYSTEM):
+        install(missing)
+        missing = find_missing()
+    elif missing and runs_containers():
+        compose(missing)
+        return 0
+    if missing:
+        variables = ", ".join(VARIABLES[package] for package in missing)
+        say(f"Tests need servers that are not here: install {' '.join(missing)}, or set {variables}.")
+    return int(bool(missing))
+
+
+def find_missing() -> list[str]:
+    """Debian's names of the packages whose servers are neither installed nor named by a DSN."""
+    here = {
+        "postgresql": bool(find_installed()),
+        "rabbitmq-server": is_installed("rabbitmq-server"),
+        "redis-server": is_installed("redis-server"),
+    }
+    return [package for package, variable in VARIABLES.items() if not here[package] and variable not in os.environ]
+
+
+def is_installed(program: str) -> bool:
+    return shutil.which(program, path=f"{SYSTEM}:{os.environ.get('PATH', '')}") is not None
+
+
+def install(packages: list[str]) -> None:
+    """Install packages of Debian without letting them start anything."""
+    say(f"Installing {', '.join(packages)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": SYSTEM}
+    with nothing_starts():
+        for command in (["update", "-qq"], ["install", "-qq", "--no-install-recommends", *packages]):
+            done = subprocess.run(
+                ["apt-get", "-y", *command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                say("\n".join(done.stdout.splitlines()[-15:]))
+                return
+
+
+@contextmanager
+def nothing_starts() -> Iterator[None]:
+    """Forbid packages to start their services (policy-rc.d, exit 101), unless the machine has a rule of its own."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
+
+
+def runs_containers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
+def compose(packages: list[str]) -> None:
+    """Start the servers of docker-compose.yml and note their DSNs for `make test`."""
+    names = [SERVICES[package][0] for package in packages]
+    say(f"Starting {', '.join(names)} with docker compose")
+    subprocess.run(["docker", "compose", "up", "--detach", "--wait", *names], check=True)
+    COMPOSED.parent.mkdir(exist_ok=True)
+    COMPOSED.write_text("".join(f"{VARIABLES[package]}={SERVICES[package][1]}\n" for package in packages))
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Starting, finding and ending server processes that never outlive their owner."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from nms.common.db.embedded_process import is_running
+
+KEEPER = Path(__file__).with_name("keeper.py")
+
+
+class ServiceFailed(Exception):
+    """A server for tests did not start or stop; the message has the end of its log."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A server process under a keeper; both numbers are process ids."""
+
+    pid: int
+    keeper: int
+
+
+def owner_pid() -> int:
+    """The process whose end ends the servers: the test session (its controller under xdist), else this process."""
+    return int(os.environ.get("NMS_TEST_OWNER", os.getpid()))
+
+
+def keep(
+    command: Sequence[str | Path],
+    directory: Path,
+    *,
+    stop_signal: signal.Signals,
+    account: tuple[int, int] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Kept:
+    """Start a server in its directory under a keeper; its output goes to the file `log` there."""
+    uid, gid = account or (os.geteuid(), os.getegid())
+    keeper = subprocess.Popen(
+        [
+            *(sys.executable, "-I", "-S", str(KEEPER), str(owner_pid()), str(directory), str(int(stop_signal))),
+            *(f"{uid}:{gid}", *map(str, command)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "TZ": "UTC", "LC_ALL": "C.UTF-8", **(environment or {})},
+        start_new_session=True,
+    )
+    assert keeper.stdout is not None
+    with keeper.stdout:
+        line = keeper.stdout.readline()
+    if not line:
+        raise ServiceFailed(f"{command[0]} cannot be started: {log_end(directory)}")
+    _keepers.append(keeper)
+    return Kept(int(line), keeper.pid)
+
+
+_keepers: list["subprocess.Popen[bytes]"] = []
+
+
+def reap() -> None:
+    """Take note of keepers that ended, so that none stays a zombie."""
+    for keeper in [one for one in _keepers if one.poll() is not None]:
+        with suppress(ValueError):  # servers are started and stopped in threads: another one may have taken it out
+            _keepers.remove(keeper)
+
+
+def end(kept: Kept, how: signal.Signals, seconds: float = 20.0) -> None:
+    """Signal a server and wait until it and its keeper are gone; after the time it is killed."""
+    for number in (how, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(kept.pid, number)
+        if wait_until(lambda: not is_running(kept.pid) and not is_running(kept.keeper), seconds):
+            reap()
+            return
+    raise ServiceFailed(f"The process {kept.pid} cannot be ended.")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait for a state of a process or a file; answers whether it came in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+        reap()
+    return True
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    """Whether something accepts connections on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def log_end(directory: Path, lines: int = 15) -> str:
+    """The last lines a server logged."""
+    with suppress(FileNotFoundError):
+        return "\n".join((directory / "log").read_text(errors="replace").splitlines()[-lines:])
+    return "(it logged nothing)"

@@ -1,0 +1,20 @@
+"""Waiting for a state with a deadline, instead of sleeping."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 10.0) -> T:
+    """The first true answer of `look`; fails with its last answer when none comes in time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        answer = await look()
+        if answer:
+            return answer
+        if loop.time() > deadline:
+            raise AssertionError(f"not within {seconds} s; the last answer was {answer!r}")
+        await asyncio.sleep(0.02)
