@@ -18,3 +18,16 @@ async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 1
         if loop.time() > deadline:
             raise AssertionError(f"not within {seconds} s; the last answer was {answer!r}")
         await asyncio.sleep(0.02)
+
+
+async def insist(ask: Callable[[], Awaitable[T]], passing: type[Exception], seconds: float = 10.0) -> T:
+    """What `ask` answers, asked again while it meets an error that passes; after the deadline that error is raised."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        try:
+            return await ask()
+        except passing:
+            if loop.time() > deadline:
+                raise
+            await asyncio.sleep(0.02)
