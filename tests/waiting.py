@@ -21,13 +21,12 @@ async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 1
 
 
 async def insist(ask: Callable[[], Awaitable[T]], passing: type[Exception], seconds: float = 10.0) -> T:
-    """What `ask` answers, asked again while it meets an error that passes; after the deadline that error is raised."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while True:
+    """What `ask` answers, asked again while it meets an error that passes."""
+
+    async def look() -> tuple[T] | None:
         try:
-            return await ask()
+            return (await ask(),)
         except passing:
-            if loop.time() > deadline:
-                raise
-            await asyncio.sleep(0.02)
+            return None
+
+    return (await eventually(look, seconds))[0]
