@@ -1,6 +1,6 @@
 """The flow: what every source gives and every target takes (DESIGN 4)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,30 @@ from nms.common.rows import read_rows
 Position = dict[str, Any]
 Part = Sequence[Change]
 LOAD_PART = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """A mapping as declared: dataset names, fields (source to target), key fields of the source.
+
+    `version` names a field that grows with every change of a record: older ones are passed over at the target.
+    """
+
+    source: str
+    target: str
+    fields: Mapping[str, str] | None = None
+    key: tuple[str, ...] | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """Something a source received and cannot read as changes; `key` is its id there or the SHA-256 of its body."""
+
+    dataset: str
+    key: str
+    body: bytes
+    problem: Problem
 
 
 @dataclass(slots=True)
@@ -40,6 +64,9 @@ class Batch:
     `parts` starts the changes from the beginning at each call, so that a target may try again; a part is bounded
     in memory. `committed` is the source's clock (seconds since 1970) at the last commit in it. `place` orders batches
     as positions do and stays what it is, also while the position of a transaction still arriving is not yet known.
+
+    What names a change for ever, however batches are cut: `ends` has for each transaction of a `small` batch the
+    number of its changes and where it commits in the log; without it all is one transaction, that of `origin`.
     """
 
     position: Position
@@ -50,6 +77,9 @@ class Batch:
     load: Load | None = None
     place: int = 0
     small: Part | None = None
+    ends: Sequence[tuple[int, int]] = ()
+    origin: int = 0
+    poison: Sequence[Poison] = ()
 
 
 class ChangeRefused(Exception):
@@ -128,4 +158,82 @@ class Target(Protocol):
 
     async def close(self) -> None:
         """Let go of every resource; safe to call twice."""
+        ...
+
+
+class Store(Protocol):
+    """Keeps the position of a pipeline whose target cannot; fenced by the run that works it."""
+
+    async def load(self) -> Position | None:
+        """The position last saved."""
+        ...
+
+    async def save(self, position: Position) -> None:
+        """Keep a position; raises LeaseLost when another worker has the pipeline."""
+        ...
+
+
+class Feed(Source, Protocol):
+    """A queue or topic as a source: what it sends is pushed, and may come again."""
+
+    def read(self, dataset: str, body: bytes) -> list[Change]:
+        """The changes of a message that was held; raises the Problem that it is held for."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Lag and the like, as JSON."""
+        ...
+
+
+class Opened(Protocol):
+    """An open pipeline: where it starts, its two ends, and what can be told of it."""
+
+    position: Position
+
+    @property
+    def source(self) -> Source:
+        """Where changes come from."""
+        ...
+
+    @property
+    def target(self) -> Target:
+        """Where changes go."""
+        ...
+
+    @property
+    def copying(self) -> bool:
+        """Whether rows that were there before are still being copied."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The datasets, by their names at the source."""
+        ...
+
+    def copied(self) -> tuple[int, int]:
+        """Rows copied, and about how many there are."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Lag and what each dataset has copied, as JSON."""
+        ...
+
+    def place_of(self, position: Position) -> int:
+        """A position as a number that grows."""
+        ...
+
+    def shape(self, dataset: str) -> Shape:
+        """The shape of a dataset's changes."""
+        ...
+
+    def show_key(self, change: Change) -> str:
+        """A change's key as a person reads it."""
+        ...
+
+    def show_values(self, change: Change) -> dict[str, str | None]:
+        """A change's values as a person reads them."""
+        ...
+
+    def read(self, dataset: str, body: bytes) -> list[Change]:
+        """The changes of a message that was held; raises the Problem that it is held for."""
         ...

@@ -28,34 +28,6 @@ _BOUNDS = {"smallint": (5, 0), "integer": (10, 0), "bigint": (19, 0), "uuid": (3
 _MODIFIER = re.compile(r"\((-?\d+)(?:,(-?\d+))?\)")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that stands in the way of a pipeline (or, if not `fatal`, is worth knowing).
-
-    `sql` mends it when `run_as` runs it in the system's database; where SQL cannot, `remedy` says what does.
-    `pointer` (RFC 6901) leads into the pipeline's document.
-    """
-
-    code: str
-    sentence: str
-    system: str
-    fatal: bool = True
-    sql: str = ""
-    pointer: str = ""
-    run_as: str = "the owner of the table"
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetSpec:
-    """A mapping as declared: table names, fields (source to target), key columns of the source."""
-
-    source: str
-    target: str
-    fields: Mapping[str, str] | None = None
-    key: tuple[str, ...] | None = None
-
-
 @dataclass(slots=True)
 class Pair:
     """A source table beside its target table: the columns that travel, in the source's order, and the key."""
