@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
+
+from pydantic_core import PydanticCustomError
 
 from nms.cfg.models import Identity
-from nms.common.document import Document, PipelineDocument, SystemDocument, Table
+from nms.common.document import Document, PipelineDocument, PostgresSystem, SystemDocument, Table
 from nms.common.problem import Pointer
 
-Place = tuple[object, ...]
-"""What makes two systems one database as far as documents show: host, port and database, or the reference."""
+Node = tuple[tuple[object, ...], str]
+"""A dataset by the place of its system and its name."""
 
-Node = tuple[Place, Table]
+CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {"postgres": ("log",), "amqp": ("feed",), "kafka": ("feed",)}
+"""How changes can be captured, by the type of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +47,53 @@ def find_faults(documents: Mapping[Identity, Document]) -> dict[str, list[Pointe
 
 
 def _check_systems(pipeline: PipelineDocument, documents: Mapping[Identity, Document]) -> Iterator[Pointer]:
-    sides = (("source", pipeline.source), ("target", pipeline.target))
-    unknown = [(side, name) for side, name in sides if ("system", name) not in documents]
-    for side, name in unknown:
-        known = ", ".join(sorted(each for kind, each in documents if kind == "system")) or "none"
-        yield Pointer(f"/{side}", f"there is no system `{name}`; known systems: {known}")
-    if not unknown and _place(pipeline.source, documents) == _place(pipeline.target, documents):
+    sides = {side: documents.get(("system", getattr(pipeline, side))) for side in ("source", "target")}
+    for side, system in sides.items():
+        if system is None:
+            known = ", ".join(sorted(each for kind, each in documents if kind == "system")) or "none"
+            yield Pointer(f"/{side}", f"there is no system `{getattr(pipeline, side)}`; known systems: {known}")
+    source, target = sides.values()
+    if isinstance(source, SystemDocument) and isinstance(target, SystemDocument):
+        yield from _check_ends(pipeline, source, target)
+
+
+def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: SystemDocument) -> Iterator[Pointer]:
+    if source.place == target.place and isinstance(target, PostgresSystem):
         yield Pointer(
             "/target",
             f"`{pipeline.target}` and `{pipeline.source}` are one database, a pipeline needs two; "
             "name another target or correct a DSN",
         )
+    captures = CAPTURES[source.type]
+    if pipeline.capture not in captures:
+        offered = " or ".join(f"`{word}`" for word in captures)
+        yield Pointer("/capture", f"`{source.name}` is of type {source.type}: its changes are captured by {offered}")
+    if not isinstance(source, PostgresSystem) and not isinstance(target, PostgresSystem):
+        yield Pointer("/target", "a queue or topic goes into a database; from broker to broker is not yet available")
+    for side, system in (("source", source), ("target", target)):
+        if isinstance(system, PostgresSystem):
+            yield from _check_tables(pipeline, side)
 
 
-def _place(name: str, documents: Mapping[Identity, Document]) -> Place:
+def _check_tables(pipeline: PipelineDocument, side: str) -> Iterator[Pointer]:
+    for number, dataset in enumerate(pipeline.datasets):
+        name = getattr(dataset, side)
+        if side == "target" and name == dataset.source:
+            # Left out: what is wrong with it is told of the source.
+            continue
+        try:
+            Table.parse(name)
+        except PydanticCustomError as error:
+            yield Pointer(f"/datasets/{number}/{side}", error.message())
+
+
+def _place(name: str, documents: Mapping[Identity, Document]) -> tuple[object, ...]:
     system = documents["system", name]
-    if not isinstance(system, SystemDocument):
-        return (name,)
-    address = system.stated_address
-    return address.place if address is not None else (system.dsn,)
+    return system.place if isinstance(system, SystemDocument) else (name,)
 
 
 def _list_edges(pipeline: PipelineDocument, documents: Mapping[Identity, Document]) -> Iterator[_Edge]:
-    source, target = _place(pipeline.source, documents), _place(pipeline.target, documents)
+    source, target = (_place(name, documents) for name in (pipeline.source, pipeline.target))
     for number, dataset in enumerate(pipeline.datasets):
         yield _Edge(pipeline, number, (source, dataset.source), (target, dataset.target))
 

@@ -56,6 +56,10 @@ def _compare_datasets(before: Sequence[Any], after: Sequence[Any]) -> Iterator[F
     """By target table, which names a dataset within its pipeline; the order is one more field."""
     old, new = ({each["target"]: each for each in datasets} for datasets in (before, after))
     for target in dict.fromkeys((*old, *new)):
-        yield from _compare_values(f"datasets[{target}]", old.get(target), new.get(target))
+        yield from _compare_values(f"datasets[{target}]", _stated(old.get(target)), _stated(new.get(target)))
     if old.keys() == new.keys() and list(old) != list(new):
         yield FieldDifference("datasets (order)", list(old), list(new))
+
+
+def _stated(dataset: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return None if dataset is None else {name: value for name, value in dataset.items() if value is not None}

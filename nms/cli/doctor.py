@@ -12,8 +12,8 @@ from nms.cli import output
 from nms.cli.command import command
 from nms.cli.output import Exit
 from nms.cli.standing import plural
+from nms.common.finding import Finding
 from nms.common.settings import get_settings
-from nms.connectors.postgres.pairing import Finding
 from nms.sync.preflight import Diagnosis, diagnose, list_names
 from nms.sync.repository import SyncRepository
 

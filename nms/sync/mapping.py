@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nms.common.document import PipelineDocument, SystemDocument, parse_document
+from nms.common.document import PipelineDocument, PostgresSystem, parse_document
 from nms.common.document.pipeline import DatasetMapping
 from nms.common.problem import Malformed
 from nms.connectors.postgres.connector import Access, DatasetSpec, PipelineSpec
@@ -34,12 +34,12 @@ def spec_of(documents: Mapping[str, Any], generation: int, spool: Path, settings
 
 def _access(body: Mapping[str, Any]) -> Access:
     system = parse_document(dict(body))
-    if not isinstance(system, SystemDocument):
-        raise Malformed("the stored document is not a system")
+    if not isinstance(system, PostgresSystem):
+        raise Malformed("the stored document is not a PostgreSQL system")
     address = system.address()
     password = None if address.password is None else address.password.get_secret_value()
     return Access(system.name, str(address), password)
 
 
 def _dataset(dataset: DatasetMapping) -> DatasetSpec:
-    return DatasetSpec(str(dataset.source), str(dataset.target), dataset.fields, dataset.key)
+    return DatasetSpec(str(dataset.source), str(dataset.target), dataset.fields, dataset.key, dataset.version)

@@ -142,8 +142,8 @@ def check_neighbours(configuration: Configuration, name: str) -> None:
     Addresses are compared, not names: two systems may be one database.
     """
     mine = configuration.pipeline(name)
-    place = configuration.system(mine.target).address().place
-    if configuration.system(mine.source).address().place == place:
+    place = configuration.system(mine.target).resolve_place()
+    if configuration.system(mine.source).resolve_place() == place:
         raise SameDatabase(f"{mine.source} and {mine.target} are one database", source=mine.source, target=mine.target)
     tables = {str(dataset.target) for dataset in mine.datasets}
     for other in configuration.pipelines.values():
@@ -156,7 +156,7 @@ def check_neighbours(configuration: Configuration, name: str) -> None:
 
 def _place(configuration: Configuration, pipeline: PipelineDocument) -> object:
     try:
-        return configuration.system(pipeline.target).address().place
+        return configuration.system(pipeline.target).resolve_place()
     except Problem:
         # A neighbour whose address cannot be read cannot run either; it must not stop this one.
         return None

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nms.common.configuration import Configuration, current_documents
+from nms.common.finding import Finding
 from nms.common.problem import Problem
 from nms.common.settings import Settings, read_settings
 from nms.connectors.postgres import preflight
 from nms.connectors.postgres.config import PipelineSpec
-from nms.connectors.postgres.pairing import Finding
 from nms.connectors.postgres.preflight import TableSize
 from nms.connectors.postgres.problems import NotPrepared
 from nms.sync.mapping import spec_of

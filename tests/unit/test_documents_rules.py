@@ -96,7 +96,15 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
         **PIPELINE,
         "capture": "log",
         "direction": "one-way",
-        "datasets": [{"source": "public.subscription", "target": "public.subscription", "fields": None, "key": None}],
+        "datasets": [
+            {
+                "source": "public.subscription",
+                "target": "public.subscription",
+                "fields": None,
+                "key": None,
+                "version": None,
+            }
+        ],
         "initial": "copy",
         "missing": "upsert",
         "shared": False,
@@ -305,7 +313,7 @@ def test_a_difference_names_fields_and_both_values() -> None:
         (
             "datasets[public.plan]",
             None,
-            {"source": "public.plan", "target": "public.plan", "fields": None, "key": None},
+            {"source": "public.plan", "target": "public.plan"},
         ),
         ("batch.changes", 20000, 5),
     ]

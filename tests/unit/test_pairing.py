@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from nms.common.finding import Finding
+from nms.common.flow import DatasetSpec
 from nms.connectors.postgres.catalog import Table, TableColumn, TableKey
-from nms.connectors.postgres.pairing import DatasetSpec, Finding, Pairing, narrows, pair
+from nms.connectors.postgres.pairing import Pairing, narrows, pair
 
 NAMES = ("billing", "crm")
 ID, NAME = ("id", "bigint"), ("name", "text")

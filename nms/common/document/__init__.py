@@ -3,16 +3,26 @@
 from nms.common.document.address import Address, parse_address
 from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
 from nms.common.document.pipeline import BatchLimits, DatasetMapping, PipelineDocument
-from nms.common.document.system import Document, SystemDocument, SystemUnreadable
+from nms.common.document.system import (
+    AmqpSystem,
+    Document,
+    KafkaSystem,
+    PostgresSystem,
+    SystemDocument,
+    SystemUnreadable,
+)
 from nms.common.document.values import Table
 
 __all__ = [
     "KINDS",
     "Address",
+    "AmqpSystem",
     "BatchLimits",
     "DatasetMapping",
     "Document",
+    "KafkaSystem",
     "PipelineDocument",
+    "PostgresSystem",
     "SystemDocument",
     "SystemUnreadable",
     "Table",

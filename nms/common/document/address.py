@@ -69,8 +69,8 @@ def parse_address(text: str) -> Address:
     if parts.fragment or text.endswith("#"):
         raise ValueError(f"a DSN has no `#`; write it as %23; {_FORM}")
     return Address(
-        host=_read_host(parts.netloc, parts.hostname),
-        port=_read_port(port),
+        host=read_host(parts.netloc, parts.hostname),
+        port=read_port(port, 5432),
         user=_read_word(parts.username, "user"),
         database=_read_word(parts.path.removeprefix("/"), "database"),
         sslmode=_read_sslmode(parts.query),
@@ -96,7 +96,8 @@ def _read_word(text: str | None, what: str) -> str:
     return _decode(text)
 
 
-def _read_host(netloc: str, host: str | None) -> str:
+def read_host(netloc: str, host: str | None) -> str:
+    """The host of a network location; raises ValueError for sockets, files and several hosts."""
     place = netloc.rpartition("@")[2]
     if "%" in place or "/" in place:
         raise ValueError("a DSN may not name a socket or a file; give a host name or an IP address")
@@ -114,10 +115,11 @@ def _read_host(netloc: str, host: str | None) -> str:
     return host
 
 
-def _read_port(port: int | None) -> int:
+def read_port(port: int | None, usual: int) -> int:
+    """The port, or the usual one where none is named; raises ValueError."""
     if port == 0:
         raise ValueError("a port is between 1 and 65535")
-    return port or 5432
+    return port or usual
 
 
 def _read_sslmode(query: str) -> str | None:

@@ -8,9 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from nms.common.document.pipeline import PipelineDocument
-from nms.common.document.system import Document, SystemDocument
+from nms.common.document.system import SYSTEMS, AmqpSystem, Document, KafkaSystem, PostgresSystem, SystemDocument
 from nms.common.problem import Malformed, Pointer
 
+LATER_SYSTEMS: Final = ("rest", "inbox", "warehouse")
 KINDS: Final[Mapping[str, type[Document]]] = {"system": SystemDocument, "pipeline": PipelineDocument}
 
 
@@ -23,10 +24,28 @@ def parse_document(data: object, at: str = "") -> Document:
     if model is None:
         told = "`kind` is missing; it is" if kind is None else "this is"
         raise _malformed([Pointer(f"{at}/kind", f"{told} one of {', '.join(KINDS)}")])
+    if model is SystemDocument:
+        model = _system_model(data.get("type"), at)
     try:
         return model.model_validate(data)
     except ValidationError as error:
         raise _malformed([_point(item, at, model) for item in _leave_out_echoes(error)]) from None
+
+
+def _system_model(type_: object, at: str) -> type[Document]:
+    model = SYSTEMS.get(type_) if isinstance(type_, str) else None
+    if model is None:
+        raise _malformed([Pointer(f"{at}/type", _refuse_type(type_))])
+    return model
+
+
+def _refuse_type(type_: object) -> str:
+    offered = ", ".join(f"`{word}`" for word in SYSTEMS)
+    if type_ is None:
+        return f"`type` is missing; it is one of {offered}"
+    if type_ in LATER_SYSTEMS:
+        return f"`{type_}` is not yet available; today it is one of {offered}"
+    return f"this is one of {offered}"
 
 
 def normal_form(document: Document) -> dict[str, Any]:
@@ -45,7 +64,7 @@ def short_form(document: Document) -> dict[str, Any]:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of one document of any kind, for editors and validators."""
-    schema = TypeAdapter(SystemDocument | PipelineDocument).json_schema()
+    schema = TypeAdapter(PostgresSystem | AmqpSystem | KafkaSystem | PipelineDocument).json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "NMS document", **schema}
 
 

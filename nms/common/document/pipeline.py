@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from nms.common.document.system import Document
-from nms.common.document.values import Column, Name, Size, Table, only, refusal
+from nms.common.document.values import Column, DatasetName, Name, Size, check_dataset, only, refusal
 
 WAL_BUDGET_MINIMUM = 64 << 20
 WAL_BUDGET_MAXIMUM = 16 << 40
@@ -26,10 +26,10 @@ def _hide_default(schema: dict[str, Any]) -> None:
 class DatasetMapping(Part):
     """One table of the source and where its rows go."""
 
-    source: Table
+    source: DatasetName
     target: Annotated[
-        Table, Field(description="the same table name as the source when left out", json_schema_extra=_hide_default)
-    ] = Table("", "")
+        DatasetName, Field(description="the same name as the source when left out", json_schema_extra=_hide_default)
+    ] = ""
     fields: Annotated[
         dict[Column, Column] | None,
         Field(min_length=1, max_length=1600, description="source column: target column; all by name when left out"),
@@ -45,8 +45,13 @@ class DatasetMapping(Part):
         if not isinstance(value, dict) or value.get("target") is not None:
             return value
         with suppress(PydanticCustomError):
-            return {**value, "target": Table.parse(value.get("source"))}
+            return {**value, "target": check_dataset(value.get("source"))}
         return {part: value[part] for part in value if part != "target"}
+
+    version: Annotated[
+        Column | None,
+        Field(description="a source field that grows with every change; an older one is passed over at the target"),
+    ] = None
 
     @field_validator("fields")
     @classmethod
@@ -82,7 +87,11 @@ class PipelineDocument(Document):
     kind: Literal["pipeline"]
     source: Name
     target: Name
-    capture: Annotated[Literal["log"], BeforeValidator(only(("log",), ("poll", "feed", "pull", "compare")))] = "log"
+    capture: Annotated[
+        Literal["log", "feed"],
+        BeforeValidator(only(("log", "feed"), ("poll", "pull", "compare"))),
+        Field(description="log: the database's own log; feed: what a queue or topic sends"),
+    ] = "log"
     direction: Annotated[Literal["one-way"], BeforeValidator(only(("one-way",), ("two-way",)))] = "one-way"
     datasets: Annotated[tuple[DatasetMapping, ...], Field(min_length=1, max_length=1000, strict=False)]
     initial: Annotated[

@@ -14,6 +14,9 @@ IDENTIFIER_BYTES: Final = 63
 _NAME: Final = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _PLAIN: Final = re.compile(r"[a-z_][a-z0-9_$]*")
 _PART: Final = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
+_CHANNEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/+*#@-]{0,254}")
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,8}) ?(ms|s|min|h|d)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,17}) ?(kB|MB|GB|TB)?")
 _UNITS: Final = {"TB": 1 << 40, "GB": 1 << 30, "MB": 1 << 20, "kB": 1 << 10}
 
@@ -62,6 +65,24 @@ def render_size(value: int) -> str | int:
         if value and value % factor == 0:
             return f"{value // factor}{unit}"
     return value
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of `30s`, `500 ms`, `5min`, `1h` or `1d`."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise refusal("a duration is a number with ms, s, min, h or d behind it, such as `30s`")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def render_duration(value: float) -> str:
+    """The shortest exact form of a number of seconds."""
+    for unit, factor in reversed(_SECONDS.items()):
+        if value >= factor and round(value * 1000) % round(factor * 1000) == 0:
+            return f"{round(value / factor)}{unit}"
+    return f"{round(value * 1000)}ms"
 
 
 def only(today: tuple[str, ...], later: tuple[str, ...]) -> Callable[[object], object]:
@@ -121,6 +142,16 @@ class Table:
         }
 
 
+def check_dataset(value: object) -> str:
+    """The name of a dataset in its normal form: a table by schema and name, or the name of a queue or topic."""
+    try:
+        return str(Table.parse(value))
+    except PydanticCustomError:
+        if isinstance(value, str) and _CHANNEL.fullmatch(value):
+            return value
+        raise
+
+
 def _render_part(part: str) -> str:
     if _PLAIN.fullmatch(part):
         return part
@@ -160,6 +191,24 @@ Column = Annotated[
     str,
     BeforeValidator(check_identifier),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": IDENTIFIER_BYTES}),
+]
+DatasetName = Annotated[
+    str,
+    BeforeValidator(check_dataset),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "a table as schema.table (other than lower case letters, digits, _ and $ in double quotes), "
+            "a queue, a topic, or EXCHANGE/ROUTING.KEY",
+            "examples": ["public.subscription", '"My Schema"."Table"', "subscription-status"],
+        }
+    ),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(render_duration),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,8} ?(ms|s|min|h|d)$", "examples": ["30s", "5min"]}),
 ]
 Size = Annotated[
     int,

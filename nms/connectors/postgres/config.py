@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nms.common.flow import Position
+from nms.common.flow import DatasetSpec, Position
 from nms.connectors.postgres.libpq import Access
-from nms.connectors.postgres.pairing import DatasetSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from typing import Any
 import asyncpg
 
 from nms.common.change import Change, Shape
-from nms.common.flow import Position
+from nms.common.flow import DatasetSpec, Position
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, parents_first, queries
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.display import show_key, show_values
 from nms.connectors.postgres.libpq import Access, Libpq
-from nms.connectors.postgres.pairing import DatasetSpec, Pairing
+from nms.connectors.postgres.pairing import Pairing
 from nms.connectors.postgres.pgoutput import Decoder, Layout, Relation
 from nms.connectors.postgres.preflight import check_open
 from nms.connectors.postgres.problems import SchemaChanged, translate

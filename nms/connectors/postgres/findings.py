@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nms.common.finding import Finding
 from nms.connectors.postgres import statements
 from nms.connectors.postgres.catalog import Table
 from nms.connectors.postgres.facts import Bond, Facts, Server, Side
-from nms.connectors.postgres.pairing import Finding
 from nms.connectors.postgres.slot import plan_publications
 
 LEAST_VERSION = 140000

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nms.common.change import Column, Shape
+from nms.common.finding import Finding
+from nms.common.flow import DatasetSpec
 from nms.connectors.postgres.catalog import Table, TableColumn
 from nms.connectors.postgres.statements import TargetTable, create_table, quote_identifier
 

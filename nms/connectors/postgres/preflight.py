@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import asyncpg
 
+from nms.common.finding import Finding
 from nms.common.problem import Pointer, Problem
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, queries
@@ -12,7 +13,7 @@ from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.facts import Facts, read_facts, read_preparation
 from nms.connectors.postgres.findings import PREPARE, judge_servers, judge_source, judge_tables, judge_target
 from nms.connectors.postgres.libpq import Access
-from nms.connectors.postgres.pairing import Finding, Pairing, pair
+from nms.connectors.postgres.pairing import Pairing, pair
 from nms.connectors.postgres.problems import NotPrepared, ServerAway, translate
 from nms.connectors.postgres.statements import count_rows
 
