@@ -161,6 +161,30 @@ class Target(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FeedSpec:
+    """What a queue or topic is opened with: where to start, and the shape to read each dataset in (text form)."""
+
+    pipeline: str
+    generation: int
+    start: Position
+    shapes: Mapping[str, Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class OutletSpec:
+    """What an exchange or topic is written with: the system changes come from; each dataset's address and new names.
+
+    `fields` has the names by dataset that fields get in messages; those not named there keep theirs.
+    """
+
+    pipeline: str
+    generation: int
+    source: str
+    addresses: Mapping[str, str]
+    fields: Mapping[str, Mapping[str, str]]
+
+
 class Store(Protocol):
     """Keeps the position of a pipeline whose target cannot; fenced by the run that works it."""
 
