@@ -1,0 +1,242 @@
+"""Changes as CloudEvents 1.0 in JSON (structured mode), for queues and topics (pure).
+
+The id of an event is a digest of what the change is: system, dataset, its place at the source, key and values.
+So a change that is sent again after a crash or a lost confirm bears the id it had, and a consumer that remembers ids
+takes it once. A change of the log stands at (commit LSN, n-th change of its dataset in that transaction); the content
+belongs to it too, because n moves when a filter of the pipeline changes, and because a source that was restored from
+a backup gives out its LSNs again. A row of a backfill has no place in the log: a chunk that is read again may hold a
+newer state of the row, which then must be another event; so its place is the generation alone, and the content tells.
+"""
+
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import chain, count, repeat
+from json.encoder import encode_basestring
+from urllib.parse import quote
+
+from nms.common.change import NULL, Change, Field, Op, Shape, split_key, unframe
+from nms.common.flow import Batch, ChangeRefused, changes_of
+from nms.common.problem import Problem
+from nms.common.rows import read_rows
+
+CONTENT_TYPE = "application/cloudevents+json"
+TYPE = "nms.change."
+PART = 2_000
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_NUMBERS = ("smallint", "integer", "bigint", "real", "double precision", "numeric")
+
+
+class EventUnwritable(Problem):
+    """A value is no UTF-8 text, so no JSON can hold it."""
+
+    status, code, title = 422, "event-unwritable", "A value has no place in JSON"
+    remedy = "Mend the value at its source (its database does not check its encoding), or leave the field out."
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is said of a change beside its data; `time` is RFC 3339, empty where it is not known."""
+
+    id: str
+    source: str
+    sequence: str
+    pipeline: str
+    time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change on its way to a queue or topic: its id, its key as text, the JSON text that is sent."""
+
+    id: str
+    subject: str
+    body: bytes
+    change: Change
+
+
+class EventWriter:
+    """Makes the events of a pipeline's batches.
+
+    `names` gives for a dataset the name that each of its columns has outside; what it leaves out is not sent,
+    and a dataset it does not know keeps its names. Fields are in PostgreSQL's text form.
+    """
+
+    def __init__(self, system: str, pipeline: str, names: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        self._system = system
+        self._pipeline = pipeline
+        self._names = names or {}
+        self._layouts: dict[Shape, Layout] = {}
+
+    async def events(self, batch: Batch) -> AsyncIterator[list[Event]]:
+        """The events of a batch in order, in parts; raises ChangeRefused for a change that has no JSON form."""
+        time = _timestamp(batch.committed)
+        if batch.load is not None:
+            rows = (Change(batch.load.shape, Op.INSERT, batch.load.shape.key_of(row), row)
+                    for row in read_rows(batch.load.data))  # fmt: skip
+            stamps = _row_stamps(batch)
+            for part in _parts(rows):
+                yield [self._event(change, next(stamps), time) for change in part]
+        places = _places(batch)
+        counts: Counter[str] = Counter()
+        current = ""
+        async for part in changes_of(replace(batch, load=None)):
+            events = []
+            for change in part:
+                place = next(places)
+                if place != current:
+                    current, counts = place, Counter()
+                counts[change.shape.dataset] += 1
+                stamp = f"{place}/{counts[change.shape.dataset]:08}"
+                events.append(self._event(change, (stamp, stamp), time))
+            yield events
+
+    def _event(self, change: Change, stamp: tuple[str, str], time: str) -> Event:
+        layout = self._layouts.get(change.shape)
+        if layout is None:
+            layout = self._layouts[change.shape] = Layout(change.shape, self._names.get(change.shape.dataset))
+        dataset = change.shape.dataset
+        made = make_id((self._system, dataset, stamp[0]), change)
+        source = f"/nms/{quote(self._system, safe='')}/{quote(dataset, safe='')}"
+        try:
+            body = encode_event(change, Head(made, source, stamp[1], self._pipeline, time), layout)
+            return Event(made, subject_of(change), body, change)
+        except UnicodeDecodeError as error:
+            text = f"a value of {dataset} is no UTF-8 text: byte {error.object[error.start]:#04x} at {error.start}"
+            raise ChangeRefused(change, EventUnwritable(text, dataset=dataset)) from error
+
+
+class Layout:
+    """How the fields of a shape stand in JSON; `names` as in EventWriter."""
+
+    def __init__(self, shape: Shape, names: Mapping[str, str] | None = None) -> None:
+        self._fields: list[tuple[bytes, Callable[[bytes], bytes]] | None] = []
+        for column in shape.columns:
+            name = column.name if names is None else names.get(column.name)
+            kind = _kind(column.type)
+            self._fields.append(None if name is None else (encode_basestring(name).encode() + b":", kind))
+        self._key = shape.key
+
+    def values(self, values: Iterable[Field]) -> bytes:
+        """The JSON object of values; those left out as unchanged are left out."""
+        pairs = zip(self._fields, values, strict=False)
+        return _object(_member(field, value) for field, value in pairs if field is not None and value is not None)
+
+    def key(self, key: bytes) -> bytes:
+        """The JSON object of a key."""
+        pairs = zip(self._key, split_key(key), strict=True)
+        fields = ((self._fields[at], value) for at, value in pairs)
+        return _object(_member(field, value) for field, value in fields if field is not None)
+
+
+def encode_event(change: Change, head: Head, layout: Layout) -> bytes:
+    """A change as the JSON text of a CloudEvent (CloudEvents 1.0, JSON format 1.0)."""
+    op, subject = change.op.value, subject_of(change)
+    attributes = {
+        "specversion": "1.0",
+        "id": head.id,
+        "source": head.source,
+        "type": TYPE + op,
+        "subject": subject,
+        "time": head.time,
+        "datacontenttype": "application/json",
+        "sequence": head.sequence,
+        "nmspipeline": head.pipeline,
+    }
+    text = ",".join(f'"{name}":{encode_basestring(value)}' for name, value in attributes.items() if value)
+    data = [f'"op":"{op}","dataset":{encode_basestring(change.shape.dataset)}'.encode()]
+    if change.key:
+        data.append(b'"key":' + layout.key(change.key))
+    if change.op in (Op.INSERT, Op.UPDATE):
+        data.append(b'"values":' + layout.values(change.values))
+    if change.old_key is not None:
+        data.append(b'"old_key":' + layout.key(change.old_key))
+    return b"".join((b"{", text.encode(), b',"data":{', b",".join(data), b"}}"))
+
+
+def make_id(place: tuple[str, str, str], change: Change) -> str:
+    """The id of a change at a place (system, dataset, where in it): 32 hex digits, the same whenever it is sent."""
+    digest = sha256("\0".join((*place, change.op.value, "")).encode())
+    digest.update(change.key + b"\0" + (change.old_key or b""))
+    # A mark a field, since a left out field must not look like a null one.
+    digest.update(b"".join([b"-" if field is None else field for field in change.values]))
+    return digest.hexdigest()[:32]
+
+
+def subject_of(change: Change) -> str:
+    """The key of a change as text, its fields joined by commas; empty where it has none."""
+    if not change.shape.key or change.op is Op.TRUNCATE:
+        return ""
+    texts = [unframe(field) for field in split_key(change.key)]
+    return ",".join("null" if text is None else text.decode() for text in texts)
+
+
+def _places(batch: Batch) -> Iterator[str]:
+    """Where each change of a batch stands: its commit LSN, and without one what tells it apart as well as can be."""
+    if batch.ends:
+        return chain.from_iterable(repeat(f"{lsn:016X}", number) for number, lsn in batch.ends)
+    if batch.origin:
+        return repeat(f"{batch.origin:016X}")
+    replayed = batch.position.get("replayed")
+    if replayed:
+        # A replay brings held changes one for one; the id of what is held names it for good.
+        return (f"replay-{one}" for one in replayed)
+    return repeat(f"{batch.position.get('generation', 0)}.{batch.place:016X}")
+
+
+def _row_stamps(batch: Batch) -> Iterator[tuple[str, str]]:
+    """Place and sequence of each row of a load: rows are ordered behind what was committed before they were read."""
+    place = f"copy-{batch.position.get('generation', 0)}"
+    keyed = batch.load is not None and bool(batch.load.shape.key)
+    for number in count(1):
+        # Without a key equal rows are told apart by nothing but their number.
+        yield place if keyed else f"{place}/{number}", f"{max(batch.place - 1, 0):016X}/{number:08}"
+
+
+def _parts(changes: Iterable[Change]) -> Iterator[Sequence[Change]]:
+    part: list[Change] = []
+    for change in changes:
+        part.append(change)
+        if len(part) >= PART:
+            yield part
+            part = []
+    yield part
+
+
+def _timestamp(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _object(members: Iterable[bytes]) -> bytes:
+    return b"{" + b",".join(members) + b"}"
+
+
+def _member(field: tuple[bytes, Callable[[bytes], bytes]], value: bytes) -> bytes:
+    name, kind = field
+    return name + (b"null" if value == NULL else kind(value[4:]))
+
+
+def _kind(name: str) -> Callable[[bytes], bytes]:
+    if name in _NUMBERS:
+        return _number
+    return {"boolean": _boolean, "json": _as_it_is, "jsonb": _as_it_is}.get(name, _string)
+
+
+def _number(value: bytes) -> bytes:
+    return value if _NUMBER.fullmatch(value) else _string(value)
+
+
+def _boolean(value: bytes) -> bytes:
+    return b"true" if value in (b"t", b"true") else b"false"
+
+
+def _as_it_is(value: bytes) -> bytes:
+    value.decode()
+    return value
+
+
+def _string(value: bytes) -> bytes:
+    return encode_basestring(value.decode()).encode()

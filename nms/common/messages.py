@@ -1,0 +1,214 @@
+"""Messages of queues and topics, read as changes: plain JSON objects and CloudEvents 1.0, ours and others' (pure)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nms.common.change import NULL, UNCHANGED, Change, Field, Op, Shape, frame
+from nms.common.cloudevents import TYPE
+from nms.common.key_text import canonical
+from nms.common.problem import Problem
+from nms.common.strict_json import TooDeep, parse, write
+
+MESSAGE_LIMIT = 16 << 20
+_JSON = ("json", "jsonb")
+_TEXT = ("text", "character varying", "bpchar", "character", "citext")
+_MISSING: Any = object()
+
+
+class MessageUnreadable(Problem):
+    """What all problems of reading a message have in common."""
+
+    status, code, title = 422, "message-unreadable", "A message cannot be read"
+    remedy = "Mend the sender. What is held can be dropped, or replayed once the pipeline's document fits it."
+
+
+class MessageNotJson(MessageUnreadable):
+    """The body is not strict JSON (RFC 8259) in UTF-8."""
+
+    code, title = "message-not-json", "A message is not JSON"
+
+
+class MessageTooDeep(MessageUnreadable):
+    """Arrays and objects of the body stand in each other too deep."""
+
+    code, title = "message-too-deep", "A message is nested too deep"
+
+
+class MessageTooLarge(MessageUnreadable):
+    """The body is larger than is read; only its beginning is kept, so it cannot be replayed."""
+
+    status, code, title = 413, "message-too-large", "A message is too large"
+    remedy = "Only the beginning of it is kept, so it cannot be replayed: have the sender send it in smaller parts."
+
+
+class MessageNotAnObject(MessageUnreadable):
+    """The body, or the data of its CloudEvent, is not a JSON object."""
+
+    code, title = "message-not-an-object", "A message is no JSON object"
+
+
+class MessageLacksKey(MessageUnreadable):
+    """A field of the key is missing or null."""
+
+    code, title = "message-lacks-key", "A message lacks its key"
+
+
+class FieldUnreadable(MessageUnreadable):
+    """A field has a value that its column cannot take."""
+
+    code, title = "field-unreadable", "A field of a message cannot be read"
+
+
+class EventUnreadable(MessageUnreadable):
+    """The data of a CloudEvent of ours do not have the form that we send."""
+
+    code, title = "event-unreadable", "An event cannot be read"
+
+
+def check_size(size: int, limit: int = MESSAGE_LIMIT) -> None:
+    """Raise MessageTooLarge for a body of too many bytes."""
+    if size > limit:
+        raise MessageTooLarge(f"the message has {size} bytes, {limit} are read", size=size, limit=limit)
+
+
+def read_message(body: bytes, shape: Shape, *, limit: int = MESSAGE_LIMIT) -> list[Change]:
+    """The changes of one message; raises a MessageUnreadable that says what is wrong.
+
+    The columns of the shape are named as the fields are: a dotted name that is no field is a path into objects.
+    A plain object (or the data of a CloudEvent of others) is an update: fields it lacks are unchanged. A CloudEvent of
+    ours does what its data say, so that deletes and moves of keys travel too. A dataset without a key takes inserts
+    only. JSON null is SQL null, also for json columns.
+    """
+    check_size(len(body), limit)
+    members = _object(_parse(body))
+    if not _is_event(members):
+        return [_plain(members, shape)]
+    data = _object(members.get("data"))
+    return [_ours(data, shape) if members["type"].startswith(TYPE) else _plain(data, shape)]
+
+
+def find(members: Mapping[str, Any], name: str, default: Any = None) -> Any:
+    """A field by its name, or by a dotted path into objects; beneath null all is null."""
+    if name in members:
+        return members[name]
+    here: Any = members
+    for part in name.split("."):
+        if here is None:
+            return None
+        if not isinstance(here, dict) or part not in here:
+            return default
+        here = here[part]
+    return here
+
+
+def to_field(value: Any, kind: str) -> bytes:
+    """A parsed JSON value in the text form of a type, framed; raises ValueError that says why there is none."""
+    if value is None:
+        return NULL
+    if kind in _JSON or (isinstance(value, dict | list) and kind in _TEXT):
+        text = write(value)
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, str):
+        text = value
+    elif isinstance(value, list) and kind.endswith("[]"):
+        text = _array(value)
+    else:
+        raise ValueError(f"an {'object' if isinstance(value, dict) else 'array'} has no form as {kind}")
+    if "\0" in text:
+        raise ValueError("PostgreSQL's text cannot hold the character U+0000")
+    return frame(text.encode())
+
+
+def _array(values: Sequence[Any]) -> str:
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return _array(value)
+    text = value if isinstance(value, str) else write(value)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return parse(body)
+    except TooDeep as error:
+        raise MessageTooDeep(f"the message is not read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise MessageNotJson(f"the message is not UTF-8: {error.reason} at byte {error.start}") from error
+    except ValueError as error:
+        raise MessageNotJson(f"the message is not JSON: {error}") from error
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MessageNotAnObject("the message, or the data of its CloudEvent, is not a JSON object")
+    return value
+
+
+def _is_event(members: Mapping[str, Any]) -> bool:
+    names = ("specversion", "id", "source", "type")
+    return all(isinstance(members.get(name), str) for name in names) and members["specversion"].startswith("1.")
+
+
+def _plain(members: Mapping[str, Any], shape: Shape) -> Change:
+    values = tuple(_field(members, shape, at) for at in range(len(shape.columns)))
+    if not shape.key:
+        return Change(shape, Op.INSERT, b"", _with_nulls(values))
+    return Change(shape, Op.UPDATE, _key(members, shape), values)
+
+
+def _ours(data: Mapping[str, Any], shape: Shape) -> Change:
+    try:
+        op = Op(data.get("op", ""))
+    except ValueError:
+        raise EventUnreadable(f"{data.get('op')!r} is no operation of an event") from None
+    if op is Op.TRUNCATE:
+        return Change(shape, op, b"")
+    parts = [data.get(name, {}) for name in ("key", "values", "old_key")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise EventUnreadable("key, values and old_key of an event must be objects")
+    members = {**parts[0], **parts[1]}
+    if not shape.key and op is not Op.INSERT:
+        raise MessageLacksKey(f"{shape.dataset} has no key: its rows can be added only", dataset=shape.dataset)
+    key = _key(members, shape) if shape.key else b""
+    if op is Op.DELETE:
+        return Change(shape, op, key)
+    values = tuple(_field(members, shape, at) for at in range(len(shape.columns)))
+    if op is Op.INSERT:
+        return Change(shape, op, key, _with_nulls(values))
+    old_key = _key({**members, **parts[2]}, shape) if parts[2] else key
+    return Change(shape, op, key, values, None if old_key == key else old_key)
+
+
+def _with_nulls(values: tuple[Field, ...]) -> tuple[Field, ...]:
+    return tuple(NULL if value is UNCHANGED else value for value in values)
+
+
+def _field(members: Mapping[str, Any], shape: Shape, at: int) -> Field:
+    column = shape.columns[at]
+    value = find(members, column.name, _MISSING)
+    if value is _MISSING:
+        return UNCHANGED
+    if at in shape.key and isinstance(value, str):
+        value = canonical(value, column.type)
+    try:
+        return to_field(value, column.type)
+    except UnicodeEncodeError:
+        reason = "it has half of a surrogate pair"
+    except ValueError as error:
+        reason = str(error)
+    raise FieldUnreadable(f"field {column.name}: {reason}", dataset=shape.dataset, field=column.name)
+
+
+def _key(members: Mapping[str, Any], shape: Shape) -> bytes:
+    fields = [_field(members, shape, at) for at in shape.key]
+    for at, field in zip(shape.key, fields, strict=True):
+        if field is UNCHANGED or field == NULL:
+            name = shape.columns[at].name
+            raise MessageLacksKey(f"the message has no {name}, a field of the key", dataset=shape.dataset, field=name)
+    return b"".join(field for field in fields if field is not None)
