@@ -7,6 +7,7 @@ import fcntl
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,8 @@ async def test_after_a_late_file_aiosqlembic_still_knows_the_newest_revision(
 async def test_a_file_that_one_creates_is_applied_by_the_other(
     aiosqlembic: Aiosqlembic, empty: str, tmp_path: Path
 ) -> None:
-    ours = create_revision(tmp_path, "OurFile")
+    # Both count in seconds: the second file must not get the number of the first.
+    ours = create_revision(tmp_path, "OurFile", now=datetime.now(UTC) - timedelta(days=1))
     assert ours.name in aiosqlembic(tmp_path, empty, "status")
     aiosqlembic(tmp_path, empty, "up")
     assert await states(empty, tmp_path) == ["applied"]

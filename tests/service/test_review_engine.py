@@ -89,11 +89,14 @@ async def test_a_key_reads_the_same_from_a_chunk_and_from_the_stream_in_text_for
             "insert into public.t values ('ab', true, '10.0.0.1', '{glad}'), ('cd', false, '10.0.0.2/24', null)"
         )
 
+        beside = await pipe.connect()
+
         async def delete(_: Chunk) -> None:
-            await pipe.source.execute("delete from public.t where id = 'ab'")
+            await beside.execute("delete from public.t where id = 'ab'")
 
         async with gate(monkeypatch, delete):
             await pipe.run("t")
+        await beside.close()
 
 
 async def test_updates_that_must_find_their_row_find_the_one_inserted_before_them(
