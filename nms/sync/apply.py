@@ -4,8 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from nms.common.flow import Applied, Batch, ChangeRefused
-from nms.connectors.postgres.connector import Opened
+from nms.common.flow import Applied, Batch, ChangeRefused, Opened
 from nms.sync.position import REPORT_SECONDS, Standing
 from nms.sync.quarantine import Quarantine
 

@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from nms.common.change import NULL, UNCHANGED, Change, Field, Op, Shape
-from nms.common.flow import Batch, ChangeRefused, Part, Position
+from nms.common.flow import Batch, ChangeRefused, Opened, Part, Position
 from nms.common.problem import Problem
 from nms.common.run import Claimed
-from nms.connectors.postgres.connector import Opened
 from nms.connectors.postgres.problems import Refused
 from nms.sync.problems import DatasetGone, RowMissing
 from nms.sync.repository import SyncRepository
@@ -28,7 +27,7 @@ class Held:
 
     async def settle(self, asked: Iterable[Row], position: Position) -> None:
         """Replay or drop what was asked for (rows by id); `position` is where the target stands."""
-        known = {one.name for one in self._opened.datasets}
+        known = set(self._opened.names)
         where = {name: value for name, value in position.items() if name != "replayed"}
         for rows in join_rows(asked):
             await self._mark([row["id"] for row in rows if row["state"] == "dropping"], "dropped")

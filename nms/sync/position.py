@@ -4,9 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from nms.common.flow import Applied, Batch, Position
+from nms.common.flow import Applied, Batch, Opened, Position
 from nms.common.run import Claimed, Progress
-from nms.connectors.postgres.connector import Opened
 from nms.sync.repository import SyncRepository
 
 REPORT_SECONDS = 0.5

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nms.common.change import Change, Field, Op
-from nms.common.flow import Batch, Part, Position, changes_of
+from nms.common.flow import Batch, Opened, Part, Position, changes_of
 from nms.common.problem import Problem
 from nms.common.run import Claimed
-from nms.connectors.postgres.connector import Opened
 from nms.sync.changes import Held, encode, parts_of
 from nms.sync.problems import QuarantineFull
 from nms.sync.repository import SyncRepository

@@ -78,11 +78,12 @@ class Pairing:
 
     pairs: list[Pair] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    as_text: bool = False
 
     @property
     def text_form(self) -> bool:
-        """One form for the whole pipeline, since a slot's stream has one."""
-        return any(pair.text_form for pair in self.pairs)
+        """One form for the whole pipeline, since a slot's stream has one; queues and topics take text only."""
+        return self.as_text or any(pair.text_form for pair in self.pairs)
 
 
 def pair(

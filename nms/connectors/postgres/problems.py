@@ -99,6 +99,13 @@ class NotPrepared(Problem):
     remedy = "Run `nms doctor PIPELINE`; it prints the SQL that mends each finding."
 
 
+class NotAMessage(Problem):
+    """What is held as a message is of a dataset that is now fed by a table."""
+
+    status, code, title = 409, "not-a-message", "The dataset is fed by a table now"
+    remedy = "Drop what is held, or name the queue as the dataset's source again and replay."
+
+
 class SpoolFull(Problem):
     """Transactions under way at the source need more disk than the spool may take."""
 

@@ -1,0 +1,184 @@
+"""The source's end of a pipeline that follows the log: slot, stream, copy and watch, opened together."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from nms.common.change import Change, Shape
+from nms.common.flow import Position
+from nms.connectors.postgres import slot
+from nms.connectors.postgres.catalog import Connection, parents_first, queries
+from nms.connectors.postgres.config import PipelineSpec
+from nms.connectors.postgres.display import show_key, show_values
+from nms.connectors.postgres.libpq import Libpq
+from nms.connectors.postgres.pairing import Pairing
+from nms.connectors.postgres.pgoutput import Decoder, Layout, Relation
+from nms.connectors.postgres.problems import NotAMessage, SchemaChanged
+from nms.connectors.postgres.progress import restore
+from nms.connectors.postgres.snapshot import Backfill, Dataset
+from nms.connectors.postgres.source import Plan, PostgresSource
+from nms.connectors.postgres.spool import SpoolSpace
+from nms.connectors.postgres.statements import start_replication
+from nms.connectors.postgres.wal import WalStream, parse_lsn
+from nms.connectors.postgres.watch import Watch
+
+_PROTOCOLS = ((160000, "4"), (150000, "3"), (140000, "2"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """A worker's sessions at the source: how their names begin, one to read tables with, one to watch with."""
+
+    own: str
+    read: Connection
+    watch: Connection
+
+
+@dataclass(slots=True)
+class LogEnd:
+    """The source's end of an open pipeline, and what can be told of it."""
+
+    source: PostgresSource
+    watch: Watch
+    text_form: bool
+    datasets: list[Dataset]
+
+    @property
+    def copying(self) -> bool:
+        """Whether rows that were there before are still being copied."""
+        return self.source.backfill is not None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The datasets, by their names at the source."""
+        return [one.name for one in self.datasets]
+
+    def copied(self) -> tuple[int, int]:
+        """Rows copied, and about how many there are."""
+        return sum(one.rows for one in self.datasets), sum(max(one.rows, one.estimate) for one in self.datasets)
+
+    def facts(self) -> dict[str, Any]:
+        """Lag, retained log and what each dataset has copied, as JSON."""
+        state, backfill = self.watch.state, self.source.backfill
+        return {
+            "delay_ms": None if self.source.beat_delay is None else round(self.source.beat_delay * 1000, 1),
+            "retained_bytes": None if state is None else state.retained,
+            "behind_bytes": None if state is None else state.behind,
+            "over_budget": self.watch.over_budget(),
+            "waiting_for_transactions": 0 if backfill is None else backfill.waiting_for,
+            "silent_for": self.source.silent_for(),
+            "tables": {one.name: {"copied": one.rows, "of": one.estimate, "done": one.done} for one in self.datasets},
+        }
+
+    def place_of(self, position: Position) -> int:
+        """A position as a number that grows with the log."""
+        return parse_lsn(position["lsn"])
+
+    def shape(self, dataset: str) -> Shape:
+        """The shape of a dataset's changes."""
+        return next(one.shape for one in self.datasets if one.name == dataset)
+
+    def show_key(self, change: Change) -> str:
+        """A change's key as a person reads it."""
+        return show_key(change.shape, change.key, text_form=self.text_form)
+
+    def show_values(self, change: Change) -> dict[str, str | None]:
+        """A change's values as a person reads them."""
+        return show_values(change, text_form=self.text_form)
+
+    def read(self, dataset: str, body: bytes) -> list[Change]:
+        """Refused: the log has no messages to be read again."""
+        raise NotAMessage(f"{dataset} is a table, {len(body)} bytes are no change of it", dataset=dataset)
+
+    async def close(self) -> None:
+        """Close the stream, the copy and the watch; safe to call twice."""
+        await self.source.close()
+        with suppress(Exception):
+            await self.watch.close()
+
+
+async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, position: Position) -> LogEnd:
+    """Begin to read from a position; what is given back closes the sessions."""
+    server = await queries.get_server(sessions.read)
+    datasets = _datasets(pairing)
+    restore(position, datasets)
+    plan = Plan(
+        server["version"], position["generation"], position["lsn"], bool(position.get("sweep")),
+        spec.batch_changes, datasets,
+    )  # fmt: skip
+    decoder = Decoder(_layouts(pairing, datasets))
+    made = PostgresSource(plan, sessions.read, decoder, SpoolSpace(spec.spool, spec.spool_budget))
+    watch = Watch(sessions.watch, spec.slot, [one.source for one in pairing.pairs], spec.wal_budget)
+    try:
+        await _begin(spec, made, watch, (sessions.own, pairing))
+    except BaseException:
+        await made.close()
+        raise
+    return LogEnd(made, watch, pairing.text_form, datasets)
+
+
+def _datasets(pairing: Pairing) -> list[Dataset]:
+    by_oid = {one.source.oid: one for one in pairing.pairs}
+    ordered = [by_oid[table.oid] for table in parents_first([one.source for one in pairing.pairs])]
+    made = []
+    for one in ordered:
+        estimate = max(one.source.estimate, 0)
+        row_bytes = max(32, one.source.bytes // estimate) if estimate else 0
+        table = one.source_table(text_form=pairing.text_form)
+        made.append(Dataset(one.spec.source, one.shape(), table, one.source.only, estimate, row_bytes))
+    return made
+
+
+def _layouts(pairing: Pairing, datasets: list[Dataset]) -> Callable[[Relation], Layout | None]:
+    shapes = {dataset.name: dataset.shape for dataset in datasets}
+    known = {(one.source.schema, one.source.relation): shapes[one.spec.source] for one in pairing.pairs}
+
+    def layout(relation: Relation) -> Layout | None:
+        shape = known.get((relation.schema, relation.name))
+        if shape is None:
+            return None
+        sent = dict(relation.columns)
+        lost = [column.name for column in shape.columns if sent.get(column.name) != column.oid]
+        if lost:
+            raise SchemaChanged(
+                f"{shape.dataset}: column {', '.join(lost)} was dropped, renamed or changed its type",
+                dataset=shape.dataset, columns=lost,
+            )  # fmt: skip
+        names = [name for name, _ in relation.columns]
+        picks = tuple(names.index(column.name) for column in shape.columns)
+        return Layout(shape, picks, picks == tuple(range(len(names))))
+
+    return layout
+
+
+async def _begin(spec: PipelineSpec, made: PostgresSource, watch: Watch, named: tuple[str, Pairing]) -> None:
+    own, pairing = named
+    plan = made.plan
+    version = plan.version
+    names = slot.plan_publications(spec.slot, [one.source for one in pairing.pairs])
+    options = {
+        "proto_version": next((text for least, text in _PROTOCOLS if version >= least), "1"),
+        "publication_names": ",".join(f'"{name}"' for name in names),
+        "binary": "false" if pairing.text_form else "true",
+        "messages": "true",
+    }
+    if version >= 140000:
+        options["streaming"] = "on"
+    stream = await WalStream.open(
+        spec.source,
+        name=own + "stream",
+        start=start_replication(spec.slot, plan.start, options),
+        confirmed=parse_lsn(plan.start),
+        idle=made.is_idle,
+    )
+    backfill = None
+    if not all(dataset.done and not dataset.repairs for dataset in plan.datasets):
+        try:
+            repair = await Libpq.connect(spec.source, name=own + "repair")
+        except BaseException:
+            await stream.close()
+            raise
+        backfill = Backfill(made.connection, repair, plan.datasets, made.space)
+        backfill.throttle = watch.over_budget
+    made.start(stream, backfill, watch)
