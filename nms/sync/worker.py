@@ -17,6 +17,7 @@ from nms.common.run import Claimed, Crew, LeaseLost, RunRepository
 from nms.common.settings import Settings, read_settings
 from nms.events.sync import PipelineHalted
 from nms.sync.apply import Applier
+from nms.sync.capture import open_capture, release_capture
 from nms.sync.mapping import spec_of
 from nms.sync.outbox import attend
 from nms.sync.pipeline import KIND, REMOVAL, check_neighbours, get_pipeline, is_leaving
@@ -24,7 +25,6 @@ from nms.sync.position import Standing
 from nms.sync.problems import PipelineCrashed, PipelineGone, RemovalUnderWay
 from nms.sync.quarantine import Holder, Quarantine
 from nms.sync.repository import SyncRepository
-from nms.sync.route import open_route, release_route
 from nms.sync.settings import SyncSettings
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Work:
         documents = await self._repository.get_documents(name)
         if pipeline is None or documents is None or pipeline.wanted != "removed":
             return
-        await release_route(spec_of(documents, pipeline.generation, self._spool, self.role))
+        await release_capture(spec_of(documents, pipeline.generation, self._spool, self.role))
         async with self._repository.transaction() as tx:
             # Its document may have come back meanwhile.
             await tx.claim_adoption()
@@ -112,7 +112,7 @@ class Work:
         await standing.say("opening")
         check_neighbours(await current_documents(self._repository), name)
         spec = replace(spec_of(documents, pipeline.generation, self._spool, self.role), known=pipeline.position)
-        async with open_route(spec) as opened:
+        async with open_capture(spec) as opened:
             standing.position = opened.position
             holder = Holder(claimed, name, pipeline.generation, self.role.quarantine_limit)
             quarantine = Quarantine(self._repository, holder, opened)

@@ -15,9 +15,9 @@ from nms.common.settings import Settings, read_settings
 from nms.connectors.postgres import connector, transactions
 from nms.connectors.postgres.problems import FenceRaised, ServerAway
 from nms.sync import worker as worker_module
+from nms.sync.capture import release_capture
 from nms.sync.pipeline import KIND, REMOVAL, adopt, pause
 from nms.sync.repository import SyncRepository
-from nms.sync.route import release_route
 from nms.sync.settings import SyncSettings
 from nms.sync.worker import Work as Handlers
 from tests.contract.pipelines import MakeDatabase, lay
@@ -233,7 +233,7 @@ async def test_a_pipeline_that_comes_back_while_its_removal_is_tried_again_keeps
         released.append(1)
         raise ServerAway("the source does not answer")
 
-    monkeypatch.setattr(worker_module, "release_route", release)
+    monkeypatch.setattr(worker_module, "release_capture", release)
     async with stage.working():
         await stage.begin()
         await stage.reach("streaming")
@@ -244,7 +244,7 @@ async def test_a_pipeline_that_comes_back_while_its_removal_is_tried_again_keeps
 
         await eventually(tried)
         await stage.begin()
-        monkeypatch.setattr(worker_module, "release_route", release_route)
+        monkeypatch.setattr(worker_module, "release_capture", release_capture)
         await stage.at("source", "insert into public.item values (1, 'one')")
         await stage.arrive("select id from public.item", [1])
 

@@ -1,4 +1,4 @@
-"""The way of a pipeline: which connectors its two systems need, opened and given back together."""
+"""Capture: which connectors the two systems of a pipeline need, opened and given back together."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,13 +8,13 @@ from nms.connectors.postgres.connector import PipelineSpec, open_pipeline, relea
 
 
 @asynccontextmanager
-async def open_route(spec: PipelineSpec) -> AsyncIterator[Opened]:
+async def open_capture(spec: PipelineSpec) -> AsyncIterator[Opened]:
     """Open both ends of a pipeline; raises a Problem that names what is wrong."""
     async with open_pipeline(spec) as opened:
         yield opened
 
 
-async def release_route(spec: PipelineSpec) -> None:
+async def release_capture(spec: PipelineSpec) -> None:
     """Give back what a pipeline holds at its two ends."""
     await release_source(spec)
     await release_target(spec)
