@@ -67,8 +67,9 @@ lock: $(TOOLED) ## Lock the newest versions that pyproject.toml allows
 faults: services ## Kill worker and servers under load, and prove that nothing was lost or doubled
 	@$(RUN)/python -m tests.flow.faults $(ARGS)
 
-fuzz: services ## Run the property tests with many more examples
-	@$(RUN)/pytest -m hypothesis --hypothesis-profile=fuzz $(ARGS)
+fuzz: services ## Run the property tests with many more examples, and say what was run
+	@[ ! -f .cache/services.env ] || { set -a; . .cache/services.env; set +a; }; \
+	$(RUN)/pytest -m "hypothesis or fuzz" --hypothesis-profile=fuzz $(ARGS)
 
 bench: services ## Measure against PostgreSQL's own means, side by side
 	@$(RUN)/python -m bench $(ARGS)

@@ -10,6 +10,7 @@
 | `settings` | `Settings` of these three; `get_settings()` and `get_pool()` see them, pools are closed after the test |
 | `rabbitmq` | AMQP DSN of a new virtual host (TEST_AMQP_DSN: that one as it is) |
 | `rabbitmq_server` | `RabbitServer` behind it, with `call()` for its management API |
+| `extent` | `Extent`: how long a fuzz test looks, in `make test` and in `make fuzz` |
 | `redis` | Redis DSN of an empty numbered database (TEST_REDIS_DSN: that one, flushed) |
 
 PostgreSQL's login in DSNs is `nms`: it owns its databases and may replicate, and is no superuser.
@@ -28,6 +29,7 @@ from redis import Redis
 from nms.common.db.migrations import upgrade
 from nms.common.db.pool import close_pools
 from nms.common.settings import Settings, get_settings
+from tests.fuzz.extent import Extent
 from tests.services.postgres import PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import DATABASES
@@ -50,6 +52,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SESSION] = Session.begin()
+    config.stash[EXTENT] = Extent(config.getoption("--hypothesis-profile") == "fuzz")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -57,7 +60,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[SESSION].end()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash[EXTENT].long and config.stash[EXTENT].told:
+        terminalreporter.section("what was fuzzed")
+        terminalreporter.write_line("\n".join(config.stash[EXTENT].told))
+
+
 SESSION = pytest.StashKey[Session]()
+EXTENT = pytest.StashKey[Extent]()
+
+
+@pytest.fixture
+def extent(pytestconfig: pytest.Config) -> Extent:
+    """How long a fuzz test looks."""
+    return pytestconfig.stash[EXTENT]
 
 
 @pytest.fixture(scope="session")

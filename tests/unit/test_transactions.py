@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nms.common.change import Change, Column, Shape
 from nms.connectors.postgres import transactions
 from nms.connectors.postgres.pgoutput import Decoder, Layout
+from nms.connectors.postgres.problems import StreamUnreadable
 from nms.connectors.postgres.spool import SpoolSpace
 from nms.connectors.postgres.transactions import Assembler, Feed, Large, Small
 from tests.unit import pgoutput_bytes as wire
@@ -183,3 +184,44 @@ async def test_marks_come_out_with_their_transaction(tmp_path: Path) -> None:
     assert isinstance(second, Small)
     assert [(one.prefix, one.content) for one in first.messages] == [("nms.low", b"x:1:t")]
     assert second.messages == []
+
+
+ROW = wire.insert(OID, [b"1", b"x"])
+DISORDERS = {
+    "nothing at all": [b""],
+    "a change outside of a transaction": [ROW],
+    "a change behind a commit": [wire.begin(1, 10), wire.commit(10), ROW],
+    "a commit of nothing": [wire.commit(10)],
+    "a commit of another transaction": [wire.begin(1, 10), wire.commit(11)],
+    "a transaction within one": [wire.begin(1, 10), wire.begin(2, 20)],
+    "a change of an unknown table": [wire.begin(1, 10), wire.insert(OID + 1, [b"1", b"x"]), wire.commit(10)],
+    "a stop without a start": [wire.stream_stop()],
+    "a start within a part": [wire.stream_start(1, first=True), wire.stream_start(2, first=True)],
+    "a commit within a part": [wire.stream_start(1, first=True), wire.stream_commit(1, 10)],
+    "a part of what never began": [wire.stream_start(1, first=False)],
+    "a beginning twice": [wire.stream_start(1, first=True), wire.stream_stop(), wire.stream_start(1, first=True)],
+    "a part within a transaction": [wire.begin(1, 10), wire.stream_start(1, first=True)],
+    "a commit of an unknown streamed transaction": [wire.stream_commit(7, 10)],
+    "a kind that nobody knows": [wire.begin(1, 10), b"?"],
+    "a message cut off": [wire.begin(1, 10)[:-1]],
+}
+
+
+@pytest.mark.parametrize("payloads", DISORDERS.values(), ids=DISORDERS)
+async def test_what_no_server_sends_is_refused_by_name(payloads: list[bytes], tmp_path: Path) -> None:
+    assembler, _, _ = assemble(SpoolSpace(tmp_path, 1 << 20))
+    for payload in payloads[:-1]:
+        assembler.feed(payload)
+    with pytest.raises(StreamUnreadable):
+        assembler.feed(payloads[-1])
+    assembler.close()
+
+
+async def test_messages_of_others_are_not_kept(tmp_path: Path) -> None:
+    assembler, feed, _ = assemble(SpoolSpace(tmp_path, 1 << 20))
+    assembler.feed(wire.message("app", b"outside of a transaction"))
+    for payload in [wire.begin(1, 10), wire.message("app", b"x" * 1000), wire.message("nms.low", b""), wire.commit(10)]:
+        assembler.feed(payload)
+    item = feed.take()
+    assert isinstance(item, Small)
+    assert [one.prefix for one in item.messages] == ["nms.low"]

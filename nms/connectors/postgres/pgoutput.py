@@ -1,10 +1,16 @@
-"""Decoding of pgoutput messages (PostgreSQL manual, 55.9), pure: bytes in, changes out."""
+"""Decoding of pgoutput messages (PostgreSQL manual, 55.9), pure: bytes in, changes out.
 
+What a server does not write is refused with StreamUnreadable, never guessed at.
+"""
+
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
+from typing import Final
 
 from nms.common.change import NULL, Change, Field, Op, Shape
+from nms.connectors.postgres.problems import StreamUnreadable
 
 BEGIN, COMMIT, RELATION, TYPE, ORIGIN, MESSAGE = b"BCRYOM"
 INSERT, UPDATE, DELETE, TRUNCATE = b"IUDT"
@@ -12,13 +18,20 @@ STREAM_START, STREAM_STOP, STREAM_COMMIT, STREAM_ABORT = b"SEcA"
 
 _PRESENT = b"bt"
 _NULL, _UNCHANGED = b"nu"
-_NEW, _KEY, _OLD = b"NKO"
+_NEW, _OLD = b"NO"
+_BEFORE = b"KO"
 _EPOCH = 946_684_800
 _int32 = Struct("!I").unpack_from
 _int16 = Struct("!H").unpack_from
-_begin = Struct("!QqI").unpack_from
-_commit = Struct("!BQQq").unpack_from
-_stream_commit = Struct("!IBQQq").unpack_from
+# These take the whole of a message, so that one that is too short or too long is refused.
+_begin = Struct("!xQqI").unpack
+_commit = Struct("!xBQQq").unpack
+_stream_start = Struct("!xIB").unpack
+_stream_commit = Struct("!xIBQQq").unpack
+_stream_abort = Struct("!xII").unpack
+
+MALFORMED: Final = (IndexError, KeyError, ValueError, struct.error)
+"""What reading raises where bytes or their order are none that a server writes; who reads names it with `refuse`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +54,15 @@ class Message:
 
 @dataclass(slots=True)
 class Layout:
-    """How tuples of a relation become values of a shape: which of its columns, in the shape's order."""
+    """How tuples of a relation become values of a shape: which of its columns, in the shape's order.
+
+    `width` is the number of columns the relation has, set when the decoder learns it.
+    """
 
     shape: Shape
     picks: tuple[int, ...]
     straight: bool
+    width: int = 0
 
 
 class Decoder:
@@ -67,58 +84,88 @@ class Decoder:
 
     def learn(self, payload: bytes, *, streamed: bool = False) -> None:
         """Take note of a relation message."""
-        relation = parse_relation(payload, 5 if streamed else 1)
-        self._layouts[relation.oid] = self._layout(relation)
+        try:
+            relation = parse_relation(payload, 5 if streamed else 1)
+        except MALFORMED as cause:
+            raise refuse(payload, cause) from cause
+        layout = self._layouts[relation.oid] = self._layout(relation)
+        if layout is not None:
+            layout.width = len(relation.columns)
 
     def decode(self, payload: bytes, into: list[Change], *, streamed: bool = False) -> None:
-        """Append the changes of one payload; messages other than data are passed over."""
-        kind = payload[0]
+        """Append the changes of one payload; a relation among them is learned."""
         at = 5 if streamed else 1
-        if kind == RELATION:
-            self.learn(payload, streamed=streamed)
-        elif kind == TRUNCATE:
-            self._truncate(payload, at, into)
-        elif kind in (INSERT, UPDATE, DELETE):
-            layout = self._layouts[_int32(payload, at)[0]]
-            if layout is not None:
-                into.append(_READ[kind](layout, payload, at + 4))
+        try:
+            kind = payload[0]
+            if kind == RELATION:
+                self.learn(payload, streamed=streamed)
+            elif kind == TRUNCATE:
+                self._truncate(payload, at, into)
+            else:
+                layout = self._layouts[_int32(payload, at)[0]]
+                if layout is not None:
+                    into.append(_READ[kind](layout, payload, at + 4))
+        except MALFORMED as cause:
+            raise refuse(payload, cause) from cause
 
     def _truncate(self, payload: bytes, at: int, into: list[Change]) -> None:
         count = _int32(payload, at)[0]
+        _end(payload, at + 5 + 4 * count)
         for index in range(count):
             layout = self._layouts[_int32(payload, at + 5 + 4 * index)[0]]
             if layout is not None:
                 into.append(Change(layout.shape, Op.TRUNCATE, b""))
 
 
+def refuse(payload: bytes, cause: Exception) -> StreamUnreadable:
+    """The problem of a payload that cannot be read; it tells kind and size, and nothing of the data."""
+    kind = chr(payload[0]) if payload else ""
+    return StreamUnreadable(
+        f"a message {kind!r} of {len(payload)} bytes: {type(cause).__name__}: {cause}", kind=kind, bytes=len(payload)
+    )
+
+
 def parse_begin(payload: bytes) -> tuple[int, float, int]:
     """Commit LSN, commit time (seconds since 1970) and transaction id of a Begin."""
-    lsn, micros, xid = _begin(payload, 1)
+    lsn, micros, xid = _begin(payload)
     return lsn, micros / 1e6 + _EPOCH, xid
 
 
-def parse_commit(payload: bytes) -> tuple[int, float]:
-    """End LSN and commit time of a Commit."""
-    _, _, end, micros = _commit(payload, 1)
-    return end, micros / 1e6 + _EPOCH
+def parse_commit(payload: bytes) -> tuple[int, int, float]:
+    """Commit LSN, end LSN and commit time of a Commit."""
+    _, lsn, end, micros = _commit(payload)
+    return lsn, end, micros / 1e6 + _EPOCH
+
+
+def parse_stream_start(payload: bytes) -> tuple[int, bool]:
+    """Transaction id of a Stream Start, and whether this is the first part of the transaction."""
+    xid, first = _stream_start(payload)
+    return xid, bool(first)
 
 
 def parse_stream_commit(payload: bytes) -> tuple[int, int, float]:
     """Transaction id, end LSN and commit time of a Stream Commit."""
-    xid, _, _, end, micros = _stream_commit(payload, 1)
+    xid, _, _, end, micros = _stream_commit(payload)
     return xid, end, micros / 1e6 + _EPOCH
 
 
-def parse_xid(payload: bytes, at: int = 1) -> int:
-    """The transaction id at an offset."""
-    xid: int = _int32(payload, at)[0]
+def parse_stream_abort(payload: bytes) -> tuple[int, int]:
+    """Transaction id and sub-transaction id of a Stream Abort; both are the same where the whole is rolled back."""
+    xid, sub = _stream_abort(payload)
+    return xid, sub
+
+
+def parse_xid(payload: bytes) -> int:
+    """The (sub-)transaction id of a streamed payload."""
+    xid: int = _int32(payload, 1)[0]
     return xid
 
 
 def parse_message(payload: bytes, at: int = 1) -> Message:
     """A logical message; `at` is behind the transaction id of a streamed one."""
-    end = payload.index(b"\0", at + 9)
-    return Message(payload[at + 9 : end].decode(), payload[end + 5 :])
+    prefix, at = _string(payload, at + 9)
+    _end(payload, at + 4 + _int32(payload, at)[0])
+    return Message(prefix, payload[at + 4 :])
 
 
 def parse_relation(payload: bytes, at: int = 1) -> Relation:
@@ -133,24 +180,31 @@ def parse_relation(payload: bytes, at: int = 1) -> Relation:
         column, at = _string(payload, at + 1)
         columns.append((column, _int32(payload, at)[0]))
         at += 8
+    _end(payload, at)
     return Relation(oid, schema or "pg_catalog", name, tuple(columns))
 
 
-def read_fields(payload: bytes, at: int) -> tuple[list[Field], int]:
-    """The framed fields of a TupleData, and where it ends."""
+def read_fields(payload: bytes, at: int, width: int) -> tuple[list[Field], int]:
+    """The framed fields of a TupleData, and where it ends: beyond the payload when a length is a lie."""
     fields: list[Field] = []
     append = fields.append
-    count = payload[at] << 8 | payload[at + 1]
+    if payload[at] << 8 | payload[at + 1] != width:
+        raise ValueError("it has another number of columns than its relation")
     at += 2
-    for _ in range(count):
+    for _ in range(width):
         kind = payload[at]
         if kind in _PRESENT:
             end = at + 5 + _int32(payload, at + 1)[0]
             append(payload[at + 1 : end])
             at = end
-        else:
-            append(NULL if kind == _NULL else None)
+        elif kind == _NULL:
+            append(NULL)
             at += 1
+        elif kind == _UNCHANGED:
+            append(None)
+            at += 1
+        else:
+            raise ValueError("a value is of no known kind")
     return fields, at
 
 
@@ -159,7 +213,7 @@ def _values(layout: Layout, fields: list[Field]) -> tuple[Field, ...]:
 
 
 def _insert(layout: Layout, payload: bytes, at: int) -> Change:
-    values = _values(layout, read_fields(payload, at + 1)[0])
+    values = _new_values(layout, payload, at)
     shape = layout.shape
     return Change(shape, Op.INSERT, shape.key_of(values), values)
 
@@ -168,10 +222,10 @@ def _update(layout: Layout, payload: bytes, at: int) -> Change:
     shape = layout.shape
     old: tuple[Field, ...] | None = None
     kind = payload[at]
-    if kind != _NEW:
-        fields, at = read_fields(payload, at + 1)
+    if kind in _BEFORE:
+        fields, at = read_fields(payload, at + 1, layout.width)
         old = _values(layout, fields)
-    values = _values(layout, read_fields(payload, at + 1)[0])
+    values = _new_values(layout, payload, at)
     if old is not None:
         # With a key alone the other fields are null there; with the whole row all of it is what it was.
         known = old if kind == _OLD else tuple(old[at] if at in shape.key else None for at in range(len(old)))
@@ -182,8 +236,24 @@ def _update(layout: Layout, payload: bytes, at: int) -> Change:
 
 
 def _delete(layout: Layout, payload: bytes, at: int) -> Change:
-    old = _values(layout, read_fields(payload, at + 1)[0])
-    return Change(layout.shape, Op.DELETE, layout.shape.key_of(old))
+    if payload[at] not in _BEFORE:
+        raise ValueError("a delete has no old row")
+    fields, at = read_fields(payload, at + 1, layout.width)
+    _end(payload, at)
+    return Change(layout.shape, Op.DELETE, layout.shape.key_of(_values(layout, fields)))
+
+
+def _new_values(layout: Layout, payload: bytes, at: int) -> tuple[Field, ...]:
+    if payload[at] != _NEW:
+        raise ValueError("a change has no new row")
+    fields, at = read_fields(payload, at + 1, layout.width)
+    _end(payload, at)
+    return tuple(fields) if layout.straight else _values(layout, fields)
+
+
+def _end(payload: bytes, at: int) -> None:
+    if at != len(payload):
+        raise ValueError(f"its contents end at {at}")
 
 
 def _string(payload: bytes, at: int) -> tuple[str, int]:

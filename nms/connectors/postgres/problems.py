@@ -92,6 +92,16 @@ class SchemaChanged(Problem):
     remedy = "Make the two sides agree (the message names the columns), then `nms resume PIPELINE`."
 
 
+class StreamUnreadable(Problem):
+    """The source sent what pgoutput does not send: something between changes the stream, or NMS reads it wrongly."""
+
+    status, code, title = 502, "stream-unreadable", "The source's stream cannot be read"
+    remedy = (
+        "Nothing of it was applied. `nms resume PIPELINE` reads it again from the last durable position; if it stays, "
+        "look at what stands between NMS and the source, and report it with the version of the source."
+    )
+
+
 class NotPrepared(Problem):
     """A setting, right, table, key or schema that the pipeline needs is missing; `findings` lists each."""
 

@@ -12,6 +12,8 @@ from nms.connectors.postgres.spool import Spool, SpoolSpace
 
 LARGE_BYTES = 4 << 20
 _DATA = frozenset((pgoutput.INSERT, pgoutput.UPDATE, pgoutput.DELETE, pgoutput.TRUNCATE))
+_PREFIX = "nms."
+_ASIDE = frozenset((pgoutput.TYPE, pgoutput.ORIGIN))
 
 
 @dataclass(slots=True)
@@ -41,10 +43,8 @@ class Large:
     place: int = 0
     committed: float = 0.0
     decoder: Decoder | None = None
-    relations: set[int] = field(default_factory=set)
     schema: list[bytes] = field(default_factory=list)
     aborted: set[int] = field(default_factory=set)
-    payloads: int = 0
 
 
 Item = Small | Large
@@ -100,7 +100,10 @@ class Feed:
 
 
 class Assembler:
-    """Takes payloads as they arrive and puts whole transactions into the feed, in commit order."""
+    """Takes payloads as they arrive and puts whole transactions into the feed, in commit order.
+
+    Raises StreamUnreadable for what no server sends: bytes as well as their order.
+    """
 
     def __init__(self, decoder: Decoder, feed: Feed, space: SpoolSpace, tell_end: Callable[[int], None]) -> None:
         self._decoder = decoder
@@ -119,25 +122,16 @@ class Assembler:
 
     def feed(self, payload: bytes) -> None:
         """Take one payload."""
-        kind = payload[0]
-        if self._stream is not None:
-            self._streamed(kind, payload)
-        elif kind in _DATA:
-            self._data(payload)
-        elif kind == pgoutput.BEGIN:
-            self._begin(payload)
-        elif kind == pgoutput.COMMIT:
-            self._commit(payload)
-        elif kind == pgoutput.RELATION:
-            self._relation(payload)
-        elif kind == pgoutput.MESSAGE:
-            self._messages.append(pgoutput.parse_message(payload))
-        elif kind == pgoutput.STREAM_START:
-            self._stream_start(payload)
-        elif kind == pgoutput.STREAM_COMMIT:
-            self._stream_commit(payload)
-        elif kind == pgoutput.STREAM_ABORT:
-            self._stream_abort(payload)
+        try:
+            kind = payload[0]
+            if self._stream is not None:
+                self._streamed(self._stream, kind, payload)
+            elif self.open:
+                self._within(kind, payload)
+            else:
+                self._between(kind, payload)
+        except pgoutput.MALFORMED as cause:
+            raise pgoutput.refuse(payload, cause) from cause
 
     def fail(self, failure: BaseException) -> None:
         """Tell whoever applies a transaction that its rest will not come."""
@@ -151,10 +145,49 @@ class Assembler:
         if self._large is not None:
             self._large.spool.discard()
 
+    def _within(self, kind: int, payload: bytes) -> None:
+        if kind in _DATA:
+            self._data(payload)
+        elif kind == pgoutput.COMMIT:
+            self._commit(payload)
+        elif kind == pgoutput.RELATION:
+            self._relation(payload)
+        elif kind == pgoutput.MESSAGE:
+            self._message(payload)
+        elif kind not in _ASIDE:
+            raise ValueError("it has no place within a transaction")
+
+    def _between(self, kind: int, payload: bytes) -> None:
+        if kind == pgoutput.BEGIN:
+            self._begin(payload)
+        elif kind == pgoutput.STREAM_START:
+            self._stream_start(payload)
+        elif kind == pgoutput.STREAM_COMMIT:
+            self._stream_commit(payload)
+        elif kind == pgoutput.STREAM_ABORT:
+            self._stream_abort(payload)
+        elif kind != pgoutput.MESSAGE:
+            # A message that belongs to no transaction may come at any time, and is none of ours.
+            raise ValueError("it has no place between transactions")
+
+    def _streamed(self, stream: Large, kind: int, payload: bytes) -> None:
+        if kind == pgoutput.STREAM_STOP:
+            self._stream = None
+        elif kind in _DATA or kind == pgoutput.RELATION:
+            self._keep(stream, payload)
+        elif kind not in _ASIDE and kind != pgoutput.MESSAGE:
+            raise ValueError("it has no place within a part of a streamed transaction")
+
     def _begin(self, payload: bytes) -> None:
         self._commit_lsn, _, self._xid = pgoutput.parse_begin(payload)
         self._payloads, self._messages, self._size, self._large = [], [], 0, None
         self.open = True
+
+    def _message(self, payload: bytes) -> None:
+        message = pgoutput.parse_message(payload)
+        # Those of others may be of any size and number.
+        if message.prefix.startswith(_PREFIX):
+            self._messages.append(message)
 
     def _relation(self, payload: bytes) -> None:
         # A large transaction is decoded later: it keeps the message in its place, those behind it need it now.
@@ -162,12 +195,15 @@ class Assembler:
             self._large.spool.append(payload)
             self._decoder.learn(payload)
         else:
-            self._payloads.append(payload)
+            self._small(payload)
 
     def _data(self, payload: bytes) -> None:
         if self._large is not None:
-            self._keep(self._large, payload, 1)
-            return
+            self._large.spool.append(payload)
+        else:
+            self._small(payload)
+
+    def _small(self, payload: bytes) -> None:
         self._payloads.append(payload)
         self._size += len(payload)
         if self._size > LARGE_BYTES:
@@ -179,22 +215,21 @@ class Assembler:
         at = self._commit_lsn
         self._large = Large(self._xid, Spool(self._space), False, at, at + 1, decoder=self._decoder.fork())
         for payload in self._payloads:
-            self._keep(self._large, payload, 1)
+            self._large.spool.append(payload)
             if payload[0] == pgoutput.RELATION:
                 self._decoder.learn(payload)
         self._payloads = []
         self._feed.put(self._large)
 
-    def _keep(self, large: Large, payload: bytes, at: int) -> None:
-        if payload[0] in _DATA:
-            large.relations.add(pgoutput.parse_xid(payload, at))
-            large.payloads += 1
-        else:
+    def _keep(self, large: Large, payload: bytes) -> None:
+        if payload[0] == pgoutput.RELATION:
             large.schema.append(payload)
         large.spool.append(payload)
 
     def _commit(self, payload: bytes) -> None:
-        end, committed = pgoutput.parse_commit(payload)
+        lsn, end, committed = pgoutput.parse_commit(payload)
+        if lsn != self._commit_lsn:
+            raise ValueError("it ends another transaction than the one that began")
         if self._large is not None:
             self._large.end, self._large.committed = end, committed
             self._large.spool.complete()
@@ -209,17 +244,12 @@ class Assembler:
         self._tell_end(end)
 
     def _stream_start(self, payload: bytes) -> None:
-        xid = pgoutput.parse_xid(payload)
-        if xid not in self._streams:
+        xid, first = pgoutput.parse_stream_start(payload)
+        if first == (xid in self._streams):
+            raise ValueError("a streamed transaction begins twice, or goes on that never began")
+        if first:
             self._streams[xid] = Large(xid, Spool(self._space), streamed=True)
         self._stream = self._streams[xid]
-
-    def _streamed(self, kind: int, payload: bytes) -> None:
-        stream = self._stream
-        if kind == pgoutput.STREAM_STOP or stream is None:
-            self._stream = None
-        elif kind in _DATA or kind == pgoutput.RELATION:
-            self._keep(stream, payload, 5)
 
     def _stream_commit(self, payload: bytes) -> None:
         xid, end, committed = pgoutput.parse_stream_commit(payload)
@@ -235,7 +265,7 @@ class Assembler:
         self._tell_end(end)
 
     def _stream_abort(self, payload: bytes) -> None:
-        xid, sub = pgoutput.parse_xid(payload), pgoutput.parse_xid(payload, 5)
+        xid, sub = pgoutput.parse_stream_abort(payload)
         if xid == sub:
             aborted = self._streams.pop(xid, None)
             if aborted is not None:
