@@ -13,7 +13,7 @@ from nms.common.problem import Pointer
 Node = tuple[tuple[object, ...], str]
 """A dataset by the place of its system and its name."""
 
-CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {"postgres": ("log",), "amqp": ("feed",), "kafka": ("feed",)}
+CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {"postgres": ("log", "poll"), "amqp": ("feed",), "kafka": ("feed",)}
 """How changes can be captured, by the type of the source."""
 
 

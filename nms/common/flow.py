@@ -18,6 +18,7 @@ class DatasetSpec:
     """A mapping as declared: dataset names, fields (source to target), key fields of the source.
 
     `version` names a field that grows with every change of a record: older ones are passed over at the target.
+    `cursor` names the field that a poll asks for changes by; a change may commit `overlap` seconds after its value.
     """
 
     source: str
@@ -25,6 +26,8 @@ class DatasetSpec:
     fields: Mapping[str, str] | None = None
     key: tuple[str, ...] | None = None
     version: str | None = None
+    cursor: str | None = None
+    overlap: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)

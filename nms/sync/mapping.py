@@ -1,6 +1,7 @@
 """From the documents of a pipeline to what its connectors are opened with."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ def spec_of(documents: Mapping[str, Any], generation: int, spool: Path, settings
         wal_budget=pipeline.wal_budget,
         spool=spool / pipeline.name,
         spool_budget=settings.spool_budget,
+        capture=pipeline.capture,
+        every=pipeline.interval,
+        change_log=pipeline.change_log,
     )
 
 
@@ -42,4 +46,5 @@ def _access(body: Mapping[str, Any]) -> Access:
 
 
 def _dataset(dataset: DatasetMapping) -> DatasetSpec:
-    return DatasetSpec(str(dataset.source), str(dataset.target), dataset.fields, dataset.key, dataset.version)
+    made = DatasetSpec(str(dataset.source), str(dataset.target), dataset.fields, dataset.key, dataset.version)
+    return replace(made, cursor=dataset.cursor, overlap=dataset.overlap or made.overlap)

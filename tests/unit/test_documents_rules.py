@@ -60,7 +60,8 @@ datasets = st.fixed_dictionaries(
 pipelines = st.fixed_dictionaries(
     {"kind": st.just("pipeline"), "name": names, "source": st.just("billing"), "target": st.just("crm")},
     optional={
-        "capture": st.just("log"),
+        "capture": st.sampled_from(["log", "poll"]),
+        "every": st.sampled_from(["30s", "1500 ms", "2h"]),
         "initial": st.sampled_from(["copy", "none"]),
         "missing": st.sampled_from(["upsert", "ignore"]),
         "shared": st.booleans(),
@@ -103,8 +104,12 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
                 "fields": None,
                 "key": None,
                 "version": None,
+                "cursor": None,
+                "overlap": None,
             }
         ],
+        "every": None,
+        "change_log": False,
         "initial": "copy",
         "missing": "upsert",
         "shared": False,
@@ -123,8 +128,11 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
         ({"name": None}, "/name", "text"),
         ({"source": 5}, "/source", "text"),
         ({"target": "billing"}, "/target", "own source"),
-        ({"capture": "poll"}, "/capture", "not yet available"),
+        ({"capture": "pull"}, "/capture", "not yet available"),
         ({"capture": "magic"}, "/capture", "`log`"),
+        ({"every": "30s"}, "/every", "capture: poll"),
+        ({"change_log": True}, "/change_log", "capture: poll"),
+        ({"datasets": [{"source": "a.b", "cursor": "c"}]}, "/datasets", "capture: poll"),
         ({"direction": "two-way"}, "/direction", "not yet available"),
         ({"direction": ["one-way"]}, "/direction", "`one-way`"),
         ({"initial": "maybe"}, "/initial", "copy"),
@@ -196,7 +204,7 @@ def test_what_is_no_document_is_refused(body: Any, pointer: str) -> None:
 
 
 def test_all_faults_of_all_documents_are_told_at_once_with_their_places() -> None:
-    text = write_text([{**BILLING, "type": "rest"}, pipeline(capture="poll", extra=1), {**CRM, "password": "x"}])
+    text = write_text([{**BILLING, "type": "rest"}, pipeline(capture="pull", extra=1), {**CRM, "password": "x"}])
     with pytest.raises(Malformed) as caught:
         draw_plan(0, [], Changeset(read_drafts(text, "f.yaml")))
     told = [f"{each.pointer} {each.detail.split(' ')[0]}" for each in caught.value.pointers]
@@ -351,7 +359,7 @@ def test_the_schema_takes_the_examples_and_refuses_what_the_models_refuse() -> N
     wrong: list[dict[str, Any]] = [
         {"nmae": 1},
         {"name": "A"},
-        {"capture": "poll"},
+        {"capture": "pull"},
         {"datasets": []},
         {"batch": {"changes": 0}},
     ]

@@ -7,10 +7,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from nms.common.document.system import Document
-from nms.common.document.values import Column, DatasetName, Name, Size, check_dataset, only, refusal
+from nms.common.document.values import Column, DatasetName, Duration, Name, Size, check_dataset, only, refusal
 
 WAL_BUDGET_MINIMUM = 64 << 20
 WAL_BUDGET_MAXIMUM = 16 << 40
+EVERY_DEFAULT = 10.0
+ROUNDS = ("poll", "compare")
+"""Captures that work in rounds."""
 
 
 class Part(BaseModel):
@@ -52,6 +55,14 @@ class DatasetMapping(Part):
         Column | None,
         Field(description="a source field that grows with every change; an older one is passed over at the target"),
     ] = None
+    cursor: Annotated[
+        Column | None,
+        Field(description="poll: a column that tells what changed: xid8 (exact), or a time or number (a guess)"),
+    ] = None
+    overlap: Annotated[
+        Duration | None,
+        Field(description="poll by a time or number: how long after its cursor a change may commit; default 5min"),
+    ] = None
 
     @field_validator("fields")
     @classmethod
@@ -88,10 +99,19 @@ class PipelineDocument(Document):
     source: Name
     target: Name
     capture: Annotated[
-        Literal["log", "feed"],
-        BeforeValidator(only(("log", "feed"), ("poll", "pull", "compare"))),
-        Field(description="log: the database's own log; feed: what a queue or topic sends"),
+        Literal["log", "poll", "feed"],
+        BeforeValidator(only(("log", "poll", "feed"), ("pull", "compare"))),
+        Field(
+            description="log: the database's own log; poll: rows that changed, asked for again and again; "
+            "feed: what a queue or topic sends"
+        ),
     ] = "log"
+    every: Annotated[
+        Duration | None, Field(description="poll: how long from the start of a round to the next; default 10s")
+    ] = None
+    change_log: Annotated[
+        bool, Field(description="poll: triggers at the source note the keys of what changes, so that deletes travel")
+    ] = False
     direction: Annotated[Literal["one-way"], BeforeValidator(only(("one-way",), ("two-way",)))] = "one-way"
     datasets: Annotated[tuple[DatasetMapping, ...], Field(min_length=1, max_length=1000, strict=False)]
     initial: Annotated[
@@ -115,12 +135,31 @@ class PipelineDocument(Document):
         """The name of the replication slot and publication; different pipelines have different ones."""
         return "nms_" + self.name.replace("-", "_")
 
+    @property
+    def interval(self) -> float:
+        """Seconds from the start of a round to the next."""
+        return EVERY_DEFAULT if self.every is None else self.every
+
+    @field_validator("every", "change_log")
+    @classmethod
+    def _ask_only_rounds(cls, value: float | bool | None, info: ValidationInfo) -> float | bool | None:
+        if value and info.data.get("capture") not in ROUNDS:
+            raise refusal("this is for a pipeline with `capture: poll`")
+        return value
+
     @field_validator("wal_budget")
     @classmethod
     def _keep_the_budget_sane(cls, value: int) -> int:
         if not WAL_BUDGET_MINIMUM <= value <= WAL_BUDGET_MAXIMUM:
             raise refusal("a budget is between 64MB and 16TB")
         return value
+
+    @field_validator("datasets")
+    @classmethod
+    def _poll_by_cursor(cls, datasets: tuple[DatasetMapping, ...], info: ValidationInfo) -> tuple[DatasetMapping, ...]:
+        if any(one.cursor or one.overlap for one in datasets) and info.data.get("capture") != "poll":
+            raise refusal("`cursor` and `overlap` are for a pipeline with `capture: poll`")
+        return datasets
 
     @field_validator("datasets")
     @classmethod

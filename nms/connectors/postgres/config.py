@@ -9,7 +9,11 @@ from nms.connectors.postgres.libpq import Access
 
 @dataclass(frozen=True, slots=True)
 class PipelineSpec:
-    """What it takes to open a pipeline; `known` is the last position that the target is known to have made durable."""
+    """What it takes to open a pipeline; `known` is the last position that the target is known to have made durable.
+
+    `capture` is `log` or one that works in rounds, which begin `every` so many seconds; `change_log` says that triggers
+    at the source note the keys of what changes.
+    """
 
     name: str
     slot: str
@@ -24,3 +28,6 @@ class PipelineSpec:
     spool: Path
     spool_budget: int
     known: Position | None = None
+    capture: str = "log"
+    every: float = 10.0
+    change_log: bool = False
