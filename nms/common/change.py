@@ -1,8 +1,10 @@
 """Changes and how they fold: one insert, update, delete or truncate of one record."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 # A field travels as PostgreSQL's wire and COPY format frame it: a big-endian int32 length, then that many bytes.
@@ -106,6 +108,12 @@ def compact(changes: Iterable[Change]) -> list[Change]:
         earlier = latest.pop(change.key, None)
         latest[change.key] = change if earlier is None else earlier.then(change)
     return list(latest.values())
+
+
+def segments(changes: Iterable[Change]) -> Iterator[tuple[bool, list[Change]]]:
+    """Changes in order, cut where folding must stop: barriers by themselves (true), what may be folded (false)."""
+    for barrier, group in groupby(changes, key=attrgetter("barrier")):
+        yield barrier, list(group)
 
 
 def frame(value: bytes | None) -> bytes:

@@ -4,10 +4,9 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from nms.common import faults
-from nms.common.change import Change, Op, Shape, compact
+from nms.common.change import Change, Op, Shape, compact, segments
 from nms.common.flow import Applied, Batch, ChangeRefused, Load, Part, changes_of
 from nms.common.problem import Problem
 from nms.common.rows import HEADER, TRAILER
@@ -163,8 +162,7 @@ class PostgresTarget:
         return applied
 
     async def _segments(self, part: Part) -> AsyncIterator[int]:
-        for barrier, group in groupby(part, key=lambda change: change.barrier):
-            changes = list(group)
+        for barrier, changes in segments(part):
             yield await (self._one_by_one(changes) if barrier else self._segment(changes))
 
     async def _segment(self, changes: list[Change]) -> int:
