@@ -17,7 +17,7 @@ def column(name: str, full_type: str, **parts: Any) -> TableColumn:
     kind = full_type.partition("(")[0].strip() + full_type.partition(")")[2]
     given: dict[str, Any] = {
         "oid": 25, "required": False, "has_default": False, "generated": False, "identity": "", "collated": False,
-        "portable": True, **parts,
+        "portable": True, "held": full_type, "wire": kind, **parts,
     }  # fmt: skip
     return TableColumn(name=name, type=kind, full_type=full_type, **given)
 
@@ -83,6 +83,10 @@ def test_only_conversions_that_lose_nothing_are_taken_and_they_travel_as_text(le
         ("timestamp(3) without time zone", "timestamp(6) without time zone", False),
         ("timestamp without time zone", "timestamp(3) without time zone", True),
         ("date", "timestamp(0) without time zone", False), ("boolean", "boolean", False),
+        ("interval", "interval year to month", True), ("interval hour", "interval hour", False),
+        ("interval year to month", "interval", False), ("interval day to second(3)", "interval day to second(0)", True),
+        ("interval day to second", "interval second", True), ("bit(5)", "bit(5)", False), ("bit(5)", "bit(8)", True),
+        ("numeric(6,2)[]", "numeric(5,2)[]", True), ("numeric(3,-2)", "numeric(5,0)", False),
     ],
 )  # fmt: skip
 def test_a_type_that_holds_less_is_known(source: str, target: str, narrower: bool) -> None:
@@ -97,6 +101,18 @@ def test_silent_rounding_is_refused_and_a_shorter_text_is_noted(left: str, right
     finding = only(paired(table(ID, ("value", left)), table(ID, ("value", right))))
     assert (finding.code, finding.fatal, finding.system) == ("type-narrower", fatal, "crm")
     assert finding.sql == f'alter table "public"."t" alter column "value" type {left};'
+
+
+def test_a_type_is_measured_beneath_its_domain() -> None:
+    left, right = (column("v", "public.price", held=held) for held in ("numeric(10,2)", "numeric(9,2)"))
+    finding = only(paired(table(ID, left), table(ID, right)))
+    assert (finding.code, finding.fatal, finding.sql) == ("type-narrower", True, "")
+    assert finding.remedy == "Widen public.price."
+
+
+def test_values_travel_as_text_where_their_binary_form_is_made_of_other_things() -> None:
+    assert not paired(table(ID, ("v", "interval")), table(ID, ("v", "interval"))).text_form
+    assert paired(table(ID, ("v", "interval")), table(ID, column("v", "interval", wire="interval 17"))).text_form
 
 
 def test_a_missing_table_is_told_on_its_side_with_the_sql_that_makes_the_target() -> None:

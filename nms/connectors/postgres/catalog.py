@@ -18,18 +18,29 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column as the catalog has it; `portable` says that its binary form means the same on another server."""
+    """A column as the catalog has it.
+
+    `held` is its full type beneath all domains. `portable` says that its binary form means the same on another server
+    where `wire`, what that form is made of, is the same.
+    """
 
     name: str
     oid: int
     type: str
     full_type: str
+    held: str
     required: bool
     has_default: bool
     generated: bool
     identity: str
     collated: bool
     portable: bool
+    wire: str
+
+    @property
+    def cast(self) -> str:
+        """What text is cast to on its way into the column."""
+        return self.held if self.held == "regclass" else self.type
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,9 @@ class Pair:
     @property
     def text_form(self) -> bool:
         """Whether values must travel in text form: a type differs or its binary form is not portable."""
-        return any(left.type != right.type or not left.portable for left, right in self.columns)
+        return any(
+            left.type != right.type or left.wire != right.wire or not left.portable for left, right in self.columns
+        )
 
     def shape(self) -> Shape:
         """The shape of the changes of this pair."""
@@ -64,7 +66,7 @@ class Pair:
         return TargetTable(
             table.quoted,
             tuple(column.name for column in columns),
-            tuple(column.type for column in columns),
+            tuple(column.cast for column in columns),
             tuple(names.index(name) for name in self.key),
             text_form,
             stage,
@@ -168,20 +170,26 @@ def _width_findings(
     tables: tuple[DatasetSpec, Table], columns: tuple[TableColumn, TableColumn], system: str, pointer: str
 ) -> list[Finding]:
     (spec, target), (left, right) = tables, columns
-    if not narrows(left.full_type, right.full_type):
+    if not narrows(left.held, right.held):
         return []
-    rounded = left.type.startswith(_ROUNDED)
+    rounded = left.held.startswith(_ROUNDED)
     effect = "values would be rounded" if rounded else "longer values are refused"
-    text = (
-        f"{spec.source}: column {left.name} is {left.full_type}, {right.name} at {system} {right.full_type}: {effect}"
-    )
+    if left.held.startswith("bit("):
+        effect = "values of another length are refused"
+    text = f"{spec.source}: column {left.name} is {left.held}, {right.name} at {system} {right.held}: {effect}"
     sql = f"alter table {target.quoted} alter column {quote_identifier(right.name)} type {left.full_type};"
+    if right.held != right.full_type:
+        return [Finding("type-narrower", text, system, rounded, pointer=pointer, remedy=f"Widen {right.full_type}.")]
     return [Finding("type-narrower", text, system, rounded, sql, pointer)]
 
 
 def narrows(source: str, target: str) -> bool:
     """Whether a type with its modifier holds less than the one it comes from."""
     left, right = _modifiers(source), _modifiers(target)
+    if target.startswith("interval ") and target.partition("(")[0] != source.partition("(")[0]:
+        return True
+    if target.startswith("bit("):
+        return source.startswith("bit(") and left != right
     if right is None:
         return False
     if left is None:

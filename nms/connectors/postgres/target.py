@@ -61,7 +61,9 @@ class PostgresTarget:
             return await self._exact(batch)
         try:
             return await self._bulk(batch)
-        except (Refused, SchemaChanged):
+        except Problem as problem:
+            if not (isinstance(problem, SchemaChanged) or _objects(problem)):
+                raise
             return await self._exact(batch)
 
     # -- one change at a time, in source order
@@ -134,9 +136,7 @@ class PostgresTarget:
 
     def _blame(self, failed: StepFailed, owners: Sequence[int], changes: Sequence[Change]) -> Exception:
         problem = failed.problem
-        # An internal error that one change brings about again and again is a refusal too, such as a trigger's.
-        refused = isinstance(problem, Refused) or problem.facts.get("sqlstate") == "XX000"
-        if refused and 0 <= failed.index < len(owners):
+        if _objects(problem) and 0 <= failed.index < len(owners):
             return ChangeRefused(changes[owners[failed.index]], problem)
         return problem
 
@@ -212,7 +212,9 @@ class PostgresTarget:
             await self._sweep(writer, load)
         try:
             await self._write_load(batch, load, direct=direct)
-        except Refused as problem:
+        except Problem as problem:
+            if not _objects(problem):
+                raise
             if direct and problem.facts.get("sqlstate") == "23505":
                 self._crowded.add(writer.table.name)
                 return await self._load(batch, load)
@@ -289,6 +291,11 @@ class PostgresTarget:
         self._staged.clear()
         with suppress(ServerAway):
             await self._libpq.query("rollback")
+
+
+def _objects(problem: Problem) -> bool:
+    # An internal error that a value brings about again and again is a refusal too, such as a trigger's.
+    return isinstance(problem, Refused) or problem.facts.get("sqlstate") == "XX000"
 
 
 def _applied(batch: Batch, count: int, owners: Sequence[int], changes: Part, counts: Sequence[int]) -> Applied:

@@ -25,27 +25,78 @@ join pg_class c on c.relnamespace = n.oid and c.relname = part.names[2]
 where c.relkind in ('r', 'p');
 
 -- name: list_columns(oids)
+-- `wire` names what a value's binary form is made of, from the outside in, and `portable` says that another server
+-- reads it alike: no object ids that only this server gave out (10000 and up), and none of its catalog (`reg...`).
+-- No server receives an empty tsquery, oidvector or int2vector. An interval has infinities since 17, which older servers take for numbers.
+-- `held` looks through domains.
+with recursive listed as (
+    select a.* from pg_attribute a
+    where a.attrelid = any(:oids::bigint[]::oid[]) and a.attnum > 0 and not a.attisdropped
+),
+link (root, depth, oid, typmod) as (
+    select distinct listed.atttypid, 0, listed.atttypid, -1 from listed
+    union all
+    select
+        link.root,
+        link.depth + 1,
+        case when t.typtype = 'd' then t.typbasetype when t.typtype in ('r', 'm') then r.rngsubtype else t.typelem end,
+        case when t.typtype = 'd' and link.typmod = -1 then t.typtypmod else link.typmod end
+    from link
+    join pg_type t on t.oid = link.oid
+    left join pg_range r on t.oid in (r.rngtypid, r.rngmultitypid)
+    where t.typtype in ('d', 'r', 'm') or (t.typelem <> 0 and t.typlen = -1)
+),
+kind as (
+    select
+        link.root,
+        string_agg(
+            case
+                when t.typtype = 'd' then ''
+                when t.typtype in ('r', 'm', 'e') then t.typtype::text || ' '
+                when t.typelem <> 0 and t.typlen = -1 then 'a '
+                when t.typname = 'interval' and current_setting('server_version_num')::int >= 170000 then 'interval 17'
+                else format_type(t.oid, -1)
+            end, '' order by link.depth
+        ) as wire,
+        bool_and(
+            t.typsend <> 0 and t.typreceive <> 0 and t.typtype <> 'c'
+            and not (
+                t.typnamespace = 'pg_catalog'::regnamespace
+                and (t.typname like 'reg%' or t.typname in ('tsquery', 'oidvector', 'int2vector'))
+            )
+            and not (t.typelem >= 10000 and t.typlen = -1)
+        ) as portable
+    from link
+    join pg_type t on t.oid = link.oid
+    group by link.root
+),
+held as (
+    select distinct on (link.root) link.root, link.oid, link.typmod
+    from link
+    join pg_type t on t.oid = link.oid
+    where t.typtype <> 'd'
+    order by link.root, link.depth
+)
 select
-    a.attrelid::bigint as table_oid,
-    a.attname as name,
-    a.atttypid::bigint as oid,
-    format_type(a.atttypid, -1) as type,
-    format_type(a.atttypid, a.atttypmod) as full_type,
-    a.attnotnull as required,
-    a.atthasdef as has_default,
-    a.attgenerated <> '' as generated,
-    a.attidentity::text as identity,
+    listed.attrelid::bigint as table_oid,
+    listed.attname as name,
+    listed.atttypid::bigint as oid,
+    format_type(listed.atttypid, -1) as type,
+    format_type(listed.atttypid, listed.atttypmod) as full_type,
+    case when held.oid = listed.atttypid then format_type(listed.atttypid, listed.atttypmod)
+        else format_type(held.oid, held.typmod) end as held,
+    listed.attnotnull as required,
+    listed.atthasdef as has_default,
+    listed.attgenerated <> '' as generated,
+    listed.attidentity::text as identity,
     coalesce(l.collname not in ('C', 'POSIX'), false) as collated,
-    (
-        t.typsend <> 0
-        and not t.typname like 'reg%'
-        and (a.atttypid < 16384 or (t.typtype <> 'c' and t.typcategory <> 'A'))
-    ) as portable
-from pg_attribute a
-join pg_type t on t.oid = a.atttypid
-left join pg_collation l on l.oid = a.attcollation
-where a.attrelid = any(:oids::bigint[]::oid[]) and a.attnum > 0 and not a.attisdropped
-order by a.attrelid, a.attnum;
+    kind.portable,
+    kind.wire
+from listed
+join kind on kind.root = listed.atttypid
+join held on held.root = listed.atttypid
+left join pg_collation l on l.oid = listed.attcollation
+order by listed.attrelid, listed.attnum;
 
 -- name: list_keys(oids)
 -- Every unique index that rows can be told apart by: valid, immediate, not partial, on plain columns.
