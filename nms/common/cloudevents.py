@@ -61,8 +61,8 @@ class Event:
 class EventWriter:
     """Makes the events of a pipeline's batches.
 
-    `names` gives for a dataset the name that each of its columns has outside; what it leaves out is not sent,
-    and a dataset it does not know keeps its names. Fields are in PostgreSQL's text form.
+    `names` gives by dataset the names that columns get in events; those not named there keep theirs. Fields are in
+    PostgreSQL's text form.
     """
 
     def __init__(self, system: str, pipeline: str, names: Mapping[str, Mapping[str, str]] | None = None) -> None:
@@ -113,23 +113,21 @@ class Layout:
     """How the fields of a shape stand in JSON; `names` as in EventWriter."""
 
     def __init__(self, shape: Shape, names: Mapping[str, str] | None = None) -> None:
-        self._fields: list[tuple[bytes, Callable[[bytes], bytes]] | None] = []
-        for column in shape.columns:
-            name = column.name if names is None else names.get(column.name)
-            kind = _kind(column.type)
-            self._fields.append(None if name is None else (encode_basestring(name).encode() + b":", kind))
+        renamed = names or {}
+        self._fields = [
+            (encode_basestring(renamed.get(column.name, column.name)).encode() + b":", _kind(column.type))
+            for column in shape.columns
+        ]
         self._key = shape.key
 
     def values(self, values: Iterable[Field]) -> bytes:
         """The JSON object of values; those left out as unchanged are left out."""
         pairs = zip(self._fields, values, strict=False)
-        return _object(_member(field, value) for field, value in pairs if field is not None and value is not None)
+        return _object(_member(field, value) for field, value in pairs if value is not None)
 
     def key(self, key: bytes) -> bytes:
         """The JSON object of a key."""
-        pairs = zip(self._key, split_key(key), strict=True)
-        fields = ((self._fields[at], value) for at, value in pairs)
-        return _object(_member(field, value) for field, value in fields if field is not None)
+        return _object(_member(self._fields[at], value) for at, value in zip(self._key, split_key(key), strict=True))
 
 
 def encode_event(change: Change, head: Head, layout: Layout) -> bytes:

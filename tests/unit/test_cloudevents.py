@@ -120,10 +120,10 @@ async def test_a_truncate_has_neither_key_nor_subject() -> None:
     assert "subject" not in event
 
 
-async def test_fields_have_the_names_of_the_pipeline_and_others_stay_home() -> None:
-    names = {"public.item": {"id": "number", "name": "title"}}
-    data = (await only(update(), names=names))["data"]
-    assert (data["key"], data["values"]) == ({"number": 1}, {"number": 1, "title": "a"})
+async def test_fields_have_the_names_of_the_pipeline() -> None:
+    change = Change(SHAPE, Op.UPDATE, frame(b"1"), (frame(b"1"), frame(b"a"), NULL, None, None))
+    data = (await only(change, names={"public.item": {"id": "number", "name": "title"}}))["data"]
+    assert (data["key"], data["values"]) == ({"number": 1}, {"number": 1, "title": "a", "price": None})
 
 
 async def test_a_value_that_is_no_text_is_refused_alone() -> None:
