@@ -213,6 +213,12 @@ create table sync.pipeline (
     updated_at timestamp with time zone default now() not null
 );
 
+create table sync."position" (
+    pipeline text not null,
+    "position" jsonb not null,
+    updated_at timestamp with time zone default now() not null
+);
+
 create table sync.quarantine (
     id bigint generated always as identity not null,
     pipeline text not null,
@@ -254,6 +260,7 @@ alter table common.schedule add constraint schedule_missed_check CHECK ((missed 
 alter table common.schedule add constraint schedule_rhythm_check CHECK (((cron IS NULL) <> (every IS NULL)));
 alter table common.seen add constraint seen_pkey PRIMARY KEY (subscriber, event_id);
 alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
+alter table sync."position" add constraint position_pkey PRIMARY KEY (pipeline);
 alter table sync.pipeline add constraint pipeline_pkey PRIMARY KEY (name);
 alter table sync.pipeline add constraint pipeline_phase_check CHECK ((phase = ANY (ARRAY['waiting'::text, 'opening'::text, 'copying'::text, 'streaming'::text, 'retrying'::text, 'halted'::text, 'paused'::text, 'removing'::text])));
 alter table sync.pipeline add constraint pipeline_wanted_check CHECK ((wanted = ANY (ARRAY['running'::text, 'paused'::text, 'removed'::text])));

@@ -94,6 +94,9 @@ def _place(name: str, documents: Mapping[Identity, Document]) -> tuple[object, .
 
 def _list_edges(pipeline: PipelineDocument, documents: Mapping[Identity, Document]) -> Iterator[_Edge]:
     source, target = (_place(name, documents) for name in (pipeline.source, pipeline.target))
+    if not isinstance(documents["system", pipeline.target], PostgresSystem):
+        # Any number of pipelines may send to one exchange or topic.
+        return
     for number, dataset in enumerate(pipeline.datasets):
         yield _Edge(pipeline, number, (source, dataset.source), (target, dataset.target))
 

@@ -42,7 +42,7 @@ class Applier:
             await batches.aclose()
 
     async def _take(self, batch: Batch) -> None:
-        if batch.small is not None and not batch.small and batch.load is None:
+        if batch.small is not None and not (batch.small or batch.poison) and batch.load is None:
             # Nothing for the target: the source alone is told, so that idle tables retain no log.
             await self._opened.source.confirm(batch.position)
             return

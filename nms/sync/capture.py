@@ -1,20 +1,111 @@
 """Capture: which connectors the two systems of a pipeline need, opened and given back together."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, cast
 
-from nms.common.flow import Opened
-from nms.connectors.postgres.connector import PipelineSpec, open_pipeline, release_source, release_target
+from nms.common.change import Shape
+from nms.common.document import SystemDocument
+from nms.common.finding import Finding
+from nms.common.flow import Feed, FeedSpec, Opened, OutletSpec, Position, Store, Target
+from nms.connectors.postgres.config import PipelineSpec
+from nms.connectors.postgres.connector import open_pipeline, release_source, release_target
+from nms.connectors.postgres.inlet import open_inlet
+from nms.connectors.postgres.outlet import open_outlet
+
+POSTGRES = "postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a pipeline is opened with: its two systems, and what the database among them needs to know."""
+
+    spec: PipelineSpec
+    source: SystemDocument
+    target: SystemDocument
+
+    @property
+    def feeds(self) -> bool:
+        """Whether changes come from a queue or topic."""
+        return self.source.type != POSTGRES
+
+    @property
+    def publishes(self) -> bool:
+        """Whether changes go to a queue or topic."""
+        return self.target.type != POSTGRES
+
+
+class Channel(Protocol):
+    """What the module `connector` of a queue's or topic's folder offers."""
+
+    def access_of(self, system: SystemDocument) -> Any:
+        """How to reach a system; secrets are read now."""
+        ...
+
+    async def open_feed(self, access: Any, spec: FeedSpec) -> Feed:
+        """Begin to receive."""
+        ...
+
+    async def open_target(self, access: Any, spec: OutletSpec, store: Store) -> Target:
+        """Be ready to send."""
+        ...
+
+    async def check(self, access: Any, names: Sequence[str], *, writes: bool) -> list[Finding]:
+        """What stands in the way of reading, or writing, what stands under these names."""
+        ...
+
+
+def channel_of(system: SystemDocument) -> Channel:
+    """The connector of a system that is no database; loaded when it is needed, for its drivers are large."""
+    return cast(Channel, import_module(f"nms.connectors.{system.type}.connector"))
 
 
 @asynccontextmanager
-async def open_capture(spec: PipelineSpec) -> AsyncIterator[Opened]:
+async def open_capture(way: Way, store: Store) -> AsyncIterator[Opened]:
     """Open both ends of a pipeline; raises a Problem that names what is wrong."""
-    async with open_pipeline(spec) as opened:
-        yield opened
+    spec = way.spec
+    if way.feeds:
+        channel = channel_of(way.source)
+        access = channel.access_of(way.source)
+
+        async def open_feed(shapes: Mapping[str, Shape], start: Position) -> Feed:
+            return await channel.open_feed(access, FeedSpec(spec.name, spec.generation, start, shapes))
+
+        async with open_inlet(spec, open_feed) as inlet:
+            yield inlet
+    elif way.publishes:
+        channel = channel_of(way.target)
+        opening = channel.open_target(channel.access_of(way.target), _outlet(spec), store)
+        async with open_outlet(spec, store, opening) as outlet:
+            yield outlet
+    else:
+        async with open_pipeline(spec) as opened:
+            yield opened
 
 
-async def release_capture(spec: PipelineSpec) -> None:
-    """Give back what a pipeline holds at its two ends."""
-    await release_source(spec)
-    await release_target(spec)
+async def release_capture(way: Way) -> None:
+    """Give back what a pipeline holds in the databases at its ends."""
+    if not way.feeds:
+        await release_source(way.spec)
+    if not way.publishes:
+        await release_target(way.spec)
+
+
+async def check_channels(way: Way) -> list[Finding]:
+    """What stands in the way at the ends that are no databases."""
+    found: list[Finding] = []
+    if way.feeds:
+        channel, names = channel_of(way.source), [one.source for one in way.spec.datasets]
+        found += await channel.check(channel.access_of(way.source), names, writes=False)
+    if way.publishes:
+        channel, names = channel_of(way.target), [one.target for one in way.spec.datasets]
+        found += await channel.check(channel.access_of(way.target), names, writes=True)
+    return found
+
+
+def _outlet(spec: PipelineSpec) -> OutletSpec:
+    addresses = {one.source: one.target for one in spec.datasets}
+    fields = {one.source: one.fields for one in spec.datasets if one.fields is not None}
+    return OutletSpec(spec.name, spec.generation, spec.source.system, addresses, fields)

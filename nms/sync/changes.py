@@ -13,8 +13,18 @@ from nms.sync.problems import DatasetGone, RowMissing
 from nms.sync.repository import SyncRepository
 
 Row = dict[str, Any]
+MESSAGE = "message"
+SHOWN_BYTES = 2_000
 PORTION = 200
 """Changes replayed in one transaction; a target counts those that met no row only in short batches."""
+
+
+class MessageRefused(Exception):
+    """A held message still cannot be read."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 class Held:
@@ -47,9 +57,10 @@ class Held:
         ids = [row["id"] for row in rows]
         shape = self._opened.shape(rows[0]["dataset"])
         try:
-            applied = await self._opened.target.apply(
-                batch_of({**position, "replayed": ids}, [decode(row["change"], shape) for row in rows])
-            )
+            changes = [change for row in rows for change in self._changes(row, shape)]
+            applied = await self._opened.target.apply(batch_of({**position, "replayed": ids}, changes))
+        except MessageRefused as refused:
+            return refused.problem
         except ChangeRefused as refused:
             return refused.problem
         except Refused as problem:
@@ -60,6 +71,14 @@ class Held:
             return RowMissing(f"{applied.missing} of {len(ids)} changes met no row at the target", ids=ids)
         await self._mark(ids, "replayed")
         return None
+
+    def _changes(self, row: Row, shape: Shape) -> list[Change]:
+        if row["op"] != MESSAGE:
+            return [decode(row["change"], shape)]
+        try:
+            return self._opened.read(row["dataset"], base64.b64decode(row["change"]["body"]))
+        except Problem as problem:
+            raise MessageRefused(problem) from problem
 
     async def _mark(self, ids: list[int], state: str) -> None:
         if ids:
@@ -113,6 +132,12 @@ def encode(change: Change) -> dict[str, Any]:
         "old_key": None if change.old_key is None else base64.b64encode(change.old_key).decode(),
         "values": [None if field is None else base64.b64encode(field).decode() for field in change.values],
     }
+
+
+def encode_message(body: bytes) -> dict[str, Any]:
+    """A message that cannot be read as JSON: its bytes as base64, and its beginning as a person reads it."""
+    shown = body[:SHOWN_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+    return {"body": base64.b64encode(body).decode(), "key": None, "old_key": None, "shown": {"message": shown}}
 
 
 def decode(body: dict[str, Any], shape: Shape) -> Change:

@@ -5,23 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nms.common.document import PipelineDocument, PostgresSystem, parse_document
+from nms.common.document import PipelineDocument, PostgresSystem, SystemDocument, parse_document
 from nms.common.document.pipeline import DatasetMapping
 from nms.common.problem import Malformed
 from nms.connectors.postgres.connector import Access, DatasetSpec, PipelineSpec
+from nms.sync.capture import Way
 from nms.sync.settings import SyncSettings
 
 
-def spec_of(documents: Mapping[str, Any], generation: int, spool: Path, settings: SyncSettings) -> PipelineSpec:
+def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings: SyncSettings) -> Way:
     """What a pipeline is opened with; secrets are read now, so that a rotated one is taken up."""
     pipeline = parse_document(documents["pipeline"])
     if not isinstance(pipeline, PipelineDocument):
         raise Malformed("the stored document is not a pipeline")
-    return PipelineSpec(
+    source, target = _system(documents["source"]), _system(documents["target"])
+    spec = PipelineSpec(
         name=pipeline.name,
         slot=pipeline.slot,
-        source=_access(documents["source"]),
-        target=_access(documents["target"]),
+        source=_access(source),
+        target=_access(target),
         datasets=tuple(_dataset(dataset) for dataset in pipeline.datasets),
         generation=generation,
         copy=pipeline.initial == "copy",
@@ -34,12 +36,20 @@ def spec_of(documents: Mapping[str, Any], generation: int, spool: Path, settings
         every=pipeline.interval,
         change_log=pipeline.change_log,
     )
+    return Way(spec, source, target)
 
 
-def _access(body: Mapping[str, Any]) -> Access:
+def _system(body: Mapping[str, Any]) -> SystemDocument:
     system = parse_document(dict(body))
+    if not isinstance(system, SystemDocument):
+        raise Malformed("the stored document is not a system")
+    return system
+
+
+def _access(system: SystemDocument) -> Access:
     if not isinstance(system, PostgresSystem):
-        raise Malformed("the stored document is not a PostgreSQL system")
+        # Only its name is told; its connector reads the rest.
+        return Access(system.name, "")
     address = system.address()
     password = None if address.password is None else address.password.get_secret_value()
     return Access(system.name, str(address), password)

@@ -142,6 +142,9 @@ def check_neighbours(configuration: Configuration, name: str) -> None:
     Addresses are compared, not names: two systems may be one database.
     """
     mine = configuration.pipeline(name)
+    if configuration.system(mine.target).type != "postgres":
+        # Any number of pipelines may send to one exchange or topic.
+        return
     place = configuration.system(mine.target).resolve_place()
     if configuration.system(mine.source).resolve_place() == place:
         raise SameDatabase(f"{mine.source} and {mine.target} are one database", source=mine.source, target=mine.target)

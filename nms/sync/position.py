@@ -70,14 +70,15 @@ class Standing:
         # By what the target has, not by what was read: the last chunk may still be under way.
         phase = "copying" if "tables" in (self.position or opened.position) else "streaming"
         async with self.repository.transaction() as tx:
-            await self.claimed.report(self._progress(opened, phase), tx=tx)
+            # The pipeline before its run, as whoever pauses or resyncs it has them: two orders would deadlock.
             await tx.update_status(self.name, phase, self.position, (self.status(opened), None))
+            await self.claimed.report(self._progress(opened, phase), tx=tx)
 
     async def say(self, phase: str, problem: dict[str, Any] | None = None) -> None:
         """Write a phase in which nothing moves; raises LeaseLost when it is another worker's to say."""
         async with self.repository.transaction() as tx:
-            await self.claimed.fence(tx)
             await tx.update_status(self.name, phase, self.position, (self.before, problem))
+            await self.claimed.fence(tx)
 
     def status(self, opened: Opened) -> dict[str, Any]:
         """Counts since the pipeline began, rate, lag and what each dataset has copied."""
@@ -106,3 +107,22 @@ class Standing:
             rows, estimate = opened.copied()
             return Progress(rows, max(rows, estimate), "rows", phase)
         return Progress(self.counts.changes, None, "changes", phase)
+
+
+class PositionStore:
+    """The position of a pipeline whose target cannot keep it, in the own database under the run's fence."""
+
+    def __init__(self, repository: SyncRepository, claimed: Claimed, name: str) -> None:
+        self._repository = repository
+        self._claimed = claimed
+        self._name = name
+
+    async def load(self) -> Position | None:
+        """The position last saved."""
+        return await self._repository.get_position(self._name)
+
+    async def save(self, position: Position) -> None:
+        """Keep a position; raises LeaseLost when another worker has the pipeline."""
+        async with self._repository.transaction() as tx:
+            await self._claimed.fence(tx)
+            await tx.upsert_position(self._name, position)

@@ -8,10 +8,10 @@ from nms.common.finding import Finding
 from nms.common.problem import Problem
 from nms.common.settings import Settings, read_settings
 from nms.connectors.postgres import preflight
-from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.preflight import TableSize
 from nms.connectors.postgres.problems import NotPrepared
-from nms.sync.mapping import spec_of
+from nms.sync.capture import Way, check_channels
+from nms.sync.mapping import way_of
 from nms.sync.pipeline import check_neighbours, documents_of, resume
 from nms.sync.repository import SyncRepository
 from nms.sync.settings import SyncSettings
@@ -53,12 +53,13 @@ async def diagnose(repository: SyncRepository, name: str, settings: Settings, *,
     findings = _judge_neighbours(configuration, name)
     made: list[str] = []
     try:
-        spec = await _spec_of(repository, configuration, name, settings)
-        if prepare:
-            made = await preflight.prepare(spec)
+        way = await _way_of(repository, configuration, name, settings)
+        if prepare and not way.publishes:
+            made = await preflight.prepare(way.spec)
+        findings += await _check(repository, way)
     except Problem as problem:
         return Diagnosis(name, _without_twins([*findings, _finding(problem)]))
-    diagnosis = Diagnosis(name, _without_twins([*findings, *await preflight.check(spec)]), tuple(made))
+    diagnosis = Diagnosis(name, _without_twins(findings), tuple(made))
     if prepare and not diagnosis.fatal:
         return replace(diagnosis, resumed=await _resume_unprepared(repository, name))
     return diagnosis
@@ -78,16 +79,24 @@ async def _resume_unprepared(repository: SyncRepository, name: str) -> bool:
 async def estimate(repository: SyncRepository, name: str, settings: Settings) -> list[TableSize]:
     """About what copying a pipeline costs; raises the Problem of a source that does not answer."""
     configuration = await current_documents(repository)
-    return await preflight.measure_copy(await _spec_of(repository, configuration, name, settings))
+    way = await _way_of(repository, configuration, name, settings)
+    return [] if way.feeds else await preflight.measure_copy(way.spec)
 
 
-async def _spec_of(
-    repository: SyncRepository, configuration: Configuration, name: str, settings: Settings
-) -> PipelineSpec:
+async def _check(repository: SyncRepository, way: Way) -> list[Finding]:
+    if way.feeds:
+        return [*await preflight.check_feeding(way.spec), *await check_channels(way)]
+    if way.publishes:
+        position = await repository.get_position(way.spec.name)
+        return [*await preflight.check_publishing(way.spec, position), *await check_channels(way)]
+    return await preflight.check(way.spec)
+
+
+async def _way_of(repository: SyncRepository, configuration: Configuration, name: str, settings: Settings) -> Way:
     pipeline = await repository.get_pipeline(name)
     documents: dict[str, Any] = documents_of(configuration, name)
     generation = 1 if pipeline is None else pipeline.generation
-    return spec_of(documents, generation, settings.data_dir / "spool", read_settings(SyncSettings))
+    return way_of(documents, generation, settings.data_dir / "spool", read_settings(SyncSettings))
 
 
 def _judge_neighbours(configuration: Configuration, name: str) -> list[Finding]:

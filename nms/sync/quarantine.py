@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nms.common.change import Change, Field, Op
-from nms.common.flow import Batch, Opened, Part, Position, changes_of
+from nms.common.flow import Batch, Opened, Part, Poison, Position, changes_of
 from nms.common.problem import Problem
 from nms.common.run import Claimed
-from nms.sync.changes import Held, encode, parts_of
+from nms.sync.changes import Held, encode, encode_message, parts_of
 from nms.sync.problems import QuarantineFull
 from nms.sync.repository import SyncRepository
 
@@ -107,8 +107,13 @@ class Quarantine:
             return batch
         if batch.small is not None and batch.load is None:
             await self._begin()
+            if batch.poison:
+                await self._hold_messages(batch.poison)
             kept = await self._sift(batch.small)
-            return batch if kept is batch.small else replace(batch, small=kept, parts=lambda: parts_of(kept))
+            if kept is batch.small:
+                return batch
+            ends = cut_ends(batch, kept)
+            return replace(batch, small=kept, parts=lambda: parts_of(kept), ends=ends)
 
         async def parts() -> AsyncIterator[Part]:
             await self._begin()
@@ -167,6 +172,25 @@ class Quarantine:
                 await tx.insert_quarantined(self._values(change, problem))
         self._written = self._place
 
+    async def _hold_messages(self, poison: Sequence[Poison]) -> None:
+        async with self._repository.transaction() as tx:
+            await self._holder.claimed.fence(tx)
+            for one in poison:
+                self.count += await tx.insert_message(
+                    {
+                        "pipeline": self._holder.pipeline,
+                        "generation": self._holder.generation,
+                        "dataset": one.dataset,
+                        "key": one.key,
+                        "place": self._place,
+                        "change": encode_message(one.body),
+                        "problem": one.problem.to_dict(),
+                    }
+                )
+            if self.count > self._holder.limit:
+                raise QuarantineFull(f"{self.count} changes of {self._holder.pipeline} are held", held=self.count)
+        self._written = self._place
+
     def _values(self, change: Change, problem: Problem | None) -> dict[str, Any]:
         follows = {"code": "follows-held", "detail": "an earlier change of this key is held"}
         return {
@@ -206,6 +230,18 @@ class Quarantine:
             await Held(self._repository, self._holder.claimed, self._opened).settle(asked, position)
             await self.load(position)
         return len(asked)
+
+
+def cut_ends(batch: Batch, kept: Part) -> list[tuple[int, int]]:
+    """The `ends` of a batch of which only some changes are kept, in order."""
+    left = {id(change) for change in kept}
+    ends: list[tuple[int, int]] = []
+    at = 0
+    for count, lsn in batch.ends:
+        changes = (batch.small or ())[at : at + count]
+        ends.append((sum(1 for change in changes if id(change) in left), lsn))
+        at += count
+    return ends
 
 
 def _name(change: Change) -> bytes | tuple[Field, ...]:

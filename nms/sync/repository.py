@@ -71,14 +71,29 @@ class SyncRepository(BaseNmsRepository):
             self.connection, name=name, phase=phase, position=position, status=status, problem=problem
         )
 
+    async def get_position(self, pipeline: str) -> dict[str, Any] | None:
+        """Where a pipeline stands whose target cannot keep it."""
+        position: dict[str, Any] | None = await queries.get_position(self.connection, pipeline=pipeline)
+        return position
+
+    async def upsert_position(self, pipeline: str, position: Mapping[str, Any]) -> None:
+        """Write where such a pipeline stands."""
+        await queries.upsert_position(self.connection, pipeline=pipeline, position=dict(position))
+
     async def delete_pipeline(self, name: str) -> None:
-        """Forget a removed pipeline and its quarantine."""
+        """Forget a removed pipeline, its position and its quarantine."""
+        await queries.delete_position(self.connection, pipeline=name)
         await queries.delete_quarantine(self.connection, pipeline=name)
         await queries.delete_pipeline(self.connection, name=name)
 
     async def insert_quarantined(self, values: Mapping[str, Any]) -> None:
         """Hold a change."""
         await queries.insert_quarantined(self.connection, **values)
+
+    async def insert_message(self, values: Mapping[str, Any]) -> int:
+        """Hold a message that cannot be read, unless it is held already; gives how many were written."""
+        count: int = await queries.insert_held_message(self.connection, **values)
+        return count
 
     async def list_held_keys(self, pipeline: str) -> Keys:
         """Dataset and key of everything held."""

@@ -18,10 +18,10 @@ from nms.common.settings import Settings, read_settings
 from nms.events.sync import PipelineHalted
 from nms.sync.apply import Applier
 from nms.sync.capture import open_capture, release_capture
-from nms.sync.mapping import spec_of
+from nms.sync.mapping import way_of
 from nms.sync.outbox import attend
 from nms.sync.pipeline import KIND, REMOVAL, check_neighbours, get_pipeline, is_leaving
-from nms.sync.position import Standing
+from nms.sync.position import PositionStore, Standing
 from nms.sync.problems import PipelineCrashed, PipelineGone, RemovalUnderWay
 from nms.sync.quarantine import Holder, Quarantine
 from nms.sync.repository import SyncRepository
@@ -91,13 +91,13 @@ class Work:
         documents = await self._repository.get_documents(name)
         if pipeline is None or documents is None or pipeline.wanted != "removed":
             return
-        await release_capture(spec_of(documents, pipeline.generation, self._spool, self.role))
+        await release_capture(way_of(documents, pipeline.generation, self._spool, self.role))
         async with self._repository.transaction() as tx:
             # Its document may have come back meanwhile.
             await tx.claim_adoption()
-            await claimed.fence(tx)
             if (await get_pipeline(tx, name)).wanted == "removed":
                 await tx.delete_pipeline(name)
+            await claimed.fence(tx)
 
     async def _work(self, claimed: Claimed) -> None:
         await claimed.report(checkpoint={})
@@ -111,8 +111,9 @@ class Work:
         standing = Standing(self._repository, claimed, name, pipeline.status)
         await standing.say("opening")
         check_neighbours(await current_documents(self._repository), name)
-        spec = replace(spec_of(documents, pipeline.generation, self._spool, self.role), known=pipeline.position)
-        async with open_capture(spec) as opened:
+        way = way_of(documents, pipeline.generation, self._spool, self.role)
+        way = replace(way, spec=replace(way.spec, known=pipeline.position))
+        async with open_capture(way, PositionStore(self._repository, claimed, name)) as opened:
             standing.position = opened.position
             holder = Holder(claimed, name, pipeline.generation, self.role.quarantine_limit)
             quarantine = Quarantine(self._repository, holder, opened)

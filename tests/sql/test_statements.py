@@ -30,6 +30,7 @@ RAW = {
     "nms.connectors.postgres.facts: get_slot": "a dictionary until a slot's state has its model",
     "nms.sync.repository: list_asked": "dictionaries until a held change that is replayed has its model",
     "nms.sync.repository: insert_quarantined": "values come as a mapping, from one place",
+    "nms.sync.repository: insert_held_message": "values come as a mapping, from one place",
 }
 """Callers whose rows or arguments are not compared, and why. Nobody else."""
 WAITING = {

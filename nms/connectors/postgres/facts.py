@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from nms.common.flow import Position
 from nms.connectors.postgres.catalog import Connection, Table, queries, read_tables
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.slot import publication_names
@@ -133,6 +134,26 @@ async def read_facts(source: Connection, target: Connection, spec: PipelineSpec)
     await _read_side(right, target, [one.target for one in spec.datasets])
     await _read_source(facts, source)
     await _read_target(facts, target)
+    return facts
+
+
+async def read_source_facts(source: Connection, spec: PipelineSpec, position: Position | None) -> Facts:
+    """What preflight judges of a source whose target is of another kind; `position` is where the pipeline stands."""
+    left = Side(spec.source.system, await read_server(source))
+    facts = Facts(spec, left, Side(spec.target.system, left.server), same_database=False, position=position)
+    if left.server.version >= 140000 and not left.server.standby:
+        await _read_side(left, source, [one.source for one in spec.datasets])
+        await _read_source(facts, source)
+    return facts
+
+
+async def read_target_facts(target: Connection, spec: PipelineSpec) -> Facts:
+    """What preflight judges of a target whose source is of another kind."""
+    right = Side(spec.target.system, await read_server(target))
+    facts = Facts(spec, Side(spec.source.system, right.server), right, same_database=False)
+    if right.server.version >= 140000 and not right.server.standby:
+        await _read_side(right, target, [one.target for one in spec.datasets])
+        await _read_target(facts, target)
     return facts
 
 

@@ -80,6 +80,27 @@ def judge_tables(facts: Facts) -> Iterator[Finding]:
     yield from judge_bonds(facts)
 
 
+def judge_source_tables(facts: Facts) -> Iterator[Finding]:
+    """Rights, row security and logging of every table at the source alone."""
+    for at, spec in enumerate(facts.spec.datasets):
+        source = facts.source.tables.get(spec.source)
+        if source is None:
+            yield from _judge_absent(facts.source, spec.source, f"/datasets/{at}/source")
+        else:
+            yield from _judge_source_table(facts, source, f"/datasets/{at}/source")
+
+
+def judge_target_tables(facts: Facts) -> Iterator[Finding]:
+    """Rights, row security, logging and triggers of every table at the target alone."""
+    for at, spec in enumerate(facts.spec.datasets):
+        target = facts.target.tables.get(spec.target)
+        if target is None:
+            yield from _judge_absent(facts.target, spec.target, f"/datasets/{at}/target")
+        else:
+            found = _judge_target_table(facts, target, f"/datasets/{at}/target")
+            yield from (one for one in found if one.code not in ("target-filled", "truncate-right"))
+
+
 def judge_bonds(facts: Facts) -> Iterator[Finding]:
     """Foreign keys in a circle: rows that need each other cannot be written one after the other."""
     names = {table.oid: (at, table) for at, table in _numbered(facts)}

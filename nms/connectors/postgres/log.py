@@ -105,7 +105,7 @@ async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, pos
     restore(position, datasets)
     plan = Plan(
         server["version"], position["generation"], position["lsn"], bool(position.get("sweep")),
-        spec.batch_changes, datasets,
+        spec.batch_changes, datasets, position.get("system", ""),
     )  # fmt: skip
     decoder = Decoder(_layouts(pairing, datasets))
     made = PostgresSource(plan, sessions.read, decoder, SpoolSpace(spec.spool, spec.spool_budget))

@@ -155,6 +155,12 @@ def parse_stream_abort(payload: bytes) -> tuple[int, int]:
     return xid, sub
 
 
+def parse_stream_lsn(payload: bytes) -> int:
+    """Where a streamed transaction commits, of its Stream Commit."""
+    lsn: int = _stream_commit(payload)[2]
+    return lsn
+
+
 def parse_xid(payload: bytes) -> int:
     """The (sub-)transaction id of a streamed payload."""
     xid: int = _int32(payload, 1)[0]

@@ -1,18 +1,29 @@
 """Preflight: what stands in the way of a pipeline, found before anything starts (DESIGN 4.8)."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 
 import asyncpg
 
 from nms.common.finding import Finding
+from nms.common.flow import Position
 from nms.common.problem import Pointer, Problem
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, queries
 from nms.connectors.postgres.config import PipelineSpec
-from nms.connectors.postgres.facts import Facts, read_facts, read_preparation
-from nms.connectors.postgres.findings import PREPARE, judge_servers, judge_source, judge_tables, judge_target
+from nms.connectors.postgres.facts import Facts, read_facts, read_preparation, read_source_facts, read_target_facts
+from nms.connectors.postgres.findings import (
+    PREPARE,
+    judge_servers,
+    judge_source,
+    judge_source_tables,
+    judge_tables,
+    judge_target,
+    judge_target_tables,
+)
 from nms.connectors.postgres.libpq import Access
+from nms.connectors.postgres.onesided import mirror, receive
 from nms.connectors.postgres.pairing import Pairing, pair
 from nms.connectors.postgres.problems import NotPrepared, ServerAway, translate
 from nms.connectors.postgres.statements import count_rows
@@ -69,6 +80,30 @@ async def check_open(source: Connection, target: Connection, spec: PipelineSpec)
     return Checked(pairing, findings)
 
 
+async def check_outlet(source: Connection, spec: PipelineSpec, position: Position | None) -> Checked:
+    """Everything that can be known of the source of a pipeline whose target is of another kind."""
+    facts = await read_source_facts(source, spec, position)
+    findings = [one for one in judge_servers(facts) if one.pointer == "/source"]
+    if findings:
+        return Checked(Pairing(), findings)
+    pairing = mirror(spec.datasets, facts.source.tables, spec.source.system)
+    told = {(name, "table-missing") for name in facts.source.kinds}
+    paired = [one for one in pairing.findings if (_name_of(one, spec), one.code) not in told]
+    return Checked(pairing, [*judge_source(facts), *judge_source_tables(facts), *paired])
+
+
+async def check_inlet(target: Connection, spec: PipelineSpec) -> Checked:
+    """Everything that can be known of the target of a pipeline whose source is of another kind."""
+    facts = await read_target_facts(target, spec)
+    findings = [one for one in judge_servers(facts) if one.pointer == "/target"]
+    if findings:
+        return Checked(Pairing(), findings)
+    pairing = receive(spec.datasets, facts.target.tables, (spec.source.system, spec.target.system), heals=spec.heals)
+    told = {(name, "table-missing") for name in facts.target.kinds}
+    paired = [one for one in pairing.findings if (_name_of(one, spec), one.code) not in told]
+    return Checked(pairing, [*judge_target(facts), *judge_target_tables(facts), *paired])
+
+
 async def check(spec: PipelineSpec) -> list[Finding]:
     """All findings of a pipeline, those of its running (slot lost, source changed) too; never raises a Problem."""
     connections, findings = await _connect(spec)
@@ -84,6 +119,31 @@ async def check(spec: PipelineSpec) -> list[Finding]:
         for connection in connections:
             connection.terminate()
     return findings
+
+
+async def check_feeding(spec: PipelineSpec) -> list[Finding]:
+    """All findings of a target whose source is of another kind; never raises a Problem."""
+    return await _check_one((spec.target, "/target"), spec, lambda target: check_inlet(target, spec))
+
+
+async def check_publishing(spec: PipelineSpec, position: Position | None) -> list[Finding]:
+    """All findings of a source whose target is of another kind; never raises a Problem."""
+    return await _check_one((spec.source, "/source"), spec, lambda source: check_outlet(source, spec, position))
+
+
+async def _check_one(
+    side: tuple[Access, str], spec: PipelineSpec, check_side: Callable[[Connection], Awaitable[Checked]]
+) -> list[Finding]:
+    access, pointer = side
+    connection = await _try_connect(access, spec.name, pointer)
+    if isinstance(connection, Finding):
+        return [connection]
+    try:
+        return (await check_side(connection)).findings
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        return [_finding(translate(error, at=access.system), access.system, pointer)]
+    finally:
+        connection.terminate()
 
 
 async def prepare(spec: PipelineSpec) -> list[str]:

@@ -32,7 +32,10 @@ FEED_BYTES = 8 << 20
 
 @dataclass(slots=True)
 class Plan:
-    """What a source reads: the server's version, where it starts, limits of a batch, datasets and their copies."""
+    """What a source reads: the server's version, where it starts, limits of a batch, datasets and their copies.
+
+    `system` is the server's identifier where positions must carry it.
+    """
 
     version: int
     generation: int
@@ -40,6 +43,7 @@ class Plan:
     sweep: bool
     batch_changes: int
     datasets: list[Dataset] = field(default_factory=list)
+    system: str = ""
 
 
 class PostgresSource:
@@ -138,7 +142,7 @@ class PostgresSource:
 
     def _merged(self) -> Batch:
         changes: list[Change] = []
-        count = 0
+        ends: list[tuple[int, int]] = []
         limit = self.plan.batch_changes
         end, committed = 0, 0.0
         item = self._feed.peek()
@@ -146,11 +150,12 @@ class PostgresSource:
             if changes and len(changes) + len(item.changes) > limit:
                 break
             self._feed.take()
-            changes += item.changes if self._caught_up else self._beside_backfill(item.xid, item.changes)
-            count += 1
+            kept = item.changes if self._caught_up else self._beside_backfill(item.xid, item.changes)
+            changes += kept
+            ends.append((len(kept), item.commit))
             end, committed = item.end, item.committed
             item = self._feed.peek()
-        return _in_memory(self._position(end), changes, count, committed)
+        return _in_memory(self._position(end), changes, ends, committed)
 
     @property
     def _caught_up(self) -> bool:
@@ -184,6 +189,7 @@ class PostgresSource:
 
     def _large(self, large: Large) -> Batch:
         batch = Batch(self._position(large.end), lambda: self._parts(large, batch), transactions=1, place=large.place)
+        batch.origin = large.commit
         if not self._caught_up:
             self._seen.add(large.xid)
             if self._window is not None:
@@ -214,7 +220,7 @@ class PostgresSource:
             batch = self._mark(message, item)
             if batch is not None:
                 return batch
-        return _in_memory(self._position(item.end), changes, 1, item.committed)
+        return _in_memory(self._position(item.end), changes, [(len(changes), item.commit)], item.committed)
 
     def _mark(self, message: Message, item: Small) -> Batch | None:
         session, _, rest = message.content.decode(errors="replace").partition(":")
@@ -239,7 +245,7 @@ class PostgresSource:
         if missed or window.void:
             chunk.data.discard()
             backfill.decide(again=True, missed=missed)
-            return _in_memory(self._position(item.end), [], 1, item.committed)
+            return _in_memory(self._position(item.end), [], [(0, item.commit)], item.committed)
         batch = self._chunk_batch(chunk, window, item)
         backfill.decide(again=False)
         if backfill.done:
@@ -263,7 +269,7 @@ class PostgresSource:
         elif unseen:
             late = unseen
         _progress(chunk, rows, window.repairs)
-        batch = _in_memory(self._position(item.end), late, 1, item.committed)
+        batch = _in_memory(self._position(item.end), late, [(len(late), item.commit)], item.committed)
         sweep = self.plan.sweep and not chunk.keys
         batch.load = Load(dataset.shape, data, rows, sweep, chunk.after, chunk.upto)
         return batch
@@ -272,7 +278,8 @@ class PostgresSource:
 
     def _position(self, end: int) -> Position:
         plan = self.plan
-        return position_of(plan.generation, format_lsn(end), plan.datasets, sweep=plan.sweep)
+        position = position_of(plan.generation, format_lsn(end), plan.datasets, sweep=plan.sweep)
+        return {**position, "system": plan.system} if plan.system else position
 
     def _note_end(self, end: int) -> None:
         self._received = max(self._received, end)
@@ -314,13 +321,13 @@ def _problem(error: BaseException) -> BaseException:
     return translate(error, at="source") if known else error
 
 
-def _in_memory(position: Position, changes: list[Change], transactions: int, committed: float) -> Batch:
+def _in_memory(position: Position, changes: list[Change], ends: Sequence[tuple[int, int]], committed: float) -> Batch:
     async def parts() -> AsyncIterator[Part]:
         for at in range(0, len(changes), PART_CHANGES):
             yield changes[at : at + PART_CHANGES]
 
     place = parse_lsn(position["lsn"])
-    return Batch(position, parts, len(changes), transactions, committed, place=place, small=changes)
+    return Batch(position, parts, len(changes), len(ends), committed, place=place, small=changes, ends=ends)
 
 
 def _buffer(space: SpoolSpace, blocks: Sequence[bytes]) -> RowBuffer:

@@ -18,7 +18,7 @@ _ASIDE = frozenset((pgoutput.TYPE, pgoutput.ORIGIN))
 
 @dataclass(slots=True)
 class Small:
-    """A transaction held in memory, decoded."""
+    """A transaction held in memory, decoded; it commits at `commit`, and that ends at `end`."""
 
     xid: int
     end: int
@@ -26,6 +26,7 @@ class Small:
     changes: list[Change]
     size: int
     messages: list[Message]
+    commit: int = 0
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Large:
     decoder: Decoder | None = None
     schema: list[bytes] = field(default_factory=list)
     aborted: set[int] = field(default_factory=set)
+    commit: int = 0
 
 
 Item = Small | Large
@@ -213,7 +215,7 @@ class Assembler:
         # Committed already, so it can be applied while the rest still arrives.
         # Where its commit begins may be where the transaction before it ends.
         at = self._commit_lsn
-        self._large = Large(self._xid, Spool(self._space), False, at, at + 1, decoder=self._decoder.fork())
+        self._large = Large(self._xid, Spool(self._space), False, at, at + 1, decoder=self._decoder.fork(), commit=at)
         for payload in self._payloads:
             self._large.spool.append(payload)
             if payload[0] == pgoutput.RELATION:
@@ -239,7 +241,7 @@ class Assembler:
             decode = self._decoder.decode
             for data in self._payloads:
                 decode(data, changes)
-            self._feed.put(Small(self._xid, end, committed, changes, self._size + 64, self._messages))
+            self._feed.put(Small(self._xid, end, committed, changes, self._size + 64, self._messages, self._commit_lsn))
         self._payloads, self._messages, self._size, self.open = [], [], 0, False
         self._tell_end(end)
 
@@ -255,6 +257,7 @@ class Assembler:
         xid, end, committed = pgoutput.parse_stream_commit(payload)
         large = self._streams.pop(xid)
         large.end = large.place = end
+        large.commit = pgoutput.parse_stream_lsn(payload)
         large.committed, large.decoder = committed, self._decoder.fork()
         for payload in large.schema:
             # What a savepoint changed and rolled back never was; the server tells the table again after that.

@@ -2,11 +2,21 @@
 insert into sync.quarantine (pipeline, generation, dataset, key, place, op, change, problem)
 values (:pipeline, :generation, :dataset, :key, :place, :op, :change, :problem);
 
+-- name: insert_held_message(pipeline, generation, dataset, key, place, change, problem)!
+-- A message that comes again is held once.
+insert into sync.quarantine (pipeline, generation, dataset, key, place, op, change, problem)
+select :pipeline, :generation, :dataset, :key, :place, 'message', :change, :problem
+where not exists (
+    select from sync.quarantine
+    where pipeline = :pipeline and dataset = :dataset and key = :key and op = 'message'
+        and state in ('held', 'replaying', 'dropping')
+);
+
 -- name: list_held_keys(pipeline)
--- Frames, not what people read, tell keys apart; changes of a keyless dataset stand alone.
+-- Frames, not what people read, tell keys apart; changes of a keyless dataset stand alone, messages have none.
 select distinct dataset, change ->> 'key' as key
 from sync.quarantine
-where pipeline = :pipeline and state in ('held', 'replaying', 'dropping');
+where pipeline = :pipeline and op <> 'message' and state in ('held', 'replaying', 'dropping');
 
 -- name: list_quarantine(pipeline, state, before, size)
 select id, pipeline, dataset, key, op, change, problem, place, state, created_at, updated_at
@@ -64,10 +74,11 @@ delete from sync.quarantine
 where pipeline = :pipeline and state in ('held', 'replaying', 'dropping') and place > :place;
 
 -- name: mark_superseded(pipeline, generation)!
--- A new generation copies every record anew; what an older one held is history.
+-- A new generation copies every record anew; what an older one held is history. Messages never come again.
 update sync.quarantine
 set state = 'dropped', updated_at = now()
-where pipeline = :pipeline and generation < :generation and state in ('held', 'replaying', 'dropping');
+where pipeline = :pipeline and generation < :generation and op <> 'message'
+    and state in ('held', 'replaying', 'dropping');
 
 -- name: mark_truncated(pipeline, dataset)!
 update sync.quarantine

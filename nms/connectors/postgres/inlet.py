@@ -1,0 +1,126 @@
+"""PostgreSQL as the target of a source of another kind: messages into tables, the position in the same transaction."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from nms.common.change import Change, Shape
+from nms.common.flow import Feed, Position
+from nms.connectors.postgres import catalog
+from nms.connectors.postgres.catalog import Connection, queries
+from nms.connectors.postgres.config import PipelineSpec
+from nms.connectors.postgres.connector import make_writers
+from nms.connectors.postgres.display import show_key, show_values
+from nms.connectors.postgres.pairing import Pairing
+from nms.connectors.postgres.preflight import check_inlet
+from nms.connectors.postgres.problems import FenceRaised, translate
+from nms.connectors.postgres.takeover import new_sessions, session_prefix
+from nms.connectors.postgres.target import Fence, PostgresTarget
+
+Shapes = Mapping[str, Shape]
+OpenFeed = Callable[[Shapes, Position], Awaitable[Feed]]
+
+
+@dataclass(slots=True)
+class Inlet:
+    """An open pipeline from a queue or topic into tables."""
+
+    position: Position
+    source: Feed
+    target: PostgresTarget
+    shapes: Shapes
+    epoch: int
+    copying: bool = False
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The datasets, by their names at the source."""
+        return list(self.shapes)
+
+    def copied(self) -> tuple[int, int]:
+        """Nothing: a queue has no rows that were there before."""
+        return 0, 0
+
+    def facts(self) -> dict[str, Any]:
+        """What the source tells, and the epoch of the fence."""
+        return {**self.source.facts(), "epoch": self.epoch}
+
+    def place_of(self, position: Position) -> int:
+        """The number of the batch that a position stands behind."""
+        return int(position["place"])
+
+    def shape(self, dataset: str) -> Shape:
+        """The shape of a dataset's changes."""
+        return self.shapes[dataset]
+
+    def show_key(self, change: Change) -> str:
+        """A change's key as a person reads it."""
+        return show_key(change.shape, change.key, text_form=True)
+
+    def show_values(self, change: Change) -> dict[str, str | None]:
+        """A change's values as a person reads them."""
+        return show_values(change, text_form=True)
+
+    def read(self, dataset: str, body: bytes) -> list[Change]:
+        """The changes of a message that was held; raises the Problem that it is held for."""
+        return self.source.read(dataset, body)
+
+    async def close(self) -> None:
+        """Close both ends; safe to call twice."""
+        await self.source.close()
+        await self.target.close()
+
+
+@asynccontextmanager
+async def open_inlet(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[Inlet]:
+    """Take the pipeline over and open both ends; raises a Problem that names what is wrong."""
+    own = new_sessions(spec.name)
+    pairing, stand = await _begin(spec, own)
+    shapes = {one.spec.source: one.shape() for one in pairing.pairs}
+    fence, position = stand
+    feed = await open_feed(shapes, position)
+    try:
+        writers = make_writers(pairing, list(shapes), heals=spec.heals)
+        target = await PostgresTarget.open(spec.target, fence, writers, name=own + "write")
+    except BaseException:
+        await feed.close()
+        raise
+    inlet = Inlet(position, feed, target, shapes, fence.epoch)
+    try:
+        yield inlet
+    finally:
+        await inlet.close()
+
+
+async def _begin(spec: PipelineSpec, own: str) -> tuple[Pairing, tuple[Fence, Position]]:
+    target = await catalog.connect(spec.target, name=own + "open")
+    try:
+        checked = await check_inlet(target, spec)
+        checked.refuse(spec.name)
+        return checked.pairing, await _take_over(spec, target, own)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise translate(error, at=spec.target.system) from error
+    finally:
+        target.terminate()
+
+
+async def _take_over(spec: PipelineSpec, target: Connection, own: str) -> tuple[Fence, Position]:
+    prefix = session_prefix(spec.name)
+    await queries.claim_sessions(target, prefix=prefix, own=own)
+    row = await queries.upsert_position(target, pipeline=spec.name, source_system=spec.source.system)
+    await queries.claim_sessions(target, prefix=prefix, own=own)
+    stored: Position | None = json.loads(row["position"]) if row["position"] else None
+    if stored is not None and stored["generation"] >= spec.generation:
+        return Fence(spec.name, row["epoch"]), stored
+    place = 0 if stored is None else int(stored.get("place", 0))
+    position: Position = {"generation": spec.generation, "place": place}
+    held = await queries.update_position(
+        target, pipeline=spec.name, epoch=row["epoch"], position=json.dumps(position), source_system=spec.source.system
+    )
+    if not held:
+        raise FenceRaised(f"{spec.name} has gone to another worker")
+    return Fence(spec.name, row["epoch"]), position
