@@ -71,6 +71,7 @@ class Pair:
             text_form,
             stage,
             table.acts,
+            names.index(self.spec.version) if self.spec.version in names else None,
         )
 
 
@@ -233,6 +234,10 @@ def _table_findings(
             for name in always
         )
         found.append(Finding("identity-always", text, names[1], sql=sql, pointer=f"{pointer}/fields"))
+    if made.spec.version is not None and made.spec.version not in {left.name for left, _ in made.columns}:
+        text = f"{made.spec.source}: `version` names {made.spec.version}, which does not travel"
+        remedy = "Name a field that grows with every change of a record, and that `fields` has."
+        found.append(Finding("version-missing", text, names[0], pointer=f"{pointer}/version", remedy=remedy))
     found += _key_findings(made, names, pointer)
     return found
 

@@ -17,7 +17,8 @@ class TargetTable:
     """A table to write: quoted name, column names and types in the order of the values, indexes of its key.
 
     `text_form` says that values come in text form and are cast by the server; `acts` that deleting a row may change
-    others (a foreign key with `on delete cascade` or `set null`).
+    others (a foreign key with `on delete cascade` or `set null`). `version` is the index of a column that grows with
+    every change of a row: older values are passed over.
     """
 
     name: str
@@ -27,6 +28,7 @@ class TargetTable:
     text_form: bool
     stage: str
     acts: bool = False
+    version: int | None = None
 
 
 def quote_identifier(name: str) -> str:
@@ -48,7 +50,7 @@ def quote_table(schema: str, relation: str) -> str:
 def insert_row(table: TargetTable) -> str:
     """Insert of a whole row, or its update where the key is there already."""
     columns, values = _names(table.columns), ", ".join(_parameters(table, range(len(table.columns))))
-    return f"insert into {table.name} ({columns}) overriding system value values ({values}){_on_conflict(table)}"
+    return f"insert into {table.name} as t ({columns}) overriding system value values ({values}){_on_conflict(table)}"
 
 
 def insert_new(table: TargetTable) -> str:
@@ -67,7 +69,10 @@ def update_row(table: TargetTable, present: Sequence[int]) -> str:
     sets = ", ".join(
         f"{quote_identifier(table.columns[at])} = {value}" for at, value in zip(present, parameters, strict=False)
     )
-    return f"update {table.name} set {sets} where {_where_key(table, parameters[len(present) :])}"
+    newer = ""
+    if table.version in present:
+        newer = _not_newer(table, "", parameters[present.index(table.version)])
+    return f"update {table.name} set {sets} where {_where_key(table, parameters[len(present) :])}{newer}"
 
 
 def delete_row(table: TargetTable) -> str:
@@ -110,7 +115,7 @@ def insert_staged(table: TargetTable) -> str:
     """Insert, or update where the key is there, of every staged whole row."""
     values = ", ".join(_staged(table, at) for at in range(len(table.columns)))
     return (
-        f"insert into {table.name} ({_names(table.columns)}) overriding system value"
+        f"insert into {table.name} as t ({_names(table.columns)}) overriding system value"
         f" select {values} from {table.stage} s where s.{OP_COLUMN} = {UPSERT_OP}{_on_conflict(table)}"
     )
 
@@ -292,9 +297,18 @@ def _on_conflict(table: TargetTable) -> str:
         return ""
     others = [name for at, name in enumerate(table.columns) if at not in table.key]
     sets = ", ".join(f"{quote_identifier(name)} = excluded.{quote_identifier(name)}" for name in others)
+    newer = ""
+    if table.version is not None:
+        newer = _not_newer(table, "t.", f"excluded.{quote_identifier(table.columns[table.version])}", " where ")
     return f" on conflict ({_names(table.columns[at] for at in table.key)}) do " + (
-        f"update set {sets}" if sets else "nothing"
+        f"update set {sets}{newer}" if sets else "nothing"
     )
+
+
+def _not_newer(table: TargetTable, prefix: str, value: str, word: str = " and ") -> str:
+    assert table.version is not None
+    column = prefix + quote_identifier(table.columns[table.version])
+    return f"{word}({column} is null or {column} <= {value})"
 
 
 def _range(table: TargetTable, prefix: str, after: Sequence[str] | None, upto: Sequence[str] | None) -> str:

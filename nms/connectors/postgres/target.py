@@ -172,6 +172,9 @@ class PostgresTarget:
         for change in changes:
             groups.setdefault(change.shape, []).append(change)
         writers = sorted((self._writer(shape) for shape in groups), key=lambda writer: writer.number)
+        if any(writer.table.version is not None for writer in writers):
+            # Folding keeps what came last, and of these the newest must stay.
+            return await self._one_by_one(changes)
         deletes: list[str] = []
         writes: list[str] = []
         rows = 0
