@@ -125,6 +125,14 @@ class Consumer:
         self.events.append(json.loads(message.body))
         await message.ack()
 
+    async def came(self, op: str, count: int) -> None:
+        """Wait until so many records had a change of one kind."""
+
+        async def look() -> bool:
+            return len(self.values(op)) >= count
+
+        await eventually(look, 20)
+
     def values(self, op: str) -> dict[int, str]:
         """The last value by key of one kind of change."""
         return {
@@ -143,19 +151,13 @@ async def test_a_table_becomes_events_with_lasting_ids(
     await stage.at("source", "insert into public.item select n, 'old' from generate_series(1, 500) n")
     await stage.apply(*stage.systems(), broker_system(rabbitmq, monkeypatch), publishing())
 
-    async def came(op: str, count: int) -> None:
-        async def look() -> bool:
-            return len(consumer.values(op)) >= count
-
-        await eventually(look, 20)
-
     async with stage.working():
-        await came("insert", 500)
+        await consumer.came("insert", 500)
         await stage.reach("streaming")
         await stage.at("source", "update public.item set name = 'new' where id <= 100")
         await stage.at("source", "delete from public.item where id = 500")
-        await came("update", 100)
-        await came("delete", 1)
+        await consumer.came("update", 100)
+        await consumer.came("delete", 1)
         # A session of the pipeline that is ended sends again what was not confirmed, under the same ids.
         await stage.at("source", "update public.item set name = 'newer' where id <= 300")
         await stage.at(
