@@ -4,10 +4,10 @@ ENV POETRY_VIRTUALENVS_IN_PROJECT=true POETRY_NO_INTERACTION=1 PIP_NO_CACHE_DIR=
 WORKDIR /srv/nms
 RUN python -m venv /opt/poetry && /opt/poetry/bin/pip install 'poetry==2.5.*'
 COPY pyproject.toml poetry.lock poetry.toml README.md ./
-RUN /opt/poetry/bin/poetry sync --only main --no-root
+RUN /opt/poetry/bin/poetry sync --only main --all-extras --no-root
 COPY nms nms
 COPY db db
-RUN /opt/poetry/bin/poetry sync --only main
+RUN /opt/poetry/bin/poetry sync --only main --all-extras
 
 FROM python:3.13-slim-bookworm
 RUN groupadd --system --gid 10001 nms && useradd --system --uid 10001 --gid 10001 --home-dir /srv/nms --shell /usr/sbin/nologin nms \

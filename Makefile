@@ -92,6 +92,6 @@ $(TOOLED):
 $(INSTALLED): | $(TOOLED)
 	@echo "Installing NMS into .venv"
 	@[ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null || { rm -rf .venv; $(PYTHON) -m venv .venv; }
-	@$(WITH_INDEX) $(POETRY) sync --no-ansi
+	@$(WITH_INDEX) $(POETRY) sync --all-extras --no-ansi
 	@rm -f .venv/.installed-*
 	@touch $@

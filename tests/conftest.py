@@ -11,6 +11,8 @@
 | `rabbitmq` | AMQP DSN of a new virtual host (TEST_AMQP_DSN: that one as it is) |
 | `rabbitmq_server` | `RabbitServer` behind it, with `call()` for its management API |
 | `extent` | `Extent`: how long a fuzz test looks, in `make test` and in `make fuzz` |
+| `kafka` | `KafkaServer` of the session: `servers`, `create_topic()` with a name of your own |
+| `own_kafka` | one of this test alone, to cut off and to wipe |
 | `redis` | Redis DSN of an empty numbered database (TEST_REDIS_DSN: that one, flushed) |
 
 PostgreSQL's login in DSNs is `nms`: it owns its databases and may replicate, and is no superuser.
@@ -30,6 +32,7 @@ from nms.common.db.migrations import upgrade
 from nms.common.db.pool import close_pools
 from nms.common.settings import Settings, get_settings
 from tests.fuzz.extent import Extent
+from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import DATABASES
@@ -195,6 +198,18 @@ def rabbitmq(request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"t-{uuid.uuid4().hex[:12]}"
     yield broker.create_vhost(name)
     broker.drop_vhost(name)
+
+
+@pytest.fixture(scope="session")
+def kafka(services: Session) -> KafkaServer:
+    return services.kafka()
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
+    server = KafkaServer(tmp_path / "kafka").launch()
+    yield server
+    server.end()
 
 
 @pytest.fixture

@@ -94,10 +94,18 @@ class EventWriter:
                 events.append(self._event(change, (stamp, stamp), time))
             yield events
 
-    def _event(self, change: Change, stamp: tuple[str, str], time: str) -> Event:
-        layout = self._layouts.get(change.shape)
+    def key_of(self, change: Change) -> bytes | None:
+        """The key of a change as a JSON object; None where it has none."""
+        return self._layout(change.shape).key(change.key) if change.shape.key and change.key else None
+
+    def _layout(self, shape: Shape) -> "Layout":
+        layout = self._layouts.get(shape)
         if layout is None:
-            layout = self._layouts[change.shape] = Layout(change.shape, self._names.get(change.shape.dataset))
+            layout = self._layouts[shape] = Layout(shape, self._names.get(shape.dataset))
+        return layout
+
+    def _event(self, change: Change, stamp: tuple[str, str], time: str) -> Event:
+        layout = self._layout(change.shape)
         dataset = change.shape.dataset
         made = make_id((self._system, dataset, stamp[0]), change)
         source = f"/nms/{quote(self._system, safe='')}/{quote(dataset, safe='')}"

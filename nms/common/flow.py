@@ -166,12 +166,16 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeedSpec:
-    """What a queue or topic is opened with: where to start, and the shape to read each dataset in (text form)."""
+    """What a queue or topic is opened with: where to start, and the shape to read each dataset in (text form).
+
+    `copy` says whether a dataset without a place in `start` is read from its beginning, where it could be passed over.
+    """
 
     pipeline: str
     generation: int
     start: Position
     shapes: Mapping[str, Shape]
+    copy: bool = True
 
 
 @dataclass(frozen=True, slots=True)

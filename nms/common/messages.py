@@ -71,20 +71,32 @@ def check_size(size: int, limit: int = MESSAGE_LIMIT) -> None:
         raise MessageTooLarge(f"the message has {size} bytes, {limit} are read", size=size, limit=limit)
 
 
-def read_message(body: bytes, shape: Shape, *, limit: int = MESSAGE_LIMIT) -> list[Change]:
+def read_message(
+    body: bytes, shape: Shape, *, limit: int = MESSAGE_LIMIT, beside: Mapping[str, Any] | None = None
+) -> list[Change]:
     """The changes of one message; raises a MessageUnreadable that says what is wrong.
 
     The columns of the shape are named as the fields are: a dotted name that is no field is a path into objects.
     A plain object (or the data of a CloudEvent of others) is an update: fields it lacks are unchanged. A CloudEvent of
     ours does what its data say, so that deletes and moves of keys travel too. A dataset without a key takes inserts
-    only. JSON null is SQL null, also for json columns.
+    only. JSON null is SQL null, also for json columns. `beside` has fields of the key that the body may lack, where the
+    message brings its key apart; an event of ours has its own.
     """
     check_size(len(body), limit)
     members = _object(_parse(body))
     if not _is_event(members):
-        return [_plain(members, shape)]
+        return [_plain(_join(members, shape, beside), shape)]
     data = _object(members.get("data"))
-    return [_ours(data, shape) if members["type"].startswith(TYPE) else _plain(data, shape)]
+    if members["type"].startswith(TYPE):
+        return [_ours(data, shape)]
+    return [_plain(_join(data, shape, beside), shape)]
+
+
+def read_delete(key: Mapping[str, Any], shape: Shape) -> Change:
+    """The deletion of the record with this key; raises MessageLacksKey and FieldUnreadable."""
+    if not shape.key:
+        raise MessageLacksKey(f"{shape.dataset} has no key: its rows can be added only", dataset=shape.dataset)
+    return Change(shape, Op.DELETE, _key(key, shape))
 
 
 def find(members: Mapping[str, Any], name: str, default: Any = None) -> Any:
@@ -131,6 +143,14 @@ def _element(value: Any) -> str:
         return _array(value)
     text = value if isinstance(value, str) else write(value)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _join(members: Mapping[str, Any], shape: Shape, beside: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if not beside:
+        return members
+    names = [shape.columns[at].name for at in shape.key]
+    lacking = [name for name in names if name in beside and find(members, name, _MISSING) is _MISSING]
+    return {**members, **{name: beside[name] for name in lacking}}
 
 
 def _parse(body: bytes) -> Any:

@@ -20,6 +20,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
     "nms/sync/capture.py": {"*": "the folder of a connector is named by the type of its system; drivers are large"},
     "nms/common/bus/bus.py": {"nms.common.bus.rabbit": "aio-pika costs 0.3 s: only where AMQP_DSN is set"},
     "nms/common/cache/cache.py": {"nms.common.cache.redis": "redis costs 0.5 s: only where REDIS_DSN is set"},
+    "nms/connectors/kafka/connector.py": {"*": "aiokafka is an extra: only where a pipeline has a Kafka system"},
 }
 # Where a library lacks types or Python's type system a word, and why: path -> reason.
 SILENCED_TYPES: dict[str, str] = {

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from tests.services.kafka import KafkaServer
 from tests.services.postgres import ForeignServer, PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisServer
@@ -59,6 +60,10 @@ class Session:
         """The shared Redis."""
         return self._shared("redis", RedisServer.from_dict, RedisServer)
 
+    def kafka(self) -> KafkaServer:
+        """The shared Kafka."""
+        return self._shared("kafka", KafkaServer.from_dict, KafkaServer)
+
     def number(self, name: str) -> int:
         """The next number of a counter shared by the session's workers, from 1."""
         with self.locked(name):
@@ -85,6 +90,8 @@ class Session:
                 RabbitServer.from_dict(facts).end(signal.SIGKILL)
             elif state.stem == "redis":
                 RedisServer.from_dict(facts).end(signal.SIGKILL)
+            elif state.stem == "kafka":
+                KafkaServer.from_dict(facts).end(signal.SIGKILL)
             else:
                 PostgresServer.from_dict(facts).end("immediate")
         shutil.rmtree(self.root, ignore_errors=True)
