@@ -31,6 +31,7 @@ SETTINGS = {
     "max_wal_senders": "64",
     "max_connections": "200",
     "max_worker_processes": "32",
+    "max_prepared_transactions": "16",
     "max_logical_replication_workers": "16",
     "log_timezone": "UTC",
 }
