@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nms.common.change import Change, Op, Shape
+from nms.common.condition import Condition
 from nms.common.problem import Problem
 from nms.common.rows import read_rows
 
@@ -19,6 +20,8 @@ class DatasetSpec:
 
     `version` names a field that grows with every change of a record: older ones are passed over at the target.
     `cursor` names the field that a poll asks for changes by; a change may commit `overlap` seconds after its value.
+    Only rows that meet all of `where` belong to it; `constants` are values (text or null) by field of the target;
+    `casts` are the types that values of a source field are read as at the target.
     """
 
     source: str
@@ -28,6 +31,9 @@ class DatasetSpec:
     version: str | None = None
     cursor: str | None = None
     overlap: float = 300.0
+    where: tuple[Condition, ...] = ()
+    constants: Mapping[str, str | None] | None = None
+    casts: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nms.common.condition import conditions_of, text_of
 from nms.common.document import PipelineDocument, PostgresSystem, SystemDocument, parse_document
-from nms.common.document.pipeline import DatasetMapping
+from nms.common.document.mapping import DatasetMapping
 from nms.common.problem import Malformed
 from nms.connectors.postgres.connector import Access, DatasetSpec, PipelineSpec
 from nms.sync.capture import Way
@@ -30,6 +31,7 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
         heals=pipeline.missing == "upsert",
         batch_changes=pipeline.batch.changes,
         wal_budget=pipeline.wal_budget,
+        shared=pipeline.shared,
         spool=spool / pipeline.name,
         spool_budget=settings.spool_budget,
         capture=pipeline.capture,
@@ -56,5 +58,9 @@ def _access(system: SystemDocument) -> Access:
 
 
 def _dataset(dataset: DatasetMapping) -> DatasetSpec:
-    made = DatasetSpec(str(dataset.source), str(dataset.target), dataset.fields, dataset.key, dataset.version)
+    constants = {name: None if value is None else text_of(value) for name, value in (dataset.constants or {}).items()}
+    made = DatasetSpec(
+        dataset.source, dataset.target, dataset.fields, dataset.key, dataset.version,
+        where=conditions_of(dataset.where), constants=constants, casts=dataset.casts,
+    )  # fmt: skip
     return replace(made, cursor=dataset.cursor, overlap=dataset.overlap or made.overlap)

@@ -11,6 +11,7 @@ MIGRATIONS = tuple(file for file in files("db", suffix=".sql") if "/migrations/"
 # Where SQL is composed or comes before any `.sql` file can be loaded, and why. Nowhere else.
 COMPOSED: dict[str, str] = {
     "nms/connectors/postgres/statements.py": "identifiers of users' tables, after look-up in the catalog",
+    "nms/connectors/postgres/conditions.py": "filters and constants of mappings, after look-up in the catalog",
     "nms/connectors/postgres/pairing.py": "the SQL that mends a finding: printed for the operator, never run by us",
     "nms/connectors/postgres/findings.py": "the SQL that mends a finding: printed for the operator, never run by us",
     "nms/common/db/embedded.py": "makes the login and the databases of the embedded server, before ours exist",

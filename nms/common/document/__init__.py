@@ -2,7 +2,8 @@
 
 from nms.common.document.address import Address, parse_address
 from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
-from nms.common.document.pipeline import BatchLimits, DatasetMapping, PipelineDocument
+from nms.common.document.mapping import DatasetMapping
+from nms.common.document.pipeline import BatchLimits, PipelineDocument
 from nms.common.document.system import (
     AmqpSystem,
     Document,

@@ -1,89 +1,18 @@
 """The document of a pipeline: which datasets go from one system to another, and how."""
 
-from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from nms.common.document.mapping import DatasetMapping, Part
 from nms.common.document.system import Document
-from nms.common.document.values import Column, DatasetName, Duration, Name, Size, check_dataset, only, refusal
+from nms.common.document.values import Duration, Name, Size, only, refusal
 
 WAL_BUDGET_MINIMUM = 64 << 20
 WAL_BUDGET_MAXIMUM = 16 << 40
 EVERY_DEFAULT = 10.0
 ROUNDS = ("poll", "compare")
 """Captures that work in rounds."""
-
-
-class Part(BaseModel):
-    """A piece of a document; unknown keys are refused, types are not converted."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-def _hide_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
-
-
-class DatasetMapping(Part):
-    """One table of the source and where its rows go."""
-
-    source: DatasetName
-    target: Annotated[
-        DatasetName, Field(description="the same name as the source when left out", json_schema_extra=_hide_default)
-    ] = ""
-    fields: Annotated[
-        dict[Column, Column] | None,
-        Field(min_length=1, max_length=1600, description="source column: target column; all by name when left out"),
-    ] = None
-    key: Annotated[
-        tuple[Column, ...] | None,
-        Field(min_length=1, max_length=32, strict=False, description="columns of the source; default its primary key"),
-    ] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_the_target(cls, value: object) -> object:
-        if not isinstance(value, dict) or value.get("target") is not None:
-            return value
-        with suppress(PydanticCustomError):
-            return {**value, "target": check_dataset(value.get("source"))}
-        return {part: value[part] for part in value if part != "target"}
-
-    version: Annotated[
-        Column | None,
-        Field(description="a source field that grows with every change; an older one is passed over at the target"),
-    ] = None
-    cursor: Annotated[
-        Column | None,
-        Field(description="poll: a column that tells what changed: xid8 (exact), or a time or number (a guess)"),
-    ] = None
-    overlap: Annotated[
-        Duration | None,
-        Field(description="poll by a time or number: how long after its cursor a change may commit; default 5min"),
-    ] = None
-
-    @field_validator("fields")
-    @classmethod
-    def _feed_a_column_once(cls, fields: dict[str, str] | None) -> dict[str, str] | None:
-        seen: dict[str, str] = {}
-        for source, target in (fields or {}).items():
-            if target in seen:
-                raise refusal(f"`{seen[target]}` and `{source}` both go to column `{target}`")
-            seen[target] = source
-        return fields
-
-    @field_validator("key")
-    @classmethod
-    def _carry_the_key(cls, key: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
-        if key is not None and len(set(key)) < len(key):
-            raise refusal("a column stands here twice")
-        fields = info.data.get("fields")
-        missing = [] if fields is None else [column for column in key or () if column not in fields]
-        if missing:
-            raise refusal(f"column `{missing[0]}` is not among `fields`; rows could not be told apart at the target")
-        return key
 
 
 class BatchLimits(Part):

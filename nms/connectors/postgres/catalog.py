@@ -1,5 +1,6 @@
 """What a server says of itself and its tables."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ from nms.connectors.postgres.libpq import PINNED, Access
 from nms.connectors.postgres.problems import translate
 from nms.connectors.postgres.statements import quote_table
 
+_MODIFIER = re.compile(r"\([^)]*\)")
 queries = load("nms.connectors.postgres", translates=False)
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -21,7 +23,9 @@ class TableColumn:
     """A column as the catalog has it.
 
     `held` is its full type beneath all domains. `portable` says that its binary form means the same on another server
-    where `wire`, what that form is made of, is the same.
+    where `wire`, what that form is made of, is the same. `loose` says that texts may be equal though their bytes differ
+    (a collation that is not deterministic), `outlying` that values may be stored out of line, and so be left out of the
+    log where they did not change.
     """
 
     name: str
@@ -36,6 +40,15 @@ class TableColumn:
     collated: bool
     portable: bool
     wire: str
+    is_enum: bool = False
+    loose: bool = False
+    outlying: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The type beneath all domains without its modifier: what values of the column compare as."""
+        kind = _MODIFIER.sub("", self.held)
+        return "bpchar" if kind == "character" else kind
 
     @property
     def cast(self) -> str:
@@ -72,6 +85,7 @@ class Table:
     columns: list[TableColumn] = field(default_factory=list)
     keys: list[TableKey] = field(default_factory=list)
     parents: set[int] = field(default_factory=set)
+    toasts: bool = False
 
     @property
     def quoted(self) -> str:

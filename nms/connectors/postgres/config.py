@@ -13,6 +13,7 @@ class PipelineSpec:
 
     `capture` is `log` or one that works in rounds, which begin `every` so many seconds; `change_log` says that triggers
     at the source note the keys of what changes.
+    `shared` says that others write the target tables too.
     """
 
     name: str
@@ -31,3 +32,4 @@ class PipelineSpec:
     capture: str = "log"
     every: float = 10.0
     change_log: bool = False
+    shared: bool = False

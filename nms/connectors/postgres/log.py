@@ -132,14 +132,16 @@ def _datasets(pairing: Pairing) -> list[Dataset]:
 
 def _layouts(pairing: Pairing, datasets: list[Dataset]) -> Callable[[Relation], Layout | None]:
     shapes = {dataset.name: dataset.shape for dataset in datasets}
-    known = {(one.source.schema, one.source.relation): shapes[one.spec.source] for one in pairing.pairs}
+    known = {(one.source.schema, one.source.relation): one for one in pairing.pairs}
+    filters = {one.spec.source: one.filter(text_form=pairing.text_form) for one in pairing.pairs}
 
     def layout(relation: Relation) -> Layout | None:
-        shape = known.get((relation.schema, relation.name))
-        if shape is None:
+        one = known.get((relation.schema, relation.name))
+        if one is None:
             return None
+        shape, filtered = shapes[one.spec.source], filters[one.spec.source]
         sent = dict(relation.columns)
-        lost = [column.name for column in shape.columns if sent.get(column.name) != column.oid]
+        lost = [column.name for column in one.read_columns() if sent.get(column.name) != column.oid]
         if lost:
             raise SchemaChanged(
                 f"{shape.dataset}: column {', '.join(lost)} was dropped, renamed or changed its type",
@@ -147,7 +149,8 @@ def _layouts(pairing: Pairing, datasets: list[Dataset]) -> Callable[[Relation], 
             )  # fmt: skip
         names = [name for name, _ in relation.columns]
         picks = tuple(names.index(column.name) for column in shape.columns)
-        return Layout(shape, picks, picks == tuple(range(len(names))))
+        sieve = None if filtered is None else filtered.bind(shape.dataset, names, one.source.log_key())
+        return Layout(shape, picks, picks == tuple(range(len(names))), sieve)
 
     return layout
 

@@ -10,7 +10,9 @@ from nms.connectors.postgres.pairing import Pairing, pair
 
 def mirror(specs: Sequence[DatasetSpec], sources: Mapping[str, Table], system: str) -> Pairing:
     """Every table beside itself, for targets that are no tables: what would travel, in text form."""
-    alone = [replace(spec, target=spec.source, fields=_own_names(spec)) for spec in specs]
+    alone = [
+        replace(spec, target=spec.source, fields=_own_names(spec), constants=None, casts=None) for spec in specs
+    ]  # fmt: skip
     targets = {name: _writable(table) for name, table in sources.items()}
     pairing = pair(alone, sources, targets, (system, system))
     # What is said of both sides is said of one table here.
@@ -51,6 +53,7 @@ def receive(
 def _key_fields(spec: DatasetSpec, target: Table) -> tuple[str, ...] | None:
     back = {to: name for name, to in (spec.fields or {column.name: column.name for column in target.columns}).items()}
     primary = next((key.columns for key in target.keys if key.primary), ())
+    primary = tuple(name for name in primary if name not in (spec.constants or {}))
     return tuple(back[name] for name in primary) if primary and set(primary) <= set(back) else None
 
 

@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nms.common.change import Column, Shape
+from nms.common.condition import Condition
 from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec
+from nms.connectors.postgres.casting import cast_of, judge_casts, read_as
 from nms.connectors.postgres.catalog import Table, TableColumn
-from nms.connectors.postgres.statements import TargetTable, create_table, quote_identifier
+from nms.connectors.postgres.conditions import filter_rows
+from nms.connectors.postgres.filter import Filter
+from nms.connectors.postgres.statements import Constant, TargetTable, create_table, quote_identifier
 
 # Conversions that lose nothing and that the server does by a cast from the text form.
 _WIDER: Mapping[str, frozenset[str]] = {
@@ -32,13 +36,21 @@ _MODIFIER = re.compile(r"\((-?\d+)(?:,(-?\d+))?\)")
 
 @dataclass(slots=True)
 class Pair:
-    """A source table beside its target table: the columns that travel, in the source's order, and the key."""
+    """A source table beside its target table: the columns that travel, in the source's order, and the key.
+
+    `conditions` (over source columns) and `constants` have the values as the servers read them; `own` is the SQL
+    condition by which the rows of the pipeline are known at a target that others write too. `at` numbers the dataset.
+    """
 
     spec: DatasetSpec
     source: Table
     target: Table
     columns: list[tuple[TableColumn, TableColumn]]
     key: tuple[str, ...]
+    at: int = 0
+    conditions: tuple[Condition, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    own: str = ""
 
     @property
     def text_form(self) -> bool:
@@ -53,15 +65,29 @@ class Pair:
         columns = tuple(Column(left.name, left.type, left.oid) for left, _ in self.columns)
         return Shape(self.spec.source, columns, tuple(names.index(name) for name in self.key))
 
+    def filter(self, *, text_form: bool) -> Filter | None:
+        """What tells of a row of the stream whether it travels; None when all do."""
+        types = {column.name: column.plain for column in self.source.columns}
+        return Filter(self.conditions, types, text_form=text_form) if self.conditions else None
+
+    def read_columns(self) -> list[TableColumn]:
+        """The source's columns that travel or that the filter needs."""
+        needed = {left.name for left, _ in self.columns} | {one.field for one in self.conditions}
+        return [column for column in self.source.columns if column.name in needed]
+
     def source_table(self, *, text_form: bool) -> TargetTable:
-        """How to read the source's columns."""
-        return self._table(self.source, [left for left, _ in self.columns], text_form, "")
+        """How to read the source's columns; `where` is the SQL condition that the rows that travel meet."""
+        types = {column.name: column.plain for column in self.source.columns}
+        made = self._table(self.source, [left for left, _ in self.columns], text_form)
+        return replace(made, where=filter_rows(self.conditions, types))
 
     def target_table(self, *, text_form: bool, stage: str) -> TargetTable:
         """How to write the target's columns."""
-        return self._table(self.target, [right for _, right in self.columns], text_form, stage)
+        made = self._table(self.target, [right for _, right in self.columns], text_form)
+        types = tuple(read_as(self.spec, left, right) for left, right in self.columns)
+        return replace(made, types=types, stage=stage, where=self.own, constants=self.constants)
 
-    def _table(self, table: Table, columns: Sequence[TableColumn], text_form: bool, stage: str) -> TargetTable:
+    def _table(self, table: Table, columns: Sequence[TableColumn], text_form: bool) -> TargetTable:
         names = [left.name for left, _ in self.columns]
         return TargetTable(
             table.quoted,
@@ -69,7 +95,7 @@ class Pair:
             tuple(column.cast for column in columns),
             tuple(names.index(name) for name in self.key),
             text_form,
-            stage,
+            "",
             table.acts,
             names.index(self.spec.version) if self.spec.version in names else None,
         )
@@ -124,7 +150,10 @@ def _pair_one(
     source, target = tables
     left = {column.name: column for column in source.sent()}
     right = {column.name: column for column in target.columns}
-    fields = spec.fields or {name: name for name in left if name in right and not right[name].generated}
+    constant = spec.constants or {}
+    fields = spec.fields or {
+        name: name for name in left if name in right and not right[name].generated and name not in constant
+    }
     columns: list[tuple[TableColumn, TableColumn]] = []
     for name, to in fields.items():
         problem = _column_finding(left.get(name), right.get(to), (name, to), (spec, target, names))
@@ -136,8 +165,9 @@ def _pair_one(
     order = {name: at for at, name in enumerate(left)}
     columns.sort(key=lambda one: order[one[0].name])
     key = spec.key or source.log_key()
-    made = Pair(spec, source, target, columns, key)
-    result.findings += _table_findings(made, right, set(fields.values()), names, pointer)
+    made = Pair(spec, source, target, columns, key, int(pointer.rpartition("/")[2]))
+    result.findings += _table_findings(made, right, {*fields.values(), *constant}, names, pointer)
+    result.findings += judge_casts(spec, [one for one, _ in columns], key, names[0], f"{pointer}/casts")
     if set(key) <= {one.name for one, _ in columns}:
         result.pairs.append(made)
 
@@ -159,7 +189,8 @@ def _column_finding(
     if right.generated:
         text = f"{spec.target} of {names[1]}: column {to} is generated and cannot be written"
         return Finding("column-generated", text, names[1], remedy="Leave it out: name the other columns in `fields`.")
-    if left.type != right.type and right.type not in _WIDER.get(left.type, frozenset()):
+    read_as = cast_of(spec, left)
+    if read_as != right.type and right.type not in _WIDER.get(read_as, frozenset()):
         text = f"{spec.source}: column {name} is {left.full_type}, {to} of {names[1]} is {right.full_type}"
         cast = f"type {left.full_type} using {quote_identifier(to)}::text::{left.full_type}"
         remedy = "Or leave the column out: name the others in `fields`."
@@ -173,15 +204,17 @@ def _width_findings(
     (spec, target), (left, right) = tables, columns
     if not narrows(left.held, right.held):
         return []
-    rounded = left.held.startswith(_ROUNDED)
+    asked = left.name in (spec.casts or {})
+    rounded = (right if asked else left).held.startswith(_ROUNDED)
     effect = "values would be rounded" if rounded else "longer values are refused"
     if left.held.startswith("bit("):
         effect = "values of another length are refused"
     text = f"{spec.source}: column {left.name} is {left.held}, {right.name} at {system} {right.held}: {effect}"
     sql = f"alter table {target.quoted} alter column {quote_identifier(right.name)} type {left.full_type};"
+    fatal = rounded and not asked
     if right.held != right.full_type:
-        return [Finding("type-narrower", text, system, rounded, pointer=pointer, remedy=f"Widen {right.full_type}.")]
-    return [Finding("type-narrower", text, system, rounded, sql, pointer)]
+        return [Finding("type-narrower", text, system, fatal, pointer=pointer, remedy=f"Widen {right.full_type}.")]
+    return [Finding("type-narrower", text, system, fatal, sql, pointer)]
 
 
 def narrows(source: str, target: str) -> bool:
@@ -263,11 +296,23 @@ def _key_findings(made: Pair, names: tuple[str, str], pointer: str) -> list[Find
     if made.spec.key:
         found += _declared_key(made.spec.key, source, names[0], f"{pointer}/key")
     columns = tuple(to[name] for name in key)
-    if not target.has_key(columns):
+    if not (target.has_key(columns) or target.has_key((*columns, *key_constants(made)))):
         text = f"{made.spec.target} has no unique index on ({', '.join(columns)}), so rows cannot be told apart"
         sql = f"create unique index on {target.quoted} ({_quoted(columns)});"
         found.append(Finding("key-missing", text, names[1], sql=sql, pointer=f"{pointer}/target"))
     return found
+
+
+def key_constants(made: Pair) -> tuple[str, ...]:
+    """The constants that are part of the target's key, beside the key that travels; the fewest that do."""
+    to = {left.name: right.name for left, right in made.columns}
+    columns = {to[name] for name in made.key if name in to}
+    constant = set(made.spec.constants or {})
+    for one in sorted(made.target.keys, key=lambda one: len(one.columns)):
+        more = set(one.columns) - columns
+        if columns <= set(one.columns) and more <= constant:
+            return tuple(name for name in one.columns if name in more)
+    return ()
 
 
 def _keyless(spec: DatasetSpec, source: Table, system: str, pointer: str) -> Finding:

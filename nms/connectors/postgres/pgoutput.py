@@ -4,12 +4,13 @@ What a server does not write is refused with StreamUnreadable, never guessed at.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from nms.common.change import NULL, Change, Field, Op, Shape
+from nms.common.change import NULL, UNCHANGED, Change, Field, Op, Shape
+from nms.connectors.postgres.filter import Sieve
 from nms.connectors.postgres.problems import StreamUnreadable
 
 BEGIN, COMMIT, RELATION, TYPE, ORIGIN, MESSAGE = b"BCRYOM"
@@ -30,7 +31,7 @@ _stream_start = Struct("!xIB").unpack
 _stream_commit = Struct("!xIBQQq").unpack
 _stream_abort = Struct("!xII").unpack
 
-MALFORMED: Final = (IndexError, KeyError, ValueError, struct.error)
+MALFORMED: Final = (ArithmeticError, IndexError, KeyError, ValueError, struct.error)
 """What reading raises where bytes or their order are none that a server writes; who reads names it with `refuse`."""
 
 
@@ -54,7 +55,7 @@ class Message:
 
 @dataclass(slots=True)
 class Layout:
-    """How tuples of a relation become values of a shape: which of its columns, in the shape's order.
+    """How tuples of a relation become values of a shape: which of its columns, in the shape's order, of which rows.
 
     `width` is the number of columns the relation has, set when the decoder learns it.
     """
@@ -62,6 +63,7 @@ class Layout:
     shape: Shape
     picks: tuple[int, ...]
     straight: bool
+    sieve: Sieve | None = None
     width: int = 0
 
 
@@ -104,7 +106,9 @@ class Decoder:
             else:
                 layout = self._layouts[_int32(payload, at)[0]]
                 if layout is not None:
-                    into.append(_READ[kind](layout, payload, at + 4))
+                    change = (_READ if layout.sieve is None else _SIFT)[kind](layout, payload, at + 4)
+                    if change is not None:
+                        into.append(change)
         except MALFORMED as cause:
             raise refuse(payload, cause) from cause
 
@@ -250,10 +254,7 @@ def _delete(layout: Layout, payload: bytes, at: int) -> Change:
 
 
 def _new_values(layout: Layout, payload: bytes, at: int) -> tuple[Field, ...]:
-    if payload[at] != _NEW:
-        raise ValueError("a change has no new row")
-    fields, at = read_fields(payload, at + 1, layout.width)
-    _end(payload, at)
+    fields = _new_fields(layout, payload, at)
     return tuple(fields) if layout.straight else _values(layout, fields)
 
 
@@ -262,9 +263,76 @@ def _end(payload: bytes, at: int) -> None:
         raise ValueError(f"its contents end at {at}")
 
 
+def _sift_insert(layout: Layout, payload: bytes, at: int) -> Change | None:
+    """An insert within the filter."""
+    fields = _new_fields(layout, payload, at)
+    if not _sieve(layout).keeps(fields):
+        return None
+    values = _values(layout, fields)
+    return Change(layout.shape, Op.INSERT, layout.shape.key_of(values), values)
+
+
+def _sift_delete(layout: Layout, payload: bytes, at: int) -> Change | None:
+    """A delete within the filter, or one that the log does not tell enough of."""
+    sieve, mark = _sieve(layout), payload[at]
+    change = _delete(layout, payload, at)
+    told = mark == _OLD or sieve.by_key
+    return change if not told or sieve.keeps(read_fields(payload, at + 1, layout.width)[0]) else None
+
+
+def _sift_update(layout: Layout, payload: bytes, at: int) -> Change | None:
+    """An update within the filter; of a row that moves in an insert, of one that leaves a delete, else None."""
+    sieve, mark, shape = _sieve(layout), payload[at], layout.shape
+    old: list[Field] | None = None
+    if mark in _BEFORE:
+        old, at = read_fields(payload, at + 1, layout.width)
+    new = _new_fields(layout, payload, at)
+    if old is not None:
+        # With a key alone the other fields are null there.
+        known = old if mark == _OLD else [None if was == NULL else was for was in old]
+        new = [was if now is UNCHANGED else now for was, now in zip(known, new, strict=True)]
+    values = _values(layout, new)
+    key = shape.key_of(values)
+    before = key if old is None else shape.key_of(_values(layout, old))
+    stays = sieve.keeps(new)
+    was_in = _was_in(sieve, mark, old, stays=stays)
+    if not stays:
+        return None if was_in is False else Change(shape, Op.DELETE, before)
+    if not was_in and UNCHANGED in values:
+        raise sieve.blind()
+    if was_in is False or (was_in is None and before == key):
+        return Change(shape, Op.INSERT, key, values)
+    return Change(shape, Op.UPDATE, key, values, None if before == key else before)
+
+
+def _was_in(sieve: Sieve, mark: int, old: list[Field] | None, *, stays: bool) -> bool | None:
+    """Whether a row was within the filter before its update; None where the log does not tell."""
+    if old is not None and (mark == _OLD or sieve.by_key):
+        return sieve.keeps(old)
+    return stays if sieve.by_key else None
+
+
+def _sieve(layout: Layout) -> Sieve:
+    assert layout.sieve is not None
+    return layout.sieve
+
+
+def _new_fields(layout: Layout, payload: bytes, at: int) -> list[Field]:
+    if payload[at] != _NEW:
+        raise ValueError("a change has no new row")
+    fields, at = read_fields(payload, at + 1, layout.width)
+    _end(payload, at)
+    return fields
+
+
 def _string(payload: bytes, at: int) -> tuple[str, int]:
     end = payload.index(b"\0", at)
     return payload[at:end].decode(), end + 1
 
 
-_READ = {INSERT: _insert, UPDATE: _update, DELETE: _delete}
+_READ: Mapping[int, Callable[[Layout, bytes, int], Change | None]] = {
+    INSERT: _insert, UPDATE: _update, DELETE: _delete,
+}  # fmt: skip
+_SIFT: Mapping[int, Callable[[Layout, bytes, int], Change | None]] = {
+    INSERT: _sift_insert, UPDATE: _sift_update, DELETE: _sift_delete,
+}  # fmt: skip

@@ -26,6 +26,7 @@ from nms.connectors.postgres.libpq import Access
 from nms.connectors.postgres.onesided import mirror, receive
 from nms.connectors.postgres.pairing import Pairing, pair
 from nms.connectors.postgres.problems import NotPrepared, ServerAway, translate
+from nms.connectors.postgres.selection import settle
 from nms.connectors.postgres.statements import count_rows
 
 CONNECT_SECONDS = 5.0
@@ -76,6 +77,7 @@ async def check_open(source: Connection, target: Connection, spec: PipelineSpec)
         replace(one, fatal=False) if one.code == "column-left-out" and facts.position is not None else one
         for one in pairing.findings if (_name_of(one, spec), one.code) not in told
     ]  # fmt: skip
+    paired += await settle(source, target, pairing, spec)
     findings += [*judge_source(facts), *judge_target(facts), *judge_tables(facts), *paired]
     return Checked(pairing, findings)
 
@@ -89,6 +91,7 @@ async def check_outlet(source: Connection, spec: PipelineSpec, position: Positio
     pairing = mirror(spec.datasets, facts.source.tables, spec.source.system)
     told = {(name, "table-missing") for name in facts.source.kinds}
     paired = [one for one in pairing.findings if (_name_of(one, spec), one.code) not in told]
+    paired += await settle(source, None, pairing, spec)
     return Checked(pairing, [*judge_source(facts), *judge_source_tables(facts), *paired])
 
 
@@ -101,6 +104,7 @@ async def check_inlet(target: Connection, spec: PipelineSpec) -> Checked:
     pairing = receive(spec.datasets, facts.target.tables, (spec.source.system, spec.target.system), heals=spec.heals)
     told = {(name, "table-missing") for name in facts.target.kinds}
     paired = [one for one in pairing.findings if (_name_of(one, spec), one.code) not in told]
+    paired += await settle(None, target, pairing, spec)
     return Checked(pairing, [*judge_target(facts), *judge_target_tables(facts), *paired])
 
 

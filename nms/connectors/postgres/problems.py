@@ -102,6 +102,13 @@ class StreamUnreadable(Problem):
     )
 
 
+class FilterBlind(Problem):
+    """A row may have moved into the filter, and the log does not tell enough of it: no replica identity full."""
+
+    status, code, title = 409, "filter-blind", "A filter cannot be told from the log"
+    remedy = "Run `nms doctor PIPELINE`: it prints the statement; then `nms resync PIPELINE` copies what differs."
+
+
 class NotPrepared(Problem):
     """A setting, right, table, key or schema that the pipeline needs is missing; `findings` lists each."""
 

@@ -19,6 +19,7 @@ CHUNK_SECONDS = 1.0
 CHUNK_BYTES = 24 << 20
 _FIRST_ROWS = 5_000
 _UNKNOWN_ROWS = 200
+_UNKNOWN_BYTES = 256
 _LEAST_ROWS = 500
 _MOST_ROWS = 500_000
 _SETTLE_POLL = 0.05
@@ -179,6 +180,9 @@ class Backfill:
     def _tune(self, chunk: Chunk, asked: int, seconds: float) -> None:
         if chunk.rows:
             chunk.dataset.row_bytes = max(1, chunk.data.size // chunk.rows)
-        if chunk.rows >= asked:
+        elif not chunk.keys:
+            # All were outside of the filter: what a row takes is still unknown, and yet there is work to be sped up.
+            chunk.dataset.row_bytes = chunk.dataset.row_bytes or _UNKNOWN_BYTES
+        if chunk.rows >= asked or (chunk.upto is not None and not chunk.keys):
             factor = min(2.0, max(0.5, CHUNK_SECONDS / max(seconds, 0.001)))
             self._rows = int(min(_MOST_ROWS, max(_LEAST_ROWS, self._rows * factor)))

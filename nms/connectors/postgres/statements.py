@@ -13,12 +13,22 @@ DELETE_OP, UPSERT_OP, FIRST_PARTIAL_OP = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that every row gets in one column: the column's name, the value as SQL, whether it is part of the key."""
+
+    name: str
+    value: str
+    in_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TargetTable:
     """A table to write: quoted name, column names and types in the order of the values, indexes of its key.
 
     `text_form` says that values come in text form and are cast by the server; `acts` that deleting a row may change
     others (a foreign key with `on delete cascade` or `set null`). `version` is the index of a column that grows with
-    every change of a row: older values are passed over.
+    every change of a row: older values are passed over. `where` is the SQL condition that the rows of the pipeline
+    meet, others are left alone; empty when all are its own. `constants` are written beside the values.
     """
 
     name: str
@@ -29,6 +39,8 @@ class TargetTable:
     stage: str
     acts: bool = False
     version: int | None = None
+    where: str = ""
+    constants: tuple[Constant, ...] = ()
 
 
 def quote_identifier(name: str) -> str:
@@ -49,16 +61,16 @@ def quote_table(schema: str, relation: str) -> str:
 
 def insert_row(table: TargetTable) -> str:
     """Insert of a whole row, or its update where the key is there already."""
-    columns, values = _names(table.columns), ", ".join(_parameters(table, range(len(table.columns))))
+    columns, values = _written(table, _parameters(table, range(len(table.columns))))
     return f"insert into {table.name} as t ({columns}) overriding system value values ({values}){_on_conflict(table)}"
 
 
 def insert_new(table: TargetTable) -> str:
     """Insert of a whole row that leaves one already there as it is."""
-    columns, values = _names(table.columns), ", ".join(_parameters(table, range(len(table.columns))))
+    columns, values = _written(table, _parameters(table, range(len(table.columns))))
     return (
         f"insert into {table.name} ({columns}) overriding system value values ({values})"
-        f" on conflict ({_names(table.columns[at] for at in table.key)}) do nothing"
+        f" on conflict ({_key_names(table)}) do nothing"
     )
 
 
@@ -77,12 +89,15 @@ def update_row(table: TargetTable, present: Sequence[int]) -> str:
 
 def delete_row(table: TargetTable) -> str:
     """Delete by key."""
-    return f"delete from {table.name} where {_where_key(table, _parameters(table, table.key))}"
+    where = _all(_where_key(table, _parameters(table, table.key)), table.where)
+    return f"delete from {table.name} where {where}"
 
 
-def truncate_tables(names: Sequence[str]) -> str:
-    """Truncate of tables by one statement."""
-    return f"truncate {', '.join(names)}"
+def truncate_tables(tables: Sequence[TargetTable]) -> list[str]:
+    """Truncate of tables by one statement; of those that are not the pipeline's alone its rows are deleted."""
+    whole = [table.name for table in tables if not table.where]
+    shared = [empty_table(table) for table in reversed(tables) if table.where]
+    return shared + ([f"truncate {', '.join(whole)}"] if whole else [])
 
 
 def create_stage(table: TargetTable) -> str:
@@ -108,14 +123,18 @@ def copy_table(table: TargetTable) -> str:
 
 def delete_staged(table: TargetTable) -> str:
     """Delete of every staged key."""
+    staged = f"select from {table.stage} s where s.{OP_COLUMN} = {DELETE_OP} and {_join(table)}"
+    if table.where:
+        # The stage has columns of the same names, which stay out of sight of the condition here.
+        return f"delete from {table.name} t where {table.where} and exists ({staged})"
     return f"delete from {table.name} t using {table.stage} s where s.{OP_COLUMN} = {DELETE_OP} and {_join(table)}"
 
 
 def insert_staged(table: TargetTable) -> str:
     """Insert, or update where the key is there, of every staged whole row."""
-    values = ", ".join(_staged(table, at) for at in range(len(table.columns)))
+    columns, values = _written(table, [_staged(table, at) for at in range(len(table.columns))])
     return (
-        f"insert into {table.name} as t ({_names(table.columns)}) overriding system value"
+        f"insert into {table.name} as t ({columns}) overriding system value"
         f" select {values} from {table.stage} s where s.{OP_COLUMN} = {UPSERT_OP}{_on_conflict(table)}"
     )
 
@@ -134,26 +153,26 @@ def clear_stage(table: TargetTable) -> str:
 def sweep_range(table: TargetTable, after: Sequence[str] | None, upto: Sequence[str] | None) -> str:
     """Delete, in a range of keys, what is not staged; without a key everything."""
     if not table.key:
-        return empty_table(table.name)
-    bounds = _range(table, "t.", after, upto)
+        return empty_table(table)
+    bounds = _all(_range(table, "t.", after, upto), table.where)
     where = f"{bounds} and " if bounds else ""
     return f"delete from {table.name} t where {where}not exists (select from {table.stage} s where {_join(table)})"
 
 
-def empty_table(name: str) -> str:
-    """Delete of all rows; unlike a truncate it fires row triggers and honours foreign keys row by row."""
-    return f"delete from {name}"
+def empty_table(table: TargetTable) -> str:
+    """Delete of all rows of the pipeline; unlike a truncate it fires row triggers and honours foreign keys."""
+    return f"delete from {table.name}" + (f" where {table.where}" if table.where else "")
 
 
 def select_rows(source: TargetTable, after: Sequence[str] | None, upto: Sequence[str] | None, *, only: bool) -> str:
-    """The rows whose key lies after one and up to another."""
-    bounds = _range(source, "", after, upto)
+    """The rows of the pipeline whose key lies after one and up to another."""
+    bounds = _all(_range(source, "", after, upto), source.where)
     return f"select {_selected(source)} from {_from(source, only)}" + (f" where {bounds}" if bounds else "")
 
 
 def select_key(source: TargetTable, *, only: bool) -> str:
-    """The row of one key, given as parameters."""
-    where = _where_key(source, _parameters(source, source.key))
+    """The row of one key, given as parameters, if it is one of the pipeline."""
+    where = _all(_where_key(source, _parameters(source, source.key)), source.where)
     return f"select {_selected(source)} from {_from(source, only)} where {where}"
 
 
@@ -163,7 +182,10 @@ def lock_table(source: TargetTable, *, only: bool) -> str:
 
 
 def select_bound(source: TargetTable, after: Sequence[str] | None, size: int, *, only: bool) -> str:
-    """The key that ends a chunk of so many rows, in text form; no row when fewer are left."""
+    """The key that ends a chunk of so many rows, in text form; no row when fewer are left.
+
+    Rows are counted whether they are of the pipeline or not, so that a chunk's time has a bound.
+    """
     bounds = _range(source, "", after, None)
     # Qualified, or `order by` would mean the text forms that stand under the same names.
     key = ", ".join(f"t.{quote_identifier(source.columns[at])}" for at in source.key)
@@ -247,6 +269,10 @@ def _text_of(columns: Sequence[str]) -> str:
     return f"{_names(columns)}::text" if len(columns) == 1 else f"row({_names(columns)})::text"
 
 
+def _all(*conditions: str) -> str:
+    return " and ".join(one for one in conditions if one)
+
+
 def _names(columns: Iterable[str]) -> str:
     return ", ".join(quote_identifier(name) for name in columns)
 
@@ -285,24 +311,38 @@ def _of_text(value: str, kind: str) -> str:
 
 def _where_key(table: TargetTable, values: Sequence[str]) -> str:
     pairs = zip(table.key, values, strict=True)
-    return " and ".join(f"{quote_identifier(table.columns[at])} = {value}" for at, value in pairs)
+    return _all(*(f"{quote_identifier(table.columns[at])} = {value}" for at, value in pairs), *_fixed(table))
 
 
 def _join(table: TargetTable) -> str:
-    return " and ".join(f"t.{quote_identifier(table.columns[at])} = {_staged(table, at)}" for at in table.key)
+    keys = (f"t.{quote_identifier(table.columns[at])} = {_staged(table, at)}" for at in table.key)
+    return _all(*keys, *_fixed(table, "t."))
+
+
+def _fixed(table: TargetTable, prefix: str = "") -> list[str]:
+    return [f"{prefix}{quote_identifier(one.name)} = {one.value}" for one in table.constants if one.in_key]
+
+
+def _written(table: TargetTable, values: Sequence[str]) -> tuple[str, str]:
+    """The columns of a new row and their values, constants behind them."""
+    names = [*table.columns, *(one.name for one in table.constants)]
+    return _names(names), ", ".join([*values, *(one.value for one in table.constants)])
+
+
+def _key_names(table: TargetTable) -> str:
+    return _names([*(table.columns[at] for at in table.key), *(one.name for one in table.constants if one.in_key)])
 
 
 def _on_conflict(table: TargetTable) -> str:
     if not table.key:
         return ""
     others = [name for at, name in enumerate(table.columns) if at not in table.key]
+    others += [one.name for one in table.constants if not one.in_key]
     sets = ", ".join(f"{quote_identifier(name)} = excluded.{quote_identifier(name)}" for name in others)
     newer = ""
     if table.version is not None:
         newer = _not_newer(table, "t.", f"excluded.{quote_identifier(table.columns[table.version])}", " where ")
-    return f" on conflict ({_names(table.columns[at] for at in table.key)}) do " + (
-        f"update set {sets}{newer}" if sets else "nothing"
-    )
+    return f" on conflict ({_key_names(table)}) do " + (f"update set {sets}{newer}" if sets else "nothing")
 
 
 def _not_newer(table: TargetTable, prefix: str, value: str, word: str = " and ") -> str:

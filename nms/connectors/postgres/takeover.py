@@ -89,8 +89,10 @@ async def _write_start(
         if not held:
             raise FenceRaised(f"{spec.name} has gone to another worker")
         if empty:
+            pairs = {one.target.oid: one for one in pairing.pairs}
             for table in reversed(parents_first([one.target for one in pairing.pairs])):
-                await target.execute(empty_table(table.quoted))
+                mine = pairs[table.oid].target_table(text_form=pairing.text_form, stage="")
+                await target.execute(empty_table(mine))
 
 
 def _check_target(spec: PipelineSpec, stored: Position | None) -> None:

@@ -13,6 +13,7 @@ from nms.common.rows import HEADER, TRAILER
 from nms.connectors.postgres import statements
 from nms.connectors.postgres.libpq import BEGIN, COMMIT, Access, Command, Libpq, Statement, StepFailed
 from nms.connectors.postgres.problems import FenceRaised, Refused, SchemaChanged, ServerAway
+from nms.connectors.postgres.statements import TargetTable
 from nms.connectors.postgres.writer import Writer
 
 EXACT_LIMIT = 400
@@ -119,14 +120,14 @@ class PostgresTarget:
     def _commands(self, changes: Sequence[Change]) -> tuple[list[int], list[Command]]:
         owners: list[int] = []
         commands: list[Command] = []
-        emptied: list[str] = []
+        emptied: list[TargetTable] = []
         for at, change in enumerate(changes):
             if change.op is Op.TRUNCATE:
                 # Tables that refer to each other can only be emptied by one statement, as the source did.
-                emptied.append(self._writer(change.shape).table.name)
+                emptied.append(self._writer(change.shape).table)
                 if at + 1 < len(changes) and changes[at + 1].op is Op.TRUNCATE:
                     continue
-                made = [Command(Statement("", statements.truncate_tables(emptied)))]
+                made = [Command(Statement("", sql)) for sql in statements.truncate_tables(emptied)]
                 emptied = []
             else:
                 made = self._writer(change.shape).commands(change)
@@ -210,7 +211,8 @@ class PostgresTarget:
 
     async def _load(self, batch: Batch, load: Load) -> Applied:
         writer = self._writer(load.shape)
-        direct = not (writer.table.text_form or load.sweep or writer.table.name in self._crowded)
+        table = writer.table
+        direct = not (table.text_form or table.constants or load.sweep or table.name in self._crowded)
         if load.sweep:
             await self._sweep(writer, load)
         try:

@@ -17,7 +17,10 @@ select
     exists (
         select from pg_constraint f
         where f.contype = 'f' and f.confrelid = c.oid and f.confdeltype in ('c', 'n', 'd')
-    ) as acts
+    ) as acts,
+    c.reltoastrelid <> 0 or exists (
+        select from pg_partition_tree(c.oid) t join pg_class p on p.oid = t.relid where p.reltoastrelid <> 0
+    ) as toasts
 from unnest(:names::text[]) as wanted (name)
 cross join lateral parse_ident(wanted.name) as part (names)
 join pg_namespace n on n.nspname = part.names[1]
@@ -91,10 +94,14 @@ select
     listed.attidentity::text as identity,
     coalesce(l.collname not in ('C', 'POSIX'), false) as collated,
     kind.portable,
-    kind.wire
+    kind.wire,
+    enum.oid is not null as is_enum,
+    coalesce(not l.collisdeterministic, false) as loose,
+    listed.attstorage <> 'p' as outlying
 from listed
 join kind on kind.root = listed.atttypid
 join held on held.root = listed.atttypid
+left join pg_type enum on enum.oid = held.oid and enum.typtype = 'e'
 left join pg_collation l on l.oid = listed.attcollation
 order by listed.attrelid, listed.attnum;
 
