@@ -210,7 +210,8 @@ create table sync.pipeline (
     status jsonb default '{}'::jsonb not null,
     problem jsonb,
     created_at timestamp with time zone default now() not null,
-    updated_at timestamp with time zone default now() not null
+    updated_at timestamp with time zone default now() not null,
+    alarm jsonb
 );
 
 create table sync."position" (

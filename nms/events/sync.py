@@ -41,3 +41,19 @@ class PipelineResynced(PipelineEvent):
     """The pipeline starts again with a new backfill."""
 
     type = "sync.pipeline.resynced"
+
+
+class PipelineAlarmed(PipelineEvent):
+    """The source retains nearly as much log for the pipeline as it may; `problem` says how much."""
+
+    type = "sync.pipeline.alarmed"
+
+    problem: dict[str, Any]
+
+
+class PipelineReleased(PipelineEvent):
+    """The slot of the pipeline was given up before it filled the source's disk; a resync heals."""
+
+    type = "sync.pipeline.released"
+
+    problem: dict[str, Any]

@@ -23,8 +23,8 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
     spec = PipelineSpec(
         name=pipeline.name,
         slot=pipeline.slot,
-        source=_access(source),
-        target=_access(target),
+        source=access_of(source),
+        target=access_of(target),
         datasets=tuple(_dataset(dataset) for dataset in pipeline.datasets),
         generation=generation,
         copy=pipeline.initial == "copy",
@@ -48,7 +48,8 @@ def _system(body: Mapping[str, Any]) -> SystemDocument:
     return system
 
 
-def _access(system: SystemDocument) -> Access:
+def access_of(system: SystemDocument) -> Access:
+    """How to reach a database; secrets are read now."""
     if not isinstance(system, PostgresSystem):
         # Only its name is told; its connector reads the rest.
         return Access(system.name, "")

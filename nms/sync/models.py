@@ -24,6 +24,7 @@ class Pipeline(BaseModel):
     position: dict[str, Any] | None = Field(description="where the target stands in the source's log; opaque")
     status: dict[str, Any] = Field(description="counts, lag, rows copied by dataset, retained log")
     problem: dict[str, Any] | None = Field(description="why it is halted or retrying, as RFC 9457 members")
+    alarm: dict[str, Any] | None = Field(description="that its source retains much log, as RFC 9457 members")
     created_at: datetime
     updated_at: datetime
 
@@ -38,6 +39,8 @@ class Pipeline(BaseModel):
             return str(self.problem.get("detail") or self.problem.get("title"))
         if self.wanted == "running" and (now - self.updated_at).total_seconds() > SILENT_SECONDS:
             return "no worker has told anything of it for a while; does one run (`nms worker sync`)?"
+        if self.alarm is not None:
+            return str(self.alarm.get("detail") or self.alarm.get("title"))
         if self.held:
             what = "1 change is" if self.held == 1 else f"{self.held:,} changes are"
             return f"{what} held in quarantine (`nms quarantine list {self.name}`)"

@@ -44,7 +44,7 @@ async def adopt(repository: BaseNmsRepository) -> list[str]:
             if known.get(name, ("", ""))[0] == checksum and known[name][1] != "removed":
                 continue
             if name in known and known[name][1] == "removed":
-                await _cancel(tx, name, REMOVAL)
+                await cancel_runs(tx, name, REMOVAL)
             pipeline = await tx.upsert_pipeline(name, configuration.revision, checksum, documents)
             if pipeline.wanted == "running":
                 await _restart(tx, name)
@@ -79,7 +79,7 @@ async def pause(repository: SyncRepository, name: str) -> Pipeline:
     """Hold a pipeline where it stands; its slot stays and the source keeps its log."""
     async with repository.transaction() as tx:
         pipeline = _found(await tx.update_wanted(name, "paused"), name)
-        await _cancel(tx, name)
+        await cancel_runs(tx, name)
         await outbox.put(tx, PipelinePaused(pipeline=name, revision=pipeline.revision))
     return pipeline
 
@@ -194,11 +194,12 @@ async def _runs(tx: SyncRepository, name: str, kind: str = KIND) -> list[Run]:
 
 
 async def _restart(tx: SyncRepository, name: str) -> Run:
-    await _cancel(tx, name)
+    await cancel_runs(tx, name)
     return await _start(tx, name)
 
 
-async def _cancel(tx: SyncRepository, name: str, kind: str = KIND) -> None:
+async def cancel_runs(tx: SyncRepository, name: str, kind: str = KIND) -> None:
+    """Ask the live runs of a pipeline to stop."""
     for run in await _runs(tx, name, kind):
         if run.state in _LIVE:
             await request_cancel(tx, run.id)
@@ -206,7 +207,7 @@ async def _cancel(tx: SyncRepository, name: str, kind: str = KIND) -> None:
 
 async def _remove(tx: SyncRepository, name: str) -> None:
     await tx.mark_removed(name)
-    await _cancel(tx, name)
+    await cancel_runs(tx, name)
     # One that was cancelled may still be ending.
     await enqueue(tx, REMOVAL, name, unique=Unique.ONE_MORE)
 

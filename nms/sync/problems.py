@@ -64,3 +64,17 @@ class PipelineMoved(Problem):
 
     status, code, title = 409, "pipeline-moved", "The pipeline has moved on"
     remedy = "Read the pipeline again; ask for the new generation you see, if it is still wanted."
+
+
+class WalOverBudget(Problem):
+    """The source retains nearly as much log for a pipeline as its `wal_budget` allows, or more."""
+
+    status, code, title = 507, "wal-over-budget", "The source retains much log"
+    remedy = "Let the pipeline go on (target, lock, pause?), raise `wal_budget`, or remove it; its slot keeps the log."
+
+
+class SlotReleased(Problem):
+    """The slot was given up, as `wal_policy: release` says, so that the source's disk does not fill."""
+
+    status, code, title = 409, "slot-released", "The slot was given up"
+    remedy = "Mend what held the pipeline up, then `nms resync PIPELINE`: it says what it copies anew."

@@ -71,6 +71,24 @@ class SyncRepository(BaseNmsRepository):
             self.connection, name=name, phase=phase, position=position, status=status, problem=problem
         )
 
+    async def claim_guard(self) -> bool:
+        """Whether this transaction is the one that looks at the slots now."""
+        claimed: bool = await queries.claim_guard(self.connection)
+        return claimed
+
+    async def list_guarded(self) -> list[tuple[str, dict[str, Any], dict[str, Any] | None]]:
+        """Pipelines that may have a slot: name, documents, alarm."""
+        rows = await queries.list_guarded(self.connection)
+        return [(row["name"], row["documents"], row["alarm"]) for row in rows]
+
+    async def update_alarm(self, name: str, alarm: Mapping[str, Any] | None) -> None:
+        """Raise an alarm of a pipeline, or end it."""
+        await queries.update_alarm(self.connection, name=name, alarm=alarm)
+
+    async def mark_released(self, name: str, problem: Mapping[str, Any]) -> None:
+        """Halt a pipeline whose slot is given up."""
+        await queries.mark_released(self.connection, name=name, problem=dict(problem))
+
     async def get_position(self, pipeline: str) -> dict[str, Any] | None:
         """Where a pipeline stands whose target cannot keep it."""
         position: dict[str, Any] | None = await queries.get_position(self.connection, pipeline=pipeline)

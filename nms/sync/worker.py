@@ -18,6 +18,7 @@ from nms.common.settings import Settings, read_settings
 from nms.events.sync import PipelineHalted
 from nms.sync.apply import Applier
 from nms.sync.capture import open_capture, release_capture
+from nms.sync.guard import guard
 from nms.sync.mapping import way_of
 from nms.sync.outbox import attend
 from nms.sync.pipeline import KIND, REMOVAL, check_neighbours, get_pipeline, is_leaving
@@ -46,7 +47,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         size=work.role.pipelines,
         lease=work.role.lease,
     )
-    attending = asyncio.create_task(attend(repository, settings, stop))
+    attending = asyncio.gather(attend(repository, settings, stop), guard(repository, stop))
     try:
         await crew.run(stop)
     finally:

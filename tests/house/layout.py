@@ -20,7 +20,7 @@ WORDS = {
     "auth": {"user", "role", "token", "session", "revocation", "password", "claim"},
     "cfg": {"changeset", "difference", "plan", "consistency", "text"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake"},
-    "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine"},
+    "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard"},
     "warehouse": {"record", "filter", "export", "feed", "page"},
     "console": {"page"},
 }  # fmt: skip

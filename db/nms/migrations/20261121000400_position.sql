@@ -6,5 +6,9 @@ create table sync.position (
     updated_at timestamptz not null default now()
 );
 
+-- That the source retains much log for it.
+alter table sync.pipeline add column alarm jsonb;
+
 -- name: down#
+alter table sync.pipeline drop column alarm;
 drop table sync.position;

@@ -56,8 +56,14 @@ class PipelineDocument(Document):
     ] = False
     batch: BatchLimits = BatchLimits()
     wal_budget: Annotated[
-        Size, Field(description="log the source may retain for this pipeline before the alarm is raised")
+        Size,
+        Field(description="log the source may retain for it: at half of it a copy waits, at 80 % the alarm is raised"),
     ] = 4 << 30
+
+    wal_policy: Annotated[
+        Literal["alarm", "release"],
+        Field(description="at the budget: only tell, or give the slot up so that the source's disk does not fill"),
+    ] = "alarm"
 
     @property
     def slot(self) -> str:

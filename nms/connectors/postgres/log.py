@@ -183,5 +183,5 @@ async def _begin(spec: PipelineSpec, made: PostgresSource, watch: Watch, named: 
             await stream.close()
             raise
         backfill = Backfill(made.connection, repair, plan.datasets, made.space)
-        backfill.throttle = watch.over_budget
+        backfill.throttle = watch.is_tight
     made.start(stream, backfill, watch)

@@ -14,7 +14,7 @@ WATCH_SECONDS = 3.0
 
 
 class Watch:
-    """Measures a slot every few seconds; `over_budget` says that the backfill must wait."""
+    """Measures a slot every few seconds; `is_tight` says that the backfill must wait."""
 
     def __init__(self, connection: Connection, slot: str, tables: Sequence[Table], budget: int) -> None:
         self._connection = connection
@@ -26,6 +26,10 @@ class Watch:
     def over_budget(self) -> bool:
         """Whether the source retains more log than it should."""
         return self.state is not None and self.state.retained > self._budget
+
+    def is_tight(self) -> bool:
+        """Whether the source retains so much log that a copy must not add to it: half of what it may."""
+        return self.state is not None and self.state.retained > self._budget // 2
 
     async def run(self, session: str) -> None:
         """Measure and beat until something is wrong; raises its Problem."""

@@ -10,10 +10,10 @@ on conflict (name) do update set
     generation = p.generation + (p.wanted = 'removed')::int,
     problem = null,
     updated_at = now()
-returning name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at;
+returning name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at;
 
 -- name: get_pipeline(name)^
-select name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at
+select name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at
 from sync.pipeline
 where name = :name;
 
@@ -21,7 +21,7 @@ where name = :name;
 select documents from sync.pipeline where name = :name;
 
 -- name: list_pipelines(after, size)
-select name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at
+select name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at
 from sync.pipeline
 where name > :after
 order by name
@@ -43,19 +43,19 @@ update sync.pipeline
 set wanted = :wanted, phase = case when :wanted = 'paused' then 'paused' else phase end,
     problem = case when :wanted = 'running' then null else problem end, updated_at = now()
 where name = :name and wanted <> 'removed'
-returning name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at;
+returning name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at;
 
 -- name: update_generation(name)^
 update sync.pipeline
 set generation = generation + 1, wanted = 'running', problem = null, updated_at = now()
 where name = :name and wanted <> 'removed'
-returning name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at;
+returning name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at;
 
 -- name: mark_removed(name)^
 update sync.pipeline
 set wanted = 'removed', phase = 'removing', updated_at = now()
 where name = :name and wanted <> 'removed'
-returning name, revision, wanted, generation, phase, position, status, problem, created_at, updated_at;
+returning name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at;
 
 -- name: update_status(name, phase, position, status, problem)!
 -- Of a pipeline that somebody paused or removed meanwhile a worker on its way out tells no phase.
@@ -63,6 +63,21 @@ update sync.pipeline
 set phase = case wanted when 'running' then :phase else phase end,
     problem = case wanted when 'running' then :problem::jsonb else problem end,
     position = coalesce(:position::jsonb, position), status = :status::jsonb, updated_at = now()
+where name = :name;
+
+-- name: claim_guard()$
+select pg_try_advisory_xact_lock(hashtext('sync.guard'));
+
+-- name: list_guarded()
+select name, documents, alarm from sync.pipeline
+where wanted <> 'removed' and documents #>> '{source,type}' = 'postgres' and documents #>> '{pipeline,capture}' = 'log';
+
+-- name: update_alarm(name, alarm)!
+update sync.pipeline set alarm = :alarm::jsonb where name = :name;
+
+-- name: mark_released(name, problem)!
+update sync.pipeline
+set phase = case wanted when 'running' then 'halted' else phase end, problem = :problem, alarm = null, updated_at = now()
 where name = :name;
 
 -- name: delete_pipeline(name)!

@@ -46,3 +46,9 @@ where not pg_visible_in_snapshot(x.xid::xid8, pg_current_snapshot());
 
 -- name: get_snapshot()$
 select pg_current_snapshot()::text;
+
+-- name: list_retained(names)
+-- A slot that was invalidated retains nothing any more.
+select slot_name::text as name, greatest(pg_current_wal_lsn() - restart_lsn, 0)::bigint as retained
+from pg_replication_slots
+where slot_name = any(:names::text[]) and restart_lsn is not null and wal_status <> 'lost';

@@ -1,0 +1,117 @@
+"""The guard of the sources' disks: log that slots retain is measured, told, and by policy given up (DESIGN 4.8).
+
+It looks at every pipeline that has a slot, also at paused and halted ones and those whose target is away: nobody else
+would notice them while the source's disk fills.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nms.common import outbox
+from nms.common.document import PipelineDocument, PostgresSystem, parse_document
+from nms.common.problem import Problem
+from nms.connectors.postgres.libpq import Access
+from nms.connectors.postgres.retention import measure_slots, release_slot
+from nms.events.sync import PipelineAlarmed, PipelineReleased
+from nms.sync.mapping import access_of
+from nms.sync.pipeline import cancel_runs
+from nms.sync.problems import SlotReleased, WalOverBudget
+from nms.sync.repository import SyncRepository
+
+log = logging.getLogger(__name__)
+
+GUARD_SECONDS = 5.0
+ALARM_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A pipeline with a slot: where that is, what it may retain, whether it is given up then, the alarm so far."""
+
+    name: str
+    document: PipelineDocument
+    access: Access
+    alarmed: bool
+
+
+async def guard(repository: SyncRepository, stop: asyncio.Event) -> None:
+    """Look every few seconds until told to stop; of any number of processes one looks at a time."""
+    while not stop.is_set():
+        try:
+            async with repository.transaction() as tx:
+                if await tx.claim_guard():
+                    await _look(repository)
+        except Problem as problem:
+            log.warning("the retained log could not be looked at: %s", problem.detail)
+        except Exception:
+            # A guard that ends by a bug would be missed by nobody.
+            log.exception("the guard of the retained log failed")
+        try:
+            await asyncio.wait_for(stop.wait(), GUARD_SECONDS)
+        except TimeoutError:
+            continue
+
+
+async def _look(repository: SyncRepository) -> None:
+    sources: dict[str, list[Guarded]] = {}
+    for one in await _list_guarded(repository):
+        sources.setdefault(one.access.dsn, []).append(one)
+    await asyncio.gather(*(_look_at(repository, found) for found in sources.values()))
+
+
+async def _list_guarded(repository: SyncRepository) -> list[Guarded]:
+    found: list[Guarded] = []
+    for name, documents, alarm in await repository.list_guarded():
+        try:
+            pipeline, source = parse_document(documents["pipeline"]), parse_document(documents["source"])
+            if isinstance(pipeline, PipelineDocument) and isinstance(source, PostgresSystem):
+                found.append(Guarded(name, pipeline, access_of(source), alarm is not None))
+        except Problem as problem:
+            log.warning("pipeline %s cannot be guarded: %s", name, problem.detail)
+    return found
+
+
+async def _look_at(repository: SyncRepository, pipelines: Sequence[Guarded]) -> None:
+    access = pipelines[0].access
+    try:
+        slots = await measure_slots(access, [one.document.slot for one in pipelines])
+    except Problem as problem:
+        log.info("the slots of %s cannot be measured: %s", access.system, problem.detail)
+        return
+    retained = {one.slot: one.bytes for one in slots}
+    for one in pipelines:
+        await _judge(repository, one, retained)
+
+
+async def _judge(repository: SyncRepository, one: Guarded, slots: Mapping[str, int]) -> None:
+    budget, retained = one.document.wal_budget, slots.get(one.document.slot, 0)
+    if retained > budget and one.document.wal_policy == "release":
+        await _release(repository, one, retained)
+    elif retained > budget * ALARM_SHARE:
+        problem = WalOverBudget(
+            f"{one.access.system} retains {retained >> 20:,} MB of log for {one.name}, of {budget >> 20:,} MB",
+            retained=retained, budget=budget,
+        )  # fmt: skip
+        async with repository.transaction() as tx:
+            await tx.update_alarm(one.name, problem.to_dict())
+            if not one.alarmed:
+                await outbox.put(tx, PipelineAlarmed(pipeline=one.name, problem=problem.to_dict()))
+    elif one.alarmed:
+        await repository.update_alarm(one.name, None)
+
+
+async def _release(repository: SyncRepository, one: Guarded, retained: int) -> None:
+    problem = SlotReleased(
+        f"{one.access.system} retained {retained >> 20:,} MB of log for {one.name}, more than its wal_budget of"
+        f" {one.document.wal_budget >> 20:,} MB; the slot was given up",
+        retained=retained, budget=one.document.wal_budget,
+    )  # fmt: skip
+    async with repository.transaction() as tx:
+        await tx.mark_released(one.name, problem.to_dict())
+        await cancel_runs(tx, one.name)
+        await outbox.put(tx, PipelineReleased(pipeline=one.name, problem=problem.to_dict()))
+    # Told first: a slot that is gone without a word is the worse of the two halves of this.
+    await release_slot(one.access, one.document.slot)
+    log.warning("pipeline %s: %s", one.name, problem.detail)

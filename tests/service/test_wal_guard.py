@@ -1,0 +1,87 @@
+"""The guard of the source's disk: what a slot retains is told in time, and by policy given up."""
+
+import pytest
+
+from nms.common.settings import Settings
+from nms.sync import guard
+from nms.sync.models import Pipeline
+from tests.conftest import MakeDatabase
+from tests.service.stage import Stage
+from tests.waiting import eventually
+
+SLOTS = "select slot_name::text from pg_replication_slots where database = current_database()"
+WRITE_80_MB = (
+    "select length(pg_logical_emit_message(false, 'test', repeat('x', 4194304))::text) from generate_series(1, 20)"
+)
+
+
+@pytest.fixture
+async def stage(settings: Settings, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setattr(guard, "GUARD_SECONDS", 0.2)
+    return await Stage.set(settings, await make_database(), await make_database())
+
+
+async def test_a_pipeline_that_stands_still_raises_the_alarm_before_the_disk_fills(stage: Stage) -> None:
+    async def alarmed() -> Pipeline | None:
+        found = await stage.get()
+        return found if found.alarm is not None else None
+
+    async def calm() -> bool:
+        return (await stage.get()).alarm is None
+
+    async with stage.working():
+        await stage.begin(wal_budget="64MB")
+        await stage.reach("streaming")
+        await stage.nms("pause", "items")
+        await stage.reach("paused")
+        assert await calm()
+        await stage.at("source", WRITE_80_MB)
+        found = await eventually(alarmed)
+        assert found.alarm is not None
+        assert found.alarm["code"] == "wal-over-budget"
+        assert found.alarm["retained"] > found.alarm["budget"]
+        (shown,) = await stage.answer("pipelines")
+        assert "MB of log for items" in shown["alarm"]["detail"]
+        assert await stage.at("source", SLOTS) == ["nms_items"], "the policy is to tell"
+        await stage.nms("resume", "items")
+        await eventually(calm, 30)
+
+
+async def test_by_policy_the_slot_is_given_up_and_a_resync_heals(stage: Stage) -> None:
+    async with stage.working():
+        await stage.begin(wal_budget="64MB", wal_policy="release")
+        await stage.reach("streaming")
+        await stage.at("source", "insert into public.item values (1, 'one')")
+        await stage.arrive("select id from public.item", [1])
+        await stage.nms("pause", "items")
+        await stage.reach("paused")
+        await stage.at("source", "insert into public.item values (2, 'two')")
+        await stage.at("source", WRITE_80_MB)
+
+        async def given_up() -> bool:
+            return await stage.at("source", SLOTS) == []
+
+        await eventually(given_up)
+        found = await stage.get()
+        assert found.problem is not None
+        assert found.problem["code"] == "slot-released"
+        answer = await stage.answer("resync", "items", "--yes")
+        assert answer["cost"][0]["rows"] == 2, "a resync says what it costs"
+        await stage.arrive("select id from public.item order by id", [1, 2])
+        assert (await stage.reach("streaming")).problem is None
+
+
+async def test_a_pipeline_at_work_is_halted_by_name_when_its_slot_is_given_up(stage: Stage) -> None:
+    async with stage.working():
+        await stage.begin(wal_budget="64MB", wal_policy="release")
+        await stage.reach("streaming")
+        # A target that takes nothing: the pipeline is at work and cannot go on.
+        await stage.at(
+            "target", "alter table public.item add constraint slow check (pg_sleep(30) is not null) not valid"
+        )
+        await stage.at("source", "insert into public.item values (1, 'one')")
+        await stage.at("source", WRITE_80_MB)
+        halted = await stage.reach("halted", seconds=20)
+        assert halted.problem is not None
+        assert halted.problem["code"] == "slot-released"
+        assert await stage.at("source", SLOTS) == []
