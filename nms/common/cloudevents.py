@@ -10,8 +10,8 @@ newer state of the row, which then must be another event; so its place is the ge
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import chain, count, repeat
@@ -19,13 +19,11 @@ from json.encoder import encode_basestring
 from urllib.parse import quote
 
 from nms.common.change import NULL, Change, Field, Op, Shape, split_key, unframe
-from nms.common.flow import Batch, ChangeRefused, changes_of
+from nms.common.flow import Batch, ChangeRefused, changes_of, rows_of
 from nms.common.problem import Problem
-from nms.common.rows import read_rows
 
 CONTENT_TYPE = "application/cloudevents+json"
 TYPE = "nms.change."
-PART = 2_000
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _NUMBERS = ("smallint", "integer", "bigint", "real", "double precision", "numeric")
 
@@ -74,25 +72,18 @@ class EventWriter:
     async def events(self, batch: Batch) -> AsyncIterator[list[Event]]:
         """The events of a batch in order, in parts; raises ChangeRefused for a change that has no JSON form."""
         time = _timestamp(batch.committed)
+        numbers = count(1)
+        # A chunk of which keys are held comes as changes, with the end of a transaction that had none.
+        if batch.load is None and batch.small is None and batch.ends:
+            async for part in changes_of(batch):
+                yield [self._event(row, _row_stamp(batch, row, next(numbers)), time) for row in part]
+            return
         if batch.load is not None:
-            rows = (Change(batch.load.shape, Op.INSERT, batch.load.shape.key_of(row), row)
-                    for row in read_rows(batch.load.data))  # fmt: skip
-            stamps = _row_stamps(batch)
-            for part in _parts(rows):
-                yield [self._event(change, next(stamps), time) for change in part]
-        places = _places(batch)
-        counts: Counter[str] = Counter()
-        current = ""
-        async for part in changes_of(replace(batch, load=None)):
-            events = []
-            for change in part:
-                place = next(places)
-                if place != current:
-                    current, counts = place, Counter()
-                counts[change.shape.dataset] += 1
-                stamp = f"{place}/{counts[change.shape.dataset]:08}"
-                events.append(self._event(change, (stamp, stamp), time))
-            yield events
+            for part in rows_of(batch.load):
+                yield [self._event(row, _row_stamp(batch, row, next(numbers)), time) for row in part]
+        stamp = Stamper(batch).stamp
+        async for part in batch.parts():
+            yield [self._event(change, stamp(change), time) for change in part]
 
     def key_of(self, change: Change) -> bytes | None:
         """The key of a change as a JSON object; None where it has none."""
@@ -180,36 +171,40 @@ def subject_of(change: Change) -> str:
     return ",".join("null" if text is None else text.decode() for text in texts)
 
 
+class Stamper:
+    """Place and sequence of the changes of a batch: the n-th of its dataset in its transaction."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._places = _places(batch)
+        self._place = ""
+        self._counts: Counter[str] = Counter()
+
+    def stamp(self, change: Change) -> tuple[str, str]:
+        """Place and sequence of the next change."""
+        place = next(self._places)
+        if place != self._place:
+            self._place, self._counts = place, Counter()
+        self._counts[change.shape.dataset] += 1
+        stamp = f"{place}/{self._counts[change.shape.dataset]:08}"
+        return stamp, stamp
+
+
 def _places(batch: Batch) -> Iterator[str]:
     """Where each change of a batch stands: its commit LSN, and without one what tells it apart as well as can be."""
     if batch.ends:
         return chain.from_iterable(repeat(f"{lsn:016X}", number) for number, lsn in batch.ends)
     if batch.origin:
         return repeat(f"{batch.origin:016X}")
-    replayed = batch.position.get("replayed")
-    if replayed:
-        # A replay brings held changes one for one; the id of what is held names it for good.
-        return (f"replay-{one}" for one in replayed)
-    return repeat(f"{batch.position.get('generation', 0)}.{batch.place:016X}")
+    # A replay brings held changes one for one; the id of what is held names it for good.
+    replayed = (f"replay-{one}" for one in batch.position.get("replayed", ()))
+    return chain(replayed, repeat(f"{batch.position.get('generation', 0)}.{batch.place:016X}"))
 
 
-def _row_stamps(batch: Batch) -> Iterator[tuple[str, str]]:
-    """Place and sequence of each row of a load: rows are ordered behind what was committed before they were read."""
+def _row_stamp(batch: Batch, row: Change, number: int) -> tuple[str, str]:
+    """Place and sequence of a row of a copy: it stands behind what was committed before it was read."""
     place = f"copy-{batch.position.get('generation', 0)}"
-    keyed = batch.load is not None and bool(batch.load.shape.key)
-    for number in count(1):
-        # Without a key equal rows are told apart by nothing but their number.
-        yield place if keyed else f"{place}/{number}", f"{max(batch.place - 1, 0):016X}/{number:08}"
-
-
-def _parts(changes: Iterable[Change]) -> Iterator[Sequence[Change]]:
-    part: list[Change] = []
-    for change in changes:
-        part.append(change)
-        if len(part) >= PART:
-            yield part
-            part = []
-    yield part
+    # Without a key equal rows are told apart by nothing but their number.
+    return place if row.shape.key else f"{place}/{number}", f"{max(batch.place - 1, 0):016X}/{number:08}"
 
 
 def _timestamp(seconds: float | None) -> str:

@@ -38,7 +38,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """Something a source received and cannot read as changes; `key` is its id there or the SHA-256 of its body."""
+    """Something a source received and cannot read as changes; `key` names it by its content (and its id there)."""
 
     dataset: str
     key: str
@@ -114,13 +114,14 @@ class Applied:
 async def changes_of(batch: Batch) -> AsyncIterator[Part]:
     """Everything in a batch as changes: the rows of its load as inserts, then its changes."""
     if batch.load is not None:
-        for part in _rows_of(batch.load):
+        for part in rows_of(batch.load):
             yield part
     async for changes in batch.parts():
         yield changes
 
 
-def _rows_of(load: Load) -> Iterator[Part]:
+def rows_of(load: Load) -> Iterator[Part]:
+    """The rows of a load as inserts."""
     rows: list[Change] = []
     for values in read_rows(load.data):
         rows.append(Change(load.shape, Op.INSERT, load.shape.key_of(values), values))

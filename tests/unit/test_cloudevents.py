@@ -166,6 +166,13 @@ async def test_a_row_that_is_copied_again_has_its_id_and_a_newer_one_another() -
     assert await ids_of(load_of(second, generation=2)) != ids[1:]
 
 
+async def test_a_chunk_that_was_taken_apart_has_the_ids_of_its_rows() -> None:
+    rows = [row("1", "a", "1", "t", "{}"), row("2", "b", "1", "t", "{}")]
+    inserts = [Change(SHAPE, Op.INSERT, values[0], values) for values in rows]
+    apart = replace(batch_of(*inserts, ends=((0, 16),)), position={"generation": 1}, small=None)
+    assert await ids_of(apart) == await ids_of(load_of(*rows))
+
+
 async def test_equal_rows_without_a_key_have_two_ids() -> None:
     assert len(set(await ids_of(load_of(row("a"), row("a"), shape=KEYLESS)))) == 2
 

@@ -1,13 +1,12 @@
 """Connections to a broker, and whether what a pipeline names is there."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from nms.common.problem import Problem
 from nms.connectors.amqp.config import Access
 from nms.connectors.amqp.problems import ERRORS, ExchangeMissing, QueueMissing, translate
 
@@ -57,23 +56,3 @@ async def find_exchange(channel: AbstractChannel, name: str, *, at: str) -> None
         await underlay.exchange_declare(exchange=name, passive=True, timeout=ASK_SECONDS)
     except ChannelNotFoundEntity as error:
         raise ExchangeMissing(f"exchange {name} does not exist in {at}", exchange=name) from error
-
-
-async def check_broker(access: Access, *, queues: Iterable[str] = (), exchanges: Iterable[str] = ()) -> list[Problem]:
-    """Everything that is missing for these queues and exchanges, for the doctor."""
-    found: list[Problem] = []
-    try:
-        connection = await connect(access, name="nms doctor")
-    except Problem as problem:
-        return [problem]
-    try:
-        for find, names in ((find_queue, queues), (find_exchange, exchanges)):
-            for name in names:
-                try:
-                    async with asking(access), connection.channel() as channel:
-                        await find(channel, name, at=access.system)
-                except Problem as problem:
-                    found.append(problem)
-    finally:
-        await leave(connection)
-    return found

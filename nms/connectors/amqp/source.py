@@ -32,7 +32,14 @@ class Arrived:
     name: str
     size: int
     body: bytes
-    sent: float | None
+    sent: float | None = None
+
+    def poison_key(self) -> str:
+        """What names it when it is held: its id, and its content, since senders give one id to two messages."""
+        if self.size != len(self.body):
+            return self.name
+        digest = sha256(self.body).hexdigest()
+        return f"{self.name}/{digest[:12]}" if self.name else digest
 
 
 @dataclass(slots=True)
@@ -196,7 +203,7 @@ class QueueSource:
                 check_size(one.size, self._limits.message_bytes)
                 changes += self.read(one.queue, one.body)
             except MessageUnreadable as problem:
-                poison.append(Poison(one.queue, one.name, one.body, problem))
+                poison.append(Poison(one.queue, one.poison_key(), one.body, problem))
         self._place += 1
         self._unacked.append(Unacked(self._place, {one.queue: one.tag for one in taken}, len(taken)))
         times = [one.sent for one in taken if one.sent is not None]
@@ -223,12 +230,12 @@ def _take(line: deque[Arrived], limits: Limits) -> Iterable[Arrived]:
 
 
 def _arrived(queue: str, message: DeliveredMessage, limit: int) -> Arrived:
-    body, size, properties = message.body, len(message.body), message.header.properties
-    name = properties.message_id or sha256(body).hexdigest()
-    if size > limit:
-        body = body[:HEAD_BYTES]
-    sent = properties.timestamp
-    return Arrived(queue, message.delivery_tag or 0, name, size, body, None if sent is None else sent.timestamp())
+    body, properties, sent = message.body, message.header.properties, message.header.properties.timestamp
+    made = Arrived(queue, message.delivery_tag or 0, properties.message_id or "", len(body), body)
+    if made.size > limit:
+        made.name, made.body = made.poison_key(), body[:HEAD_BYTES]
+    made.sent = None if sent is None else sent.timestamp()
+    return made
 
 
 async def _parts(changes: Sequence[Change]) -> AsyncIterator[Part]:

@@ -1,0 +1,86 @@
+"""A queue between two databases, by documents and a worker: what leaves one arrives in the other."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from nms.common.settings import Settings
+from tests.conftest import MakeDatabase
+from tests.service.queues import Broker
+from tests.service.stage import Stage, pipeline
+from tests.waiting import eventually
+
+ALL = "select t::text from (select * from public.item order by id) t"
+
+
+@pytest.fixture
+async def stage(settings: Settings, make_database: MakeDatabase) -> Stage:
+    return await Stage.set(settings, await make_database(), await make_database())
+
+
+@pytest.fixture
+async def broker(rabbitmq: str) -> AsyncIterator[Broker]:
+    async with Broker.at(rabbitmq) as made:
+        await made.declare("items", "shop")
+        yield made
+
+
+def systems(stage: Stage, dsn: str, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    login, _, place = dsn.removeprefix("amqp://").partition("@")
+    user, _, password = login.partition(":")
+    monkeypatch.setenv("BROKER_PASSWORD", password)
+    broker = {"kind": "system", "name": "broker", "type": "amqp", "dsn": f"amqp://{user}@{place}",
+              "password": "env://BROKER_PASSWORD"}  # fmt: skip
+    return [*stage.systems(), broker]
+
+
+def out(*tables: str) -> dict[str, Any]:
+    datasets = [{"source": table, "target": "shop"} for table in tables or ("public.item",)]
+    return pipeline("out") | {"target": "broker", "datasets": datasets}
+
+
+def into(**parts: Any) -> dict[str, Any]:
+    datasets = [{"source": "items", "target": "public.item"}]
+    return pipeline("in") | {"source": "broker", "capture": "feed", "datasets": datasets} | parts
+
+
+async def test_a_queue_between_two_databases_mirrors_all(
+    stage: Stage, broker: Broker, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.at("source", "insert into item select n, 'n' || n from generate_series(1, 500) n")
+    await stage.apply(*systems(stage, rabbitmq, monkeypatch), out(), into())
+    async with stage.working():
+        await stage.reach("streaming", name="out", seconds=20)
+        for sql in (
+            "update item set name = 'ü\"\\' where id <= 10",
+            "delete from item where id between 11 and 20",
+            "update item set id = id + 1000 where id between 21 and 30",
+            "update item set id = case id when 31 then 1032 else 1031 end where id in (31, 32)",
+            "insert into item values (2001, ''), (2002, E'a\\nb')",
+        ):
+            await stage.at("source", sql)
+        await stage.arrive(ALL, await stage.at("source", ALL), seconds=20)
+        await stage.at("source", "truncate item")
+        await stage.at("source", "insert into item values (1, 'new')")
+        await stage.arrive(ALL, ["(1,new)"], seconds=20)
+
+
+async def test_a_resync_heals_what_a_wiped_broker_had_confirmed(
+    stage: Stage, broker: Broker, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.at("source", "insert into item values (1, 'a'), (2, 'b')")
+    await stage.apply(*systems(stage, rabbitmq, monkeypatch), out())
+    async with stage.working():
+        await eventually(lambda: has(broker, 2))
+        await (await broker.channel.get_queue("items")).purge()
+        await stage.at("source", "insert into item values (3, 'c')")
+        await eventually(lambda: has(broker, 1))
+        await stage.apply(into())
+        await stage.arrive("select id from item order by id", [3])
+        await stage.nms("resync", "out", "--yes")
+        await stage.arrive("select id from item order by id", [1, 2, 3], seconds=20)
+
+
+async def has(broker: Broker, number: int) -> bool:
+    return await broker.ready("items") == number
