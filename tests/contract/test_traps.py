@@ -99,9 +99,10 @@ def forget_big_values(patch: pytest.MonkeyPatch) -> None:
 def forget_old_keys(patch: pytest.MonkeyPatch) -> None:
     update = pgoutput._READ[pgoutput.UPDATE]
 
-    def forget(layout: Layout, payload: bytes, at: int) -> Change:
+    def forget(layout: Layout, payload: bytes, at: int) -> Change | None:
         change = update(layout, payload, at)
-        change.old_key = None
+        if change is not None:
+            change.old_key = None
         return change
 
     patch.setitem(pgoutput._READ, pgoutput.UPDATE, forget)
