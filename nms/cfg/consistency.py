@@ -13,7 +13,11 @@ from nms.common.problem import Pointer
 Node = tuple[tuple[object, ...], str]
 """A dataset by the place of its system and its name."""
 
-CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {"postgres": ("log", "poll"), "amqp": ("feed",), "kafka": ("feed",)}
+CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {
+    "postgres": ("log", "poll", "compare"),
+    "amqp": ("feed",),
+    "kafka": ("feed",),
+}
 """How changes can be captured, by the type of the source."""
 
 
@@ -70,6 +74,8 @@ def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: Syst
         yield Pointer("/capture", f"`{source.name}` is of type {source.type}: its changes are captured by {offered}")
     if not isinstance(source, PostgresSystem) and not isinstance(target, PostgresSystem):
         yield Pointer("/target", "a queue or topic goes into a database; from broker to broker is not yet available")
+    if pipeline.capture == "compare" and not isinstance(target, PostgresSystem):
+        yield Pointer("/capture", f"a comparison reads both sides, and `{target.name}` is of type {target.type}")
     for side, system in (("source", source), ("target", target)):
         if isinstance(system, PostgresSystem):
             yield from _check_tables(pipeline, side)

@@ -72,6 +72,15 @@ def draw_pipeline(pipeline: Pipeline, now: datetime) -> RenderableType:
             about = _number(max(state["of"] or 0, done))
             table.add_row(name, _number(done), about, bar, "copied" if state["done"] else "copying")
         parts += [Text(), table]
+    compared = pipeline.status.get("compared") or {}
+    if compared:
+        table = new_table("dataset", "rows at source", "at target", "apart", "written at source", "at target")
+        for name, last in compared.items():
+            source, target = last["source"], last["target"]
+            written = target["insert"] + target["update"] + target["delete"]
+            counts = (source["rows"], target["rows"], source["apart"] + target["apart"], source["taken"], written)
+            table.add_row(name, *map(_number, counts))
+        parts += [Text(), Text(f"the last of {plural(pipeline.status['rounds'], 'round')}:"), table]
     return Group(*parts)
 
 

@@ -10,6 +10,7 @@ from nms.common.change import Shape
 from nms.common.document import SystemDocument
 from nms.common.finding import Finding
 from nms.common.flow import Feed, FeedSpec, Opened, OutletSpec, Position, Store, Target
+from nms.connectors.postgres.compare.opening import open_compare
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.connector import open_pipeline, release_source, release_target
 from nms.connectors.postgres.inlet import open_inlet
@@ -80,6 +81,9 @@ async def open_capture(way: Way, store: Store) -> AsyncIterator[Opened]:
         opening = channel.open_target(channel.access_of(way.target), _outlet(spec), store)
         async with open_outlet(spec, store, opening) as outlet:
             yield outlet
+    elif spec.capture == "compare":
+        async with open_compare(spec) as compared:
+            yield compared
     else:
         async with open_pipeline(spec) as opened:
             yield opened

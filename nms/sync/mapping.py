@@ -8,7 +8,9 @@ from typing import Any
 from nms.common.condition import conditions_of, text_of
 from nms.common.document import PipelineDocument, PostgresSystem, SystemDocument, parse_document
 from nms.common.document.mapping import DatasetMapping
+from nms.common.document.rule import CompareRule
 from nms.common.problem import Malformed
+from nms.connectors.postgres.config import RuleSpec
 from nms.connectors.postgres.connector import Access, DatasetSpec, PipelineSpec
 from nms.sync.capture import Way
 from nms.sync.settings import SyncSettings
@@ -37,6 +39,7 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
         capture=pipeline.capture,
         every=pipeline.interval,
         change_log=pipeline.change_log,
+        rules={dataset.source: _rule(dataset.compare) for dataset in pipeline.datasets if dataset.compare},
     )
     return Way(spec, source, target)
 
@@ -56,6 +59,10 @@ def access_of(system: SystemDocument) -> Access:
     address = system.address()
     password = None if address.password is None else address.password.get_secret_value()
     return Access(system.name, str(address), password)
+
+
+def _rule(rule: CompareRule) -> RuleSpec:
+    return RuleSpec(tuple(rule.when.items()), rule.take)
 
 
 def _dataset(dataset: DatasetMapping) -> DatasetSpec:

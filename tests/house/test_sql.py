@@ -12,6 +12,8 @@ MIGRATIONS = tuple(file for file in files("db", suffix=".sql") if "/migrations/"
 COMPOSED: dict[str, str] = {
     "nms/connectors/postgres/statements.py": "identifiers of users' tables, after look-up in the catalog",
     "nms/connectors/postgres/conditions.py": "filters and constants of mappings, after look-up in the catalog",
+    "nms/connectors/postgres/compare/statements.py": "the same for comparing, which would make that file too long",
+    "nms/connectors/postgres/compare/check.py": "the SQL that mends a finding: printed, never run by us",
     "nms/connectors/postgres/pairing.py": "the SQL that mends a finding: printed for the operator, never run by us",
     "nms/connectors/postgres/findings.py": "the SQL that mends a finding: printed for the operator, never run by us",
     "nms/common/db/embedded.py": "makes the login and the databases of the embedded server, before ours exist",

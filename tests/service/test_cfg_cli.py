@@ -25,10 +25,11 @@ def nms(settings: Settings) -> Nms:
 
 
 def test_what_is_exported_applies_as_no_change(nms: Nms, tmp_path: Path) -> None:
-    first = nms("apply", "-f", EXAMPLES, "-m", "the examples", "--json")
+    files = ("-f", EXAMPLES / "subscriptions-log.yaml", "-f", EXAMPLES / "pgbench.yaml")
+    first = nms("apply", *files, "-f", EXAMPLES / "subscriptions-poll.yaml", "-m", "the examples", "--json")
     assert first.exit_code == 0, first.output
     assert {each["action"] for each in json.loads(first.stdout)["differences"]} == {"add"}
-    assert json.loads(first.stdout)["pipelines"] == ["pgbench", "subscriptions"]
+    assert json.loads(first.stdout)["pipelines"] == ["pgbench", "subscriptions", "subscriptions-check"]
     (tmp_path / "all.yaml").write_text(nms("export").stdout)
     again = json.loads(nms("apply", "-f", tmp_path / "all.yaml", "--prune", "--json").stdout)
     assert again == {"revision": json.loads(first.stdout)["revision"], "differences": [], "pipelines": []}

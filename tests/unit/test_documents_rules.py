@@ -60,7 +60,7 @@ datasets = st.fixed_dictionaries(
 pipelines = st.fixed_dictionaries(
     {"kind": st.just("pipeline"), "name": names, "source": st.just("billing"), "target": st.just("crm")},
     optional={
-        "capture": st.sampled_from(["log", "poll"]),
+        "capture": st.sampled_from(["log", "poll", "compare"]),
         "every": st.sampled_from(["30s", "1500 ms", "2h"]),
         "initial": st.sampled_from(["copy", "none"]),
         "missing": st.sampled_from(["upsert", "ignore"]),
@@ -108,6 +108,7 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
                 "casts": None,
                 "version": None,
                 "cursor": None,
+                "compare": None,
                 "overlap": None,
             }
         ],

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nms.common.condition import COMPARING, IS, LISTING
+from nms.common.document.rule import CompareRule
 from nms.common.document.values import (
     IDENTIFIER_BYTES,
     Column,
@@ -226,10 +227,30 @@ class DatasetMapping(Part):
         Column | None,
         Field(description="poll: a column that tells what changed: xid8 (exact), or a time or number (a guess)"),
     ] = None
+    compare: Annotated[
+        CompareRule | None,
+        Field(description="compare: only these rows and fields, both ways; everything, one way, when left out"),
+    ] = None
     overlap: Annotated[
         Duration | None,
         Field(description="poll by a time or number: how long after its cursor a change may commit; default 5min"),
     ] = None
+
+    @field_validator("compare")
+    @classmethod
+    def _carry_the_rule(cls, rule: CompareRule | None, info: ValidationInfo) -> CompareRule | None:
+        if rule is None:
+            return None
+        fields, key = info.data.get("fields"), info.data.get("key") or ()
+        for column in (*rule.when, *rule.take):
+            if fields is not None and column not in fields:
+                raise refusal(f"column `{column}` is not among `fields`, so the other side does not have it")
+        if info.data.get("casts"):
+            raise refusal("what both sides take from each other is not cast; leave `casts` out")
+        told = [column for column in rule.take if column in key]
+        if told:
+            raise refusal(f"column `{told[0]}` is part of the key; rows of one key have it alike")
+        return rule
 
     @field_validator("fields")
     @classmethod

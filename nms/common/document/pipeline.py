@@ -28,15 +28,16 @@ class PipelineDocument(Document):
     source: Name
     target: Name
     capture: Annotated[
-        Literal["log", "poll", "feed"],
-        BeforeValidator(only(("log", "poll", "feed"), ("pull", "compare"))),
+        Literal["log", "poll", "compare", "feed"],
+        BeforeValidator(only(("log", "poll", "compare", "feed"), ("pull",))),
         Field(
             description="log: the database's own log; poll: rows that changed, asked for again and again; "
+            "compare: both sides read and what differs mended, again and again; "
             "feed: what a queue or topic sends"
         ),
     ] = "log"
     every: Annotated[
-        Duration | None, Field(description="poll: how long from the start of a round to the next; default 10s")
+        Duration | None, Field(description="poll, compare: how long from the start of a round to the next; default 10s")
     ] = None
     change_log: Annotated[
         bool, Field(description="poll: triggers at the source note the keys of what changes, so that deletes travel")
@@ -80,6 +81,8 @@ class PipelineDocument(Document):
     def _ask_only_rounds(cls, value: float | bool | None, info: ValidationInfo) -> float | bool | None:
         if value and info.data.get("capture") not in ROUNDS:
             raise refusal("this is for a pipeline with `capture: poll`")
+        if info.field_name == "change_log" and value and info.data.get("capture") != "poll":
+            raise refusal("a comparison needs no change log; it reads both sides")
         return value
 
     @field_validator("wal_budget")
@@ -91,9 +94,13 @@ class PipelineDocument(Document):
 
     @field_validator("datasets")
     @classmethod
-    def _poll_by_cursor(cls, datasets: tuple[DatasetMapping, ...], info: ValidationInfo) -> tuple[DatasetMapping, ...]:
+    def _suit_the_capture(
+        cls, datasets: tuple[DatasetMapping, ...], info: ValidationInfo
+    ) -> tuple[DatasetMapping, ...]:
         if any(one.cursor or one.overlap for one in datasets) and info.data.get("capture") != "poll":
             raise refusal("`cursor` and `overlap` are for a pipeline with `capture: poll`")
+        if any(one.compare for one in datasets) and info.data.get("capture") != "compare":
+            raise refusal("a `compare` rule is for a pipeline with `capture: compare`")
         return datasets
 
     @field_validator("datasets")

@@ -1,10 +1,28 @@
 """What a pipeline between two PostgreSQL systems is opened with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nms.common.flow import DatasetSpec, Position
+from nms.connectors.postgres.compare.statements import Condition
 from nms.connectors.postgres.libpq import Access
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSpec:
+    """A rule as declared: columns of the source with the values of which each has one (None: null); what is taken."""
+
+    when: tuple[tuple[str, tuple[str | None, ...]], ...]
+    take: tuple[str, ...]
+
+    def condition(self, names: Sequence[str]) -> Condition:
+        """The condition by the places of its columns among names."""
+        return Condition(tuple((names.index(column), values) for column, values in self.when))
+
+    def places(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The places of the columns that are taken."""
+        return tuple(names.index(column) for column in self.take)
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +30,7 @@ class PipelineSpec:
     """What it takes to open a pipeline; `known` is the last position that the target is known to have made durable.
 
     `capture` is `log` or one that works in rounds, which begin `every` so many seconds; `change_log` says that triggers
-    at the source note the keys of what changes.
+    at the source note the keys of what changes. `rules` are those of datasets that are compared by one.
     `shared` says that others write the target tables too.
     """
 
@@ -33,3 +51,9 @@ class PipelineSpec:
     every: float = 10.0
     change_log: bool = False
     shared: bool = False
+    rules: Mapping[str, RuleSpec] = field(default_factory=dict)
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether nothing is asked of the source but to be read, so that a standby will do."""
+        return self.capture == "compare" and not self.rules

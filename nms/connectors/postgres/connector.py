@@ -53,6 +53,8 @@ async def open_pipeline(spec: PipelineSpec) -> AsyncIterator[Opened]:
 
 async def release_source(spec: PipelineSpec) -> None:
     """Give back what a pipeline holds at its source: slot and publications."""
+    if spec.only_reads:
+        return
     source = await catalog.connect(spec.source, name=f"nms-release:{spec.name}")
     try:
         await slot.drop_slot(source, spec.slot)

@@ -128,11 +128,13 @@ async def read_facts(source: Connection, target: Connection, spec: PipelineSpec)
     left = Side(spec.source.system, await read_server(source))
     right = Side(spec.target.system, await read_server(target))
     facts = Facts(spec, left, right, await is_same_database(source, target, left.server, right.server))
-    if min(left.server.version, right.server.version) < 140000 or left.server.standby or right.server.standby:
+    standby = (left.server.standby and not spec.only_reads) or right.server.standby
+    if min(left.server.version, right.server.version) < 140000 or standby:
         return facts
     await _read_side(left, source, [one.source for one in spec.datasets])
     await _read_side(right, target, [one.target for one in spec.datasets])
-    await _read_source(facts, source)
+    if spec.capture == "log":
+        await _read_source(facts, source)
     await _read_target(facts, target)
     return facts
 

@@ -23,7 +23,7 @@ def judge_servers(facts: Facts) -> Iterator[Finding]:
         if server.version < LEAST_VERSION:
             text = f"{name} is PostgreSQL {server.version // 10000}; 14 is the oldest that NMS knows"
             yield Finding("server-too-old", text, name, pointer=pointer, remedy="Upgrade the server.")
-        elif server.standby:
+        elif server.standby and not (facts.spec.only_reads and side is facts.source):
             text = f"{name} is a standby: it takes neither messages nor changes"
             remedy = "Give the system the DSN of the primary."
             yield Finding("server-is-standby", text, name, pointer=pointer, remedy=remedy)
@@ -34,7 +34,9 @@ def judge_servers(facts: Facts) -> Iterator[Finding]:
 
 
 def judge_source(facts: Facts) -> Iterator[Finding]:
-    """Settings, rights and room for a slot at the source."""
+    """Settings, rights and room for a slot at the source, where its log is followed."""
+    if facts.spec.capture != "log":
+        return
     server, name = facts.source.server, facts.source.system
     login = statements.quote_identifier(server.login)
     if server.wal_level != "logical":

@@ -11,6 +11,7 @@ from nms.common.flow import Position
 from nms.common.problem import Pointer, Problem
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, queries
+from nms.connectors.postgres.compare.check import judge_rules, keyed, suit_comparison
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.facts import Facts, read_facts, read_preparation, read_source_facts, read_target_facts
 from nms.connectors.postgres.findings import (
@@ -69,7 +70,7 @@ async def check_open(source: Connection, target: Connection, spec: PipelineSpec)
     findings = list(judge_servers(facts))
     if findings:
         return Checked(Pairing(), findings)
-    pairing = pair(spec.datasets, facts.source.tables, facts.target.tables, (spec.source.system, spec.target.system))
+    pairing = pair(keyed(facts), facts.source.tables, facts.target.tables, (spec.source.system, spec.target.system))
     # A view is told as such, not as a missing table too.
     told = {(name, "table-missing") for side in (facts.source, facts.target) for name in side.kinds}
     paired = [
@@ -79,6 +80,8 @@ async def check_open(source: Connection, target: Connection, spec: PipelineSpec)
     ]  # fmt: skip
     paired += await settle(source, target, pairing, spec)
     findings += [*judge_source(facts), *judge_target(facts), *judge_tables(facts), *paired]
+    if spec.capture == "compare":
+        findings = [*suit_comparison(findings, facts), *await judge_rules(source, target, pairing, spec)]
     return Checked(pairing, findings)
 
 
@@ -213,7 +216,7 @@ async def _try_connect(access: Access, pipeline: str, pointer: str) -> "Connecti
 async def _check_begun(source: Connection, target: Connection, spec: PipelineSpec) -> list[Finding]:
     """What the engine would halt on when it goes on from its position."""
     facts = await read_facts(source, target, spec)
-    if not facts.begun or facts.position is None:
+    if not facts.begun or facts.position is None or "lsn" not in facts.position or spec.capture != "log":
         return []
     findings = []
     for verify in (_verify_slot, _verify_publications):

@@ -245,6 +245,11 @@ def grant_write(table: str, login: str) -> str:
     return f"grant select, insert, update, delete, truncate on {table} to {quote_identifier(login)};"
 
 
+def grant_update(table: str, columns: Sequence[str], login: str) -> str:
+    """The right to update columns."""
+    return f"grant update ({_names(columns)}) on {table} to {quote_identifier(login)};"
+
+
 def digest_table(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
     """Rows in each of 256 parts of a table (by the hash of the key): their number, two sums of hashes of their text."""
     row, name = _text_of(columns), _text_of(key or columns)

@@ -37,11 +37,12 @@ class Stand:
 async def take_over(spec: PipelineSpec, source: Connection, target: Connection, own: str) -> Stand:
     """End the sessions of earlier workers on both ends, raise the fence, and read where the target stands."""
     prefix = session_prefix(spec.name)
-    await slot.end_reader(source, spec.slot)
+    if spec.capture == "log":
+        await slot.end_reader(source, spec.slot)
     for connection in (source, target):
         await queries.claim_sessions(connection, prefix=prefix, own=own)
-    place = await queries.get_place(source)
-    row = await queries.upsert_position(target, pipeline=spec.name, source_system=place["system_identifier"])
+    system = (await queries.get_server(source))["system_identifier"]
+    row = await queries.upsert_position(target, pipeline=spec.name, source_system=system)
     for connection in (source, target):
         await queries.claim_sessions(connection, prefix=prefix, own=own)
     stored = json.loads(row["position"]) if row["position"] else None
@@ -53,7 +54,8 @@ async def find_start(
 ) -> Position:
     """The position to start from: the target's, or the beginning of a new generation with a slot of its own."""
     tables = [one.source for one in pairing.pairs]
-    stored = stand.position
+    # What another capture left tells nothing of the log.
+    stored = stand.position if stand.position is not None and "lsn" in stand.position else None
     _check_target(spec, stored)
     if stored is not None and stored["generation"] >= spec.generation:
         await slot.check_slot(source, spec.slot, stored["lsn"], stand.system_identifier)
@@ -98,7 +100,7 @@ async def _write_start(
 def _check_target(spec: PipelineSpec, stored: Position | None) -> None:
     """Raise TargetBehind when the target has less than it once told us it had."""
     known = spec.known
-    if known is None or known["generation"] < spec.generation:
+    if known is None or "lsn" not in known or known["generation"] < spec.generation:
         return
     if stored is None:
         raise TargetBehind(f"the position of {spec.name} is gone from the target", known=known["lsn"], found=None)

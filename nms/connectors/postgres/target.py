@@ -41,6 +41,7 @@ class PostgresTarget:
         self._writers: dict[Shape, Writer] = {}
         self._staged: set[str] = set()
         self._crowded: set[str] = set()
+        self.exact_limit = EXACT_LIMIT
 
     @classmethod
     async def open(
@@ -58,7 +59,7 @@ class PostgresTarget:
         """Write a batch; raises ChangeRefused for the one change the target objects to, or a Problem."""
         if batch.load is not None:
             return await self._load(batch, batch.load)
-        if batch.small is not None and len(batch.small) <= EXACT_LIMIT:
+        if batch.small is not None and len(batch.small) <= self.exact_limit:
             return await self._exact(batch)
         try:
             return await self._bulk(batch)

@@ -36,7 +36,7 @@ class Writer:
         """The statements that do one change other than a truncate."""
         if change.op is Op.DELETE:
             known = self._statements.get("delete")
-            return [_command(known or self._statement("delete", statements.delete_row(self.table), self._key_oids),
+            return [command_of(known or self._statement("delete", statements.delete_row(self.table), self._key_oids),
                              split_key(change.key))]  # fmt: skip
         if change.old_key is not None:
             return self._move(change, change.old_key)
@@ -45,14 +45,14 @@ class Writer:
             return [self._update(present, change.values, change.key)] if present else []
         known = self._statements.get("insert")
         known = known or self._statement("insert", statements.insert_row(self.table), self._oids)
-        return [_command(known, change.values)]
+        return [command_of(known, change.values)]
 
     def _move(self, change: Change, old_key: bytes) -> list[Command]:
         # An update, so that values left out as unchanged stay; the insert heals a row the target does not have.
         moved = [self._update(self._present(change), change.values, old_key)]
         if self._heals and not change.partial:
             insert = self._statement("new", statements.insert_new(self.table), self._oids)
-            moved.append(_command(insert, change.values))
+            moved.append(command_of(insert, change.values))
         return moved
 
     def _present(self, change: Change) -> tuple[int, ...]:
@@ -67,7 +67,7 @@ class Writer:
         if known is None:
             types = [self._oids[at] for at in present] + list(self._key_oids)
             known = self._statement(present, statements.update_row(self.table, present), types)
-        return _command(known, [values[at] for at in present] + list(split_key(key)))
+        return command_of(known, [values[at] for at in present] + list(split_key(key)))
 
     def _statement(self, kind: object, sql: str, types: Sequence[int] = ()) -> Statement:
         if kind not in self._statements:
@@ -117,5 +117,5 @@ class Writer:
         return tuple(values)
 
 
-def _command(statement: Statement, fields: Iterable[Field]) -> Command:
+def command_of(statement: Statement, fields: Iterable[Field]) -> Command:
     return Command(statement, [None if field is None or field == NULL else field[4:] for field in fields])
