@@ -25,7 +25,7 @@ def column(name: str, full_type: str, **parts: Any) -> TableColumn:
 def table(*columns: TableColumn | tuple[str, str], key: tuple[str, ...] = ("id",), identity: str = "d") -> Table:
     keys = [TableKey(key, primary=True, identity=False, required=True)] if key else []
     made = [one if isinstance(one, TableColumn) else column(*one, required=one[0] in key) for one in columns]
-    return Table("public.t", 1, "public", "t", "r", identity, 0, 0, True, True, True, False, made, keys)
+    return Table("public.t", 1, "public", "t", "r", identity, 0, 0, True, True, True, False, False, made, keys)
 
 
 def paired(source: Table | None, target: Table | None, **parts: Any) -> Pairing:

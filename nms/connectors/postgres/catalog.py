@@ -25,7 +25,7 @@ class TableColumn:
     `held` is its full type beneath all domains. `portable` says that its binary form means the same on another server
     where `wire`, what that form is made of, is the same. `loose` says that texts may be equal though their bytes differ
     (a collation that is not deterministic), `outlying` that values may be stored out of line, and so be left out of the
-    log where they did not change.
+    log where they did not change; `inexact` that two values may be equal and not the same.
     """
 
     name: str
@@ -43,6 +43,7 @@ class TableColumn:
     is_enum: bool = False
     loose: bool = False
     outlying: bool = False
+    inexact: bool = False
 
     @property
     def plain(self) -> str:
@@ -68,7 +69,7 @@ class TableKey:
 
 @dataclass(slots=True)
 class Table:
-    """A table: its name as asked for, its place, its columns (in order) and keys."""
+    """A table: its name as asked for, its place, its columns (in order) and keys; `declared` is a pipeline's key."""
 
     asked: str
     oid: int
@@ -82,15 +83,22 @@ class Table:
     can_write: bool
     owned: bool
     acts: bool
+    defers: bool
     columns: list[TableColumn] = field(default_factory=list)
     keys: list[TableKey] = field(default_factory=list)
     parents: set[int] = field(default_factory=set)
     toasts: bool = False
+    declared: tuple[str, ...] = ()
 
     @property
     def quoted(self) -> str:
         """The quoted, qualified name."""
         return quote_table(self.schema, self.relation)
+
+    @property
+    def own(self) -> str:
+        """The quoted name that leaves out children."""
+        return f"only {self.quoted}" if self.only else self.quoted
 
     @property
     def only(self) -> bool:

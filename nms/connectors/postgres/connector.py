@@ -104,7 +104,8 @@ async def _open(spec: PipelineSpec, sessions: Sessions, target: Connection) -> O
     log = await open_log(spec, sessions, pairing, position)
     try:
         writers = make_writers(pairing, log.names, heals=spec.heals)
-        end = await PostgresTarget.open(spec.target, stand.fence, writers, name=sessions.own + "write")
+        defers = any(one.target.defers for one in pairing.pairs)
+        end = await PostgresTarget.open(spec.target, stand.fence, writers, name=sessions.own + "write", defers=defers)
     except BaseException:
         await log.close()
         raise

@@ -132,6 +132,9 @@ async def read_facts(source: Connection, target: Connection, spec: PipelineSpec)
     if min(left.server.version, right.server.version) < 140000 or standby:
         return facts
     await _read_side(left, source, [one.source for one in spec.datasets])
+    for one in spec.datasets:
+        if one.key and one.source in left.tables:
+            left.tables[one.source].declared = one.key
     await _read_side(right, target, [one.target for one in spec.datasets])
     if spec.capture == "log":
         await _read_source(facts, source)

@@ -191,7 +191,7 @@ def _judge_publications(facts: Facts) -> Iterator[Finding]:
     server, name = facts.source.server, facts.source.system
     tables = list(facts.source.tables.values())
     plan = plan_publications(facts.spec.slot, tables)
-    wanted = {table.quoted: (table.schema, table.relation) for table in tables}
+    wanted = {table.own: (table.schema, table.relation) for table in tables}
     missing = {
         publication: (members, actions)
         for publication, (members, actions) in plan.items()

@@ -98,6 +98,10 @@ class Pair:
             "",
             table.acts,
             names.index(self.spec.version) if self.spec.version in names else None,
+            inexact=any(
+                column.inexact for column, (left, _) in zip(columns, self.columns, strict=True) if left.name in self.key
+            ),
+            only=table.only,
         )
 
 
@@ -255,6 +259,11 @@ def _table_findings(
         found += [
             _left_out(made, column, names[1], pointer) for column in made.source.sent() if column.name not in right
         ]
+        found += [
+            _not_sent(made, column, names[1], pointer)
+            for column in made.source.columns
+            if column.generated and column.name in right and not right[column.name].generated
+        ]
     if not made.columns:
         text = f"{made.spec.source} and {made.spec.target} have no column in common"
         remedy = "Say in `fields` which column goes where."
@@ -280,6 +289,12 @@ def _left_out(made: Pair, column: TableColumn, system: str, pointer: str) -> Fin
     sql = f"alter table {made.target.quoted} add column {quote_identifier(column.name)} {column.full_type};"
     remedy = "Or name the `fields` that shall travel."
     return Finding("column-left-out", text, system, sql=sql, pointer=f"{pointer}/fields", remedy=remedy)
+
+
+def _not_sent(made: Pair, column: TableColumn, system: str, pointer: str) -> Finding:
+    text = f"{made.spec.source}: column {column.name} is generated and not in the log, so its values would not travel"
+    remedy = f"Let {system} generate it too, or name the `fields` that shall travel."
+    return Finding("column-left-out", text, system, pointer=f"{pointer}/fields", remedy=remedy)
 
 
 def _key_findings(made: Pair, names: tuple[str, str], pointer: str) -> list[Finding]:

@@ -37,8 +37,8 @@ def plan_publications(slot: str, tables: Sequence[Table]) -> dict[str, tuple[lis
     """The publications a pipeline needs: name to tables and published actions."""
     keyed, keyless = publication_names(slot)
     plan = {
-        keyed: ([table.quoted for table in tables if table.log_key()], EVERY_ACTION),
-        keyless: ([table.quoted for table in tables if not table.log_key()], ADDING_ACTIONS),
+        keyed: ([table.own for table in tables if table.declared or table.log_key()], EVERY_ACTION),
+        keyless: ([table.own for table in tables if not (table.declared or table.log_key())], ADDING_ACTIONS),
     }
     return {name: wanted for name, wanted in plan.items() if wanted[0]}
 
@@ -136,4 +136,4 @@ async def _members(connection: Connection, name: str) -> set[tuple[str, str]]:
 
 
 def _asked(tables: Sequence[Table], quoted: Sequence[str]) -> set[tuple[str, str]]:
-    return {(table.schema, table.relation) for table in tables if table.quoted in quoted}
+    return {(table.schema, table.relation) for table in tables if table.own in quoted}

@@ -8,7 +8,7 @@ ADVANCE_POSITION = "select nms.advance($1, $2::text::bigint, $3::text::jsonb)"
 HOLD_POSITION = "update nms.position set updated_at = now() where pipeline = $1 and epoch = $2::text::bigint"
 READ_SNAPSHOT = "select pg_current_snapshot()::text"
 
-OP_COLUMN = "nms_op"
+MOST_COLUMNS = 1600
 DELETE_OP, UPSERT_OP, FIRST_PARTIAL_OP = 0, 1, 2
 
 
@@ -29,6 +29,8 @@ class TargetTable:
     others (a foreign key with `on delete cascade` or `set null`). `version` is the index of a column that grows with
     every change of a row: older values are passed over. `where` is the SQL condition that the rows of the pipeline
     meet, others are left alone; empty when all are its own. `constants` are written beside the values.
+    `inexact` says that keys may be equal and not the same (1.0 and 1.00); `only` that tables which inherit from it are
+    none of ours.
     """
 
     name: str
@@ -41,6 +43,26 @@ class TargetTable:
     version: int | None = None
     where: str = ""
     constants: tuple[Constant, ...] = ()
+    inexact: bool = False
+    only: bool = False
+
+    @property
+    def own(self) -> str:
+        """The name that leaves children out."""
+        return f"only {self.name}" if self.only else self.name
+
+    @property
+    def op_column(self) -> str:
+        """The column of the stage that says what to do with a row."""
+        name = "nms_op"
+        while name in self.columns:
+            name += "_"
+        return name
+
+    @property
+    def stageable(self) -> bool:
+        """Whether changes may be folded and staged: a stage has one column more, and folding keeps what came last."""
+        return len(self.columns) < MOST_COLUMNS and self.version is None
 
 
 def quote_identifier(name: str) -> str:
@@ -84,18 +106,18 @@ def update_row(table: TargetTable, present: Sequence[int]) -> str:
     newer = ""
     if table.version in present:
         newer = _not_newer(table, "", parameters[present.index(table.version)])
-    return f"update {table.name} set {sets} where {_where_key(table, parameters[len(present) :])}{newer}"
+    return f"update {table.own} set {sets} where {_where_key(table, parameters[len(present) :])}{newer}"
 
 
 def delete_row(table: TargetTable) -> str:
     """Delete by key."""
     where = _all(_where_key(table, _parameters(table, table.key)), table.where)
-    return f"delete from {table.name} where {where}"
+    return f"delete from {table.own} where {where}"
 
 
 def truncate_tables(tables: Sequence[TargetTable]) -> list[str]:
     """Truncate of tables by one statement; of those that are not the pipeline's alone its rows are deleted."""
-    whole = [table.name for table in tables if not table.where]
+    whole = [table.own for table in tables if not table.where]
     shared = [empty_table(table) for table in reversed(tables) if table.where]
     return shared + ([f"truncate {', '.join(whole)}"] if whole else [])
 
@@ -106,13 +128,13 @@ def create_stage(table: TargetTable) -> str:
     columns = ", ".join(f"{quote_identifier(name)} {kind}" for name, kind in zip(table.columns, types, strict=True))
     return (
         f"create temporary table if not exists {table.stage}"
-        f" ({OP_COLUMN} smallint not null default {UPSERT_OP}, {columns}) on commit delete rows"
+        f" ({table.op_column} smallint not null default {UPSERT_OP}, {columns}) on commit delete rows"
     )
 
 
 def copy_stage(table: TargetTable, *, with_op: bool) -> str:
     """COPY into the stage."""
-    columns = _names([OP_COLUMN, *table.columns] if with_op else table.columns)
+    columns = _names([table.op_column, *table.columns] if with_op else table.columns)
     return f"copy {table.stage} ({columns}) from stdin (format binary)"
 
 
@@ -123,11 +145,11 @@ def copy_table(table: TargetTable) -> str:
 
 def delete_staged(table: TargetTable) -> str:
     """Delete of every staged key."""
-    staged = f"select from {table.stage} s where s.{OP_COLUMN} = {DELETE_OP} and {_join(table)}"
+    staged = f"select from {table.stage} s where s.{table.op_column} = {DELETE_OP} and {_join(table)}"
     if table.where:
         # The stage has columns of the same names, which stay out of sight of the condition here.
-        return f"delete from {table.name} t where {table.where} and exists ({staged})"
-    return f"delete from {table.name} t using {table.stage} s where s.{OP_COLUMN} = {DELETE_OP} and {_join(table)}"
+        return f"delete from {table.own} t where {table.where} and exists ({staged})"
+    return f"delete from {table.own} t using {table.stage} s where s.{table.op_column} = {DELETE_OP} and {_join(table)}"
 
 
 def insert_staged(table: TargetTable) -> str:
@@ -135,14 +157,15 @@ def insert_staged(table: TargetTable) -> str:
     columns, values = _written(table, [_staged(table, at) for at in range(len(table.columns))])
     return (
         f"insert into {table.name} as t ({columns}) overriding system value"
-        f" select {values} from {table.stage} s where s.{OP_COLUMN} = {UPSERT_OP}{_on_conflict(table)}"
+        f" select {values} from {table.stage} s where s.{table.op_column} = {UPSERT_OP}{_on_conflict(table)}"
     )
 
 
 def update_staged(table: TargetTable, op: int, present: Sequence[int]) -> str:
     """Update of the present columns of every staged row of one op."""
     sets = ", ".join(f"{quote_identifier(table.columns[at])} = {_staged(table, at)}" for at in present)
-    return f"update {table.name} t set {sets} from {table.stage} s where s.{OP_COLUMN} = {op} and {_join(table)}"
+    where = f"s.{table.op_column} = {op} and {_join(table)}"
+    return f"update {table.own} t set {sets} from {table.stage} s where {where}"
 
 
 def clear_stage(table: TargetTable) -> str:
@@ -156,12 +179,12 @@ def sweep_range(table: TargetTable, after: Sequence[str] | None, upto: Sequence[
         return empty_table(table)
     bounds = _all(_range(table, "t.", after, upto), table.where)
     where = f"{bounds} and " if bounds else ""
-    return f"delete from {table.name} t where {where}not exists (select from {table.stage} s where {_join(table)})"
+    return f"delete from {table.own} t where {where}not exists (select from {table.stage} s where {_join(table)})"
 
 
 def empty_table(table: TargetTable) -> str:
     """Delete of all rows of the pipeline; unlike a truncate it fires row triggers and honours foreign keys."""
-    return f"delete from {table.name}" + (f" where {table.where}" if table.where else "")
+    return f"delete from {table.own}" + (f" where {table.where}" if table.where else "")
 
 
 def select_rows(source: TargetTable, after: Sequence[str] | None, upto: Sequence[str] | None, *, only: bool) -> str:
@@ -341,7 +364,8 @@ def _key_names(table: TargetTable) -> str:
 def _on_conflict(table: TargetTable) -> str:
     if not table.key:
         return ""
-    others = [name for at, name in enumerate(table.columns) if at not in table.key]
+    # Not the key, which a target may refuse to write (generated always as identity), unless it may look otherwise.
+    others = [name for at, name in enumerate(table.columns) if at not in table.key or table.inexact]
     others += [one.name for one in table.constants if not one.in_key]
     sets = ", ".join(f"{quote_identifier(name)} = excluded.{quote_identifier(name)}" for name in others)
     newer = ""

@@ -20,6 +20,8 @@ EXACT_LIMIT = 400
 _TEXT = (25, 25, 25)
 _ADVANCE = Statement("nms_advance", statements.ADVANCE_POSITION, _TEXT)
 _HOLD = Statement("nms_hold", statements.HOLD_POSITION, _TEXT[:2])
+# A statement at the source that swaps unique values is several here: what may be checked at the end is checked there.
+_BEGIN_DEFERRED = "begin; set constraints all deferred"
 _CHECK_NOW = Command(Statement("nms_immediate", "set constraints all immediate"))
 
 
@@ -32,12 +34,16 @@ class Fence:
 
 
 class PostgresTarget:
-    """Writes batches over one connection. `writer_of` makes the writer of a shape, in an order parents first."""
+    """Writes batches over one connection. `writer_of` makes the writer of a shape, in an order parents first.
 
-    def __init__(self, libpq: Libpq, fence: Fence, writer_of: Callable[[Shape], Writer]) -> None:
+    With `defers` constraints that may be checked at the commit are checked there.
+    """
+
+    def __init__(self, libpq: Libpq, fence: Fence, writer_of: Callable[[Shape], Writer], *, defers: bool) -> None:
         self._libpq = libpq
         self._fence = fence
         self._writer_of = writer_of
+        self._begin = _BEGIN_DEFERRED if defers else BEGIN.statement.sql
         self._writers: dict[Shape, Writer] = {}
         self._staged: set[str] = set()
         self._crowded: set[str] = set()
@@ -45,11 +51,11 @@ class PostgresTarget:
 
     @classmethod
     async def open(
-        cls, access: Access, fence: Fence, writer_of: Callable[[Shape], Writer], *, name: str
+        cls, access: Access, fence: Fence, writer_of: Callable[[Shape], Writer], *, name: str, defers: bool = False
     ) -> "PostgresTarget":
         """Connect under a name that a later worker can end us by."""
         libpq = await Libpq.connect(access, name=name)
-        return cls(libpq, fence, writer_of)
+        return cls(libpq, fence, writer_of, defers=defers)
 
     async def close(self) -> None:
         """End the connection; an open transaction is rolled back with it."""
@@ -71,7 +77,7 @@ class PostgresTarget:
     # -- one change at a time, in source order
 
     async def _exact(self, batch: Batch) -> Applied:
-        if batch.small is None:
+        if batch.small is None or self._begin is _BEGIN_DEFERRED:
             return await self._exact_parts(batch)
         changes = batch.small
         owners, commands = self._commands(changes)
@@ -91,7 +97,7 @@ class PostgresTarget:
     async def _exact_parts(self, batch: Batch, *, at_once: bool = False) -> Applied:
         # With `at_once` deferred constraints are checked at once, so that the change they object to can be named.
         applied = Applied(batch.position)
-        await self._libpq.query(BEGIN.statement.sql)
+        await self._libpq.query(self._begin)
         if at_once:
             await self._libpq.query(_CHECK_NOW.statement.sql)
         async for part in batch.parts():
@@ -146,7 +152,7 @@ class PostgresTarget:
 
     async def _bulk(self, batch: Batch) -> Applied:
         applied = Applied(batch.position)
-        await self._libpq.query(BEGIN.statement.sql)
+        await self._libpq.query(self._begin)
         try:
             async for part in batch.parts():
                 applied.changes += len(part)
@@ -174,8 +180,10 @@ class PostgresTarget:
         for change in changes:
             groups.setdefault(change.shape, []).append(change)
         writers = sorted((self._writer(shape) for shape in groups), key=lambda writer: writer.number)
-        if any(writer.table.version is not None for writer in writers):
-            # Folding keeps what came last, and of these the newest must stay.
+        # Where the target deletes or empties references by itself, children must have left before their parent goes.
+        acts = any(writer.table.acts for writer in self._writers.values())
+        if not all(writer.table.stageable and not (acts and writer.table.inexact) for writer in writers):
+            # A delete behind the write of an equal key would take that too.
             return await self._one_by_one(changes)
         deletes: list[str] = []
         writes: list[str] = []
@@ -188,8 +196,7 @@ class PostgresTarget:
             writes += staged[1]
             rows += len(folded)
         clears = [statements.clear_stage(writer.table) for writer in writers]
-        # Where the target deletes or empties references by itself, children must have left before their parent goes.
-        steps = writes + deletes if any(writer.table.acts for writer in self._writers.values()) else deletes + writes
+        steps = writes + deletes if acts else deletes + writes
         await self._libpq.run([Command(Statement("", sql)) for sql in steps + clears])
         return rows
 
@@ -229,8 +236,9 @@ class PostgresTarget:
 
     async def _write_load(self, batch: Batch, load: Load, *, direct: bool) -> None:
         writer = self._writer(load.shape)
-        await self._ensure_stage(writer)
-        await self._libpq.query(BEGIN.statement.sql)
+        if not direct:
+            await self._ensure_stage(writer)
+        await self._libpq.query(self._begin)
         try:
             if direct:
                 await self._libpq.copy_in(statements.copy_table(writer.table), load.data)
@@ -250,7 +258,7 @@ class PostgresTarget:
 
     async def _sweep(self, writer: Writer, load: Load) -> None:
         # On its own, so that it is done even when rows of the load are refused and held.
-        await self._libpq.query(BEGIN.statement.sql)
+        await self._libpq.query(self._begin)
         await self._ensure_stage(writer)
         try:
             await self._libpq.copy_in(statements.copy_stage(writer.table, with_op=False), load.data)

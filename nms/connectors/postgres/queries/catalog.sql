@@ -20,7 +20,11 @@ select
     ) as acts,
     c.reltoastrelid <> 0 or exists (
         select from pg_partition_tree(c.oid) t join pg_class p on p.oid = t.relid where p.reltoastrelid <> 0
-    ) as toasts
+    ) as toasts,
+    exists (
+        select from pg_constraint f
+        where c.oid in (f.conrelid, f.confrelid) and f.condeferrable and not f.condeferred
+    ) as defers
 from unnest(:names::text[]) as wanted (name)
 cross join lateral parse_ident(wanted.name) as part (names)
 join pg_namespace n on n.nspname = part.names[1]
@@ -68,7 +72,11 @@ kind as (
                 and (t.typname like 'reg%' or t.typname in ('tsquery', 'oidvector', 'int2vector'))
             )
             and not (t.typelem >= 10000 and t.typlen = -1)
-        ) as portable
+        ) as portable,
+        bool_or(
+            t.typtype = 'c' or (t.typtype = 'b' and t.oid >= 10000 and t.typelem = 0)
+            or t.typname in ('numeric', 'float4', 'float8', 'interval', 'bpchar', 'jsonb')
+        ) as inexact
     from link
     join pg_type t on t.oid = link.oid
     group by link.root
@@ -97,7 +105,8 @@ select
     kind.wire,
     enum.oid is not null as is_enum,
     coalesce(not l.collisdeterministic, false) as loose,
-    listed.attstorage <> 'p' as outlying
+    listed.attstorage <> 'p' as outlying,
+    kind.inexact or coalesce(not l.collisdeterministic, false) as inexact
 from listed
 join kind on kind.root = listed.atttypid
 join held on held.root = listed.atttypid
