@@ -1,6 +1,7 @@
 """Queues as a source: what cannot be read harms nobody else, and nothing is acknowledged before the target has it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -88,12 +89,25 @@ async def test_poison_without_an_id_is_named_by_its_content(
 ) -> None:
     async with feed.moves():
         # Our driver gives every message an id.
-        body = {"properties": {}, "routing_key": "items", "payload": "x", "payload_encoding": "string"}
-        path = f"/exchanges/{rabbitmq.rpartition('/')[2]}/amq.default/publish"
-        await asyncio.to_thread(rabbitmq_server.call, "POST", path, body)
+        await publish_bare(rabbitmq_server, rabbitmq, "x")
         await broker.send("items", [item(1)])
         await feed.arrive([(1, "a")])
     assert [one.key for one in feed.poison] == ["2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"]
+
+
+async def test_a_time_in_microseconds_does_not_stop_the_queue(
+    broker: Broker, feed: Feed, rabbitmq: str, rabbitmq_server: RabbitServer
+) -> None:
+    async with feed.moves():
+        await publish_bare(rabbitmq_server, rabbitmq, json.dumps(item(1)), timestamp=1_700_000_000_000_000)
+        await broker.send("items", [item(2)])
+        await feed.arrive([(1, "a"), (2, "a")])
+
+
+async def publish_bare(server: RabbitServer, dsn: str, payload: str, **properties: Any) -> None:
+    """Put a message with these properties alone into the queue, as our driver never would."""
+    body = {"properties": properties, "routing_key": "items", "payload": payload, "payload_encoding": "string"}
+    await asyncio.to_thread(server.call, "POST", f"/exchanges/{dsn.rpartition('/')[2]}/amq.default/publish", body)
 
 
 async def test_two_messages_of_one_id_are_two(broker: Broker, feed: Feed) -> None:

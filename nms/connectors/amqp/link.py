@@ -8,6 +8,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from nms.connectors.amqp.config import Access
+from nms.connectors.amqp.lenient import be_lenient
 from nms.connectors.amqp.problems import ERRORS, ExchangeMissing, QueueMissing, translate
 
 CONNECT_SECONDS = 10.0
@@ -16,6 +17,7 @@ ASK_SECONDS = 10.0
 
 async def connect(access: Access, *, name: str) -> AbstractConnection:
     """A connection under a name that the broker shows; raises a Problem."""
+    be_lenient()
     try:
         return await aio_pika.connect(
             access.url(), timeout=CONNECT_SECONDS, client_properties={"product": "nms", "connection_name": name}
