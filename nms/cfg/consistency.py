@@ -82,8 +82,12 @@ def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: Syst
 
 
 def _check_tables(pipeline: PipelineDocument, side: str) -> Iterator[Pointer]:
-    for number, dataset in enumerate(pipeline.datasets):
-        name = getattr(dataset, side)
+    names = [getattr(dataset, side) for dataset in pipeline.datasets]
+    for number, (name, dataset) in enumerate(zip(names, pipeline.datasets, strict=True)):
+        # An exchange or topic takes any number of datasets, a table one.
+        if side == "target" and name in names[:number]:
+            sentence = f"{name} is the target of two datasets; a second pipeline can take the other one"
+            yield Pointer(f"/datasets/{number}/target", sentence)
         if side == "target" and name == dataset.source:
             # Left out: what is wrong with it is told of the source.
             continue

@@ -165,7 +165,7 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
         ({"datasets": [{"source": "a.b", "fields": {"x": "x"}, "key": ["y"]}]}, "/datasets/0/key", "not among"),
         ({"datasets": [{"source": "a.b", "key": ["y", "y"]}]}, "/datasets/0/key", "twice"),
         ({"datasets": [{"source": "a.b", "key": "y"}]}, "/datasets/0/key", "tuple"),
-        ({"datasets": [{"source": "a.b"}, {"source": "a.c", "target": "a.b"}]}, "/datasets", "target of two"),
+        ({"datasets": [{"source": "a.b"}, {"source": "a.c", "target": "a.b"}]}, "/datasets/1/target", "target of two"),
         ({"datasets": [{"source": "a.b"}, {"source": '"a"."b"', "target": "a.c"}]}, "/datasets", "source of two"),
     ],
 )
@@ -248,6 +248,12 @@ def test_two_names_for_one_database_are_no_pipeline() -> None:
     assert list(faults(BILLING, twin, pipeline(target="twin"))) == ["/documents/2/target"]
     reference = {**ERP, "name": "erp2"}
     assert list(faults(ERP, reference, pipeline(source="erp", target="erp2"))) == ["/documents/2/target"]
+
+
+def test_an_exchange_takes_any_number_of_datasets() -> None:
+    broker = {"kind": "system", "name": "broker", "type": "amqp", "dsn": "amqp://u@127.0.0.1/%2F"}
+    both = [{"source": "a.b", "target": "shop"}, {"source": "a.c", "target": "shop"}]
+    assert draw(BILLING, broker, pipeline(target="broker", datasets=both)).differences
 
 
 def test_two_pipelines_into_one_table_need_a_policy_on_both() -> None:

@@ -106,11 +106,10 @@ class PipelineDocument(Document):
     @field_validator("datasets")
     @classmethod
     def _map_a_table_once(cls, datasets: tuple[DatasetMapping, ...]) -> tuple[DatasetMapping, ...]:
-        for side in ("source", "target"):
-            tables = [str(getattr(dataset, side)) for dataset in datasets]
-            twice = next((table for at, table in enumerate(tables) if table in tables[:at]), None)
-            if twice is not None:
-                raise refusal(f"{twice} is the {side} of two datasets; a second pipeline can take the other one")
+        tables = [dataset.source for dataset in datasets]
+        twice = next((table for at, table in enumerate(tables) if table in tables[:at]), None)
+        if twice is not None:
+            raise refusal(f"{twice} is the source of two datasets; a second pipeline can take the other one")
         return datasets
 
     @field_validator("target")
