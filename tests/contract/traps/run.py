@@ -3,13 +3,14 @@
 import random
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from nms.connectors.postgres import source, target, transactions
+from nms.connectors.postgres.connector import Opened
 from nms.connectors.postgres.wal import parse_lsn
 from tests.contract.pipelines import MESSAGE, Connection, Pipe
 
@@ -17,7 +18,7 @@ HERE = Path(__file__).parent
 TABLES = (HERE / "tables.sql").read_text()
 SYNCED = (
     "plain", "toasted", "keyed", "parent", "child", "grandchild", "tree", "left_ring", "right_ring", "landlord", "late",
-    "taken", "spread", "whole", "coded", "nameless",
+    "taken", "spread", "whole", "coded", "nameless", "rare", "scarce",
 )  # fmt: skip
 TEXT_FORM = "create type mood as enum ('sad', 'happy'); create table moods (id int primary key, m mood[]);"
 # Rows of tables that refer to each other are copied table by table: the circle is closed once they are there.
@@ -64,6 +65,7 @@ class Runner:
         self._rand = rand
         self._second = second
         self._aside = aside
+        self._live: Opened | None = None
 
     @classmethod
     @asynccontextmanager
@@ -76,20 +78,29 @@ class Runner:
             await second.close()
             await aside.close()
 
-    async def run(self, traps: Sequence[Trap]) -> None:
-        """Run traps in an order of the seed."""
-        for trap in self._rand.sample(traps, len(traps)):
-            for to, request in trap.requests:
-                try:
-                    await self._send(to, request)
-                except Exception as error:
-                    error.add_note(f"in the trap: {trap.name}: {to} {request[:200]}")
-                    raise
+    async def run(self, traps: Sequence[Trap], *, live: bool) -> None:
+        """Run traps in an order of the seed while the pipeline is stopped, or `live` beside it; then catch up."""
+        async with AsyncExitStack() as stack:
+            if live:
+                self._live = await stack.enter_async_context(self._pipe.moves())
+            for trap in self._rand.sample(traps, len(traps)):
+                await self._spring(trap)
+            if not live:
+                await stack.enter_async_context(self._pipe.moves())
+            await self._pipe.catch_up(60)
+
+    async def _spring(self, trap: Trap) -> None:
+        for to, request in trap.requests:
+            try:
+                await self._send(to, request)
+            except Exception as error:
+                error.add_note(f"in the trap: {trap.name}: {to} {request[:200]}")
+                raise
 
     async def _send(self, to: str, request: str) -> None:
         pipe = self._pipe
         if to == "stop":
-            await self._move_a_little()
+            await (self._move_a_little() if self._live is None else self._aside.execute(MESSAGE))
         elif to == "copy":
             await _copy(pipe.source, request)
         elif to == "second":

@@ -275,3 +275,13 @@ update coded set id = id + 1; update coded set code = 'aa' where code = 'a'; del
 begin; create temp table kept on commit drop as select * from keyed; delete from keyed; insert into keyed select * from kept; commit;
 
 begin; delete from toasted where id < 100; insert into toasted select n, n, repeat('z' || n, 1500), null from generate_series(1, 6) n; update toasted set n = n + 1 where id < 100; commit;
+
+-- trap: a table first told of in a savepoint that is rolled back
+begin; insert into nameless select 'fill', n from generate_series(1, 1500) n; savepoint a; insert into rare select n, repeat('r', 100) from generate_series(1, 900) n; rollback to a; insert into rare select n, 'kept' from generate_series(1, 900) n; commit;
+
+-- trap: a table altered in a savepoint that is rolled back
+begin; insert into nameless select 'fill', n from generate_series(1, 1500) n; savepoint a; alter table scarce add passer int default 3; insert into scarce select n, repeat('r', 100) from generate_series(1, 900) n; rollback to a; insert into scarce select n, 'kept' from generate_series(1, 900) n; savepoint b; alter table scarce drop v; insert into scarce select n from generate_series(1001, 2900) n; rollback to b; insert into scarce select n, 'kept' from generate_series(1001, 1900) n; commit;
+
+begin; insert into scarce values (1, 'lost') on conflict do nothing; alter table scarce rename v to w; insert into scarce (id, w) select n, 'lost' from generate_series(3000, 4500) n; rollback;
+
+update scarce set v = 'updated' where id = 5;

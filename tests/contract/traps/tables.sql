@@ -36,6 +36,8 @@ create table coded (id int not null, code text not null, v text);
 create unique index coded_code on coded (code);
 alter table coded replica identity using index coded_code;
 create table nameless (v text, n int);
+create table rare (id int primary key, v text);
+create table scarce (id int primary key, v text);
 create table beside (id int primary key, v text);
 create unlogged table passing (id int primary key, v text);
 create sequence counter;
