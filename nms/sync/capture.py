@@ -72,7 +72,7 @@ async def open_capture(way: Way, store: Store) -> AsyncIterator[Opened]:
         access = channel.access_of(way.source)
 
         async def open_feed(shapes: Mapping[str, Shape], start: Position) -> Feed:
-            return await channel.open_feed(access, FeedSpec(spec.name, spec.generation, start, shapes))
+            return await channel.open_feed(access, FeedSpec(spec.name, spec.generation, start, shapes, spec.copy))
 
         async with open_inlet(spec, open_feed) as inlet:
             yield inlet

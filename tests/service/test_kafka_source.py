@@ -44,11 +44,34 @@ async def test_messages_become_rows_and_their_offsets_stand_beside_them(kafka: K
     assert await feed.offsets() == {f"{feed.topic}/{number}": 3 if number == 2 else 0 for number in range(4)}
 
 
-async def test_what_was_written_is_never_read_again_and_what_was_not_is(kafka: KafkaServer, feed: Feed) -> None:
+async def count_effects(feed: Feed) -> None:
+    """Note every row that is written, in a table `seen`."""
     await feed.rows("create table seen (id bigint)")
     await feed.rows("create function note() returns trigger language plpgsql as"
                     " $$ begin insert into seen values (new.id); return new; end $$")  # fmt: skip
     await feed.rows("create trigger note after insert or update on item for each row execute function note()")
+
+
+@pytest.mark.parametrize(("planted", "effects"), [(-1, [1, 2, 2, 3]), (1, [1, 2])])
+async def test_an_offset_that_is_wrong_by_one_is_seen_in_the_effects(
+    kafka: KafkaServer, feed: Feed, planted: int, effects: list[int]
+) -> None:
+    await count_effects(feed)
+    await send(kafka, feed.topic, [item(1), item(2)], partition=0)
+    async with feed.moves():
+        await feed.arrive([(1, "a"), (2, "a")])
+    await feed.rows(
+        f"update nms.position set position = jsonb_set(position, '{{offsets,{feed.topic}/0}}', '{2 + planted}')"
+    )
+    await send(kafka, feed.topic, [item(3)], partition=0)
+    async with feed.moves():
+        await send(kafka, feed.topic, [item(9)], partition=0)
+        await feed.arrive([(1,)], "select count(*) from item where id = 9")
+    assert await feed.rows("select id from seen where id < 9 order by id") == [(one,) for one in effects]
+
+
+async def test_what_was_written_is_never_read_again_and_what_was_not_is(kafka: KafkaServer, feed: Feed) -> None:
+    await count_effects(feed)
     await send(kafka, feed.topic, [(f"k{number}", item(number)) for number in range(300)])
     feed.limits = Limits(batch_messages=20)
     deaths = 0

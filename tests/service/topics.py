@@ -187,7 +187,7 @@ def batch_of(changes: Sequence[Change], place: int) -> Batch:
 
 
 async def collect(kafka: KafkaServer, topic: str, count: int) -> list[ConsumerRecord]:
-    """The first messages of a topic, partition after partition; there must be no more than these."""
+    """All messages of a topic, partition after partition, once there are so many."""
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.servers, auto_offset_reset="none")
     await consumer.start()
     try:
@@ -199,11 +199,13 @@ async def collect(kafka: KafkaServer, topic: str, count: int) -> list[ConsumerRe
         records: list[ConsumerRecord] = []
 
         async def look() -> bool:
-            for part in (await consumer.getmany(timeout_ms=100)).values():
-                records.extend(part)
+            ends = await consumer.end_offsets(found)
+            while [await consumer.position(one) for one in found] != [ends[one] for one in found]:
+                for part in (await consumer.getmany(timeout_ms=100, max_records=10_000)).values():
+                    records.extend(part)
             return len(records) >= count
 
         await eventually(look, 20)
-        return records
+        return sorted(records, key=lambda record: (record.partition, record.offset))
     finally:
         await consumer.stop()

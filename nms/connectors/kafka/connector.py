@@ -7,7 +7,7 @@ from typing import Any
 from nms.common.document.system import KafkaSystem, SystemDocument
 from nms.common.finding import Finding
 from nms.common.flow import Feed, FeedSpec, OutletSpec, Store, Target
-from nms.common.problem import Malformed, Problem
+from nms.common.problem import Malformed
 from nms.connectors.kafka.config import Access
 from nms.connectors.kafka.problems import KafkaMissing
 
@@ -34,12 +34,13 @@ async def open_target(access: Access, spec: OutletSpec, store: Store) -> Target:
 
 
 async def check(access: Access, names: Sequence[str], *, writes: bool) -> list[Finding]:
-    """What stands in the way of reading these topics, or of writing to them."""
+    """What stands in the way of reading these topics, or of writing to them; never raises a Problem."""
     try:
-        problems: list[Problem] = await _load("survey").find_problems(access, names, writes=writes)
+        found: list[Finding] = await _load("survey").survey(access, names, writes=writes)
     except KafkaMissing as problem:
-        problems = [problem]
-    return [Finding(one.code, one.detail, access.system, remedy=one.remedy) for one in problems]
+        pointer = "/target" if writes else "/source"
+        return [Finding(problem.code, problem.detail, access.system, pointer=pointer, remedy=problem.remedy, run_as="")]
+    return found
 
 
 def _load(name: str) -> Any:

@@ -176,8 +176,8 @@ class TopicSource:
             transactions=len(records),
             committed=max(times) / 1000 if times else None,
             place=self._place,
-            # Without changes there is something to write all the same: where to go on.
-            small=changes or None,
+            # Without messages there is something to write all the same: where to go on.
+            small=changes if records else None,
             ends=ends,
             poison=poison,
         )
