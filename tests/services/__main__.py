@@ -17,9 +17,11 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 COMPOSED = Path(".cache/services.env")
 SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VARIABLES = {"postgresql": "TEST_PG_DSN", "rabbitmq-server": "TEST_AMQP_DSN", "redis-server": "TEST_REDIS_DSN"}
+# Of containers that only tests use, on loopback; the file itself has no default for any.
+PASSWORDS = dict.fromkeys(("NMS_DB_PASSWORD", "NMS_AMQP_PASSWORD", "JWT_SECRET_KEY", "SECRETS_KEY"), "of-tests-alone")
 SERVICES = {
-    "postgresql": ("postgres", "postgresql://postgres:nms@127.0.0.1:5432/postgres"),
-    "rabbitmq-server": ("rabbitmq", "amqp://nms:nms@127.0.0.1:5672/%2F"),
+    "postgresql": ("postgres", "postgresql://postgres:of-tests-alone@127.0.0.1:5432/postgres"),
+    "rabbitmq-server": ("rabbitmq", "amqp://nms:of-tests-alone@127.0.0.1:5672/%2F"),
     "redis-server": ("redis", "redis://127.0.0.1:6379/15"),
 }
 
@@ -96,7 +98,8 @@ def compose(packages: list[str]) -> None:
     """Start the servers of docker-compose.yml and note their DSNs for `make test`."""
     names = [SERVICES[package][0] for package in packages]
     say(f"Starting {', '.join(names)} with docker compose")
-    subprocess.run(["docker", "compose", "up", "--detach", "--wait", *names], check=True)
+    environment = {**os.environ, **PASSWORDS}
+    subprocess.run(["docker", "compose", "up", "--detach", "--wait", *names], env=environment, check=True)
     COMPOSED.parent.mkdir(exist_ok=True)
     COMPOSED.write_text("".join(f"{VARIABLES[package]}={SERVICES[package][1]}\n" for package in packages))
 
