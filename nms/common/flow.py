@@ -102,13 +102,17 @@ class ChangeRefused(Exception):
 
 @dataclass(slots=True)
 class Applied:
-    """What a target made durable: where it stands now, what it did."""
+    """What a target wrote: where it stands now, what it did.
+
+    What is not `durable` yet becomes so with the next that is; until then it may be lost as a whole, with its position.
+    """
 
     position: Position
     changes: int = 0
     rows: int = 0
     folded: int = 0
     missing: int = 0
+    durable: bool = True
 
 
 async def changes_of(batch: Batch) -> AsyncIterator[Part]:

@@ -19,6 +19,7 @@ class Applier:
         self._quarantine = quarantine
         self._standing = standing
         self._asked_at = 0.0
+        self._durable = True
 
     async def run(self) -> None:
         """Run until cancelled; raises the Problem that ended it."""
@@ -44,12 +45,15 @@ class Applier:
     async def _take(self, batch: Batch) -> None:
         if batch.small is not None and not (batch.small or batch.poison) and batch.load is None:
             # Nothing for the target: the source alone is told, so that idle tables retain no log.
-            await self._opened.source.confirm(batch.position)
+            if self._durable:
+                await self._opened.source.confirm(batch.position)
             return
         self._standing.begin()
         applied = await self._apply(batch)
         self._standing.note(batch, applied)
-        await self._opened.source.confirm(applied.position)
+        self._durable = applied.durable
+        if applied.durable:
+            await self._opened.source.confirm(applied.position)
 
     async def _apply(self, batch: Batch) -> Applied:
         while True:

@@ -56,7 +56,9 @@ class Standing:
     def note(self, batch: Batch, applied: Applied) -> None:
         """Take note of an applied batch."""
         self.counts.add(batch, applied)
-        self.position = applied.position
+        if applied.durable:
+            # What is told is taken for what the target has for ever: see TargetBehind.
+            self.position = applied.position
         self.moved_at = time.time()
         self._began = None
 

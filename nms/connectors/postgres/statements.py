@@ -6,6 +6,7 @@ from dataclasses import dataclass
 # Sent over libpq, whose parameters are numbered.
 ADVANCE_POSITION = "select nms.advance($1, $2::text::bigint, $3::text::jsonb)"
 HOLD_POSITION = "update nms.position set updated_at = now() where pipeline = $1 and epoch = $2::text::bigint"
+NO_FLUSH = "set local synchronous_commit = off"
 READ_SNAPSHOT = "select pg_current_snapshot()::text"
 
 MOST_COLUMNS = 1600

@@ -17,6 +17,7 @@ from nms.connectors.postgres.statements import TargetTable
 from nms.connectors.postgres.writer import Writer
 
 EXACT_LIMIT = 400
+LOADS_A_FLUSH = 8
 _TEXT = (25, 25, 25)
 _ADVANCE = Statement("nms_advance", statements.ADVANCE_POSITION, _TEXT)
 _HOLD = Statement("nms_hold", statements.HOLD_POSITION, _TEXT[:2])
@@ -48,6 +49,7 @@ class PostgresTarget:
         self._staged: set[str] = set()
         self._crowded: set[str] = set()
         self.exact_limit = EXACT_LIMIT
+        self._unflushed = 0
 
     @classmethod
     async def open(
@@ -232,13 +234,17 @@ class PostgresTarget:
                 self._crowded.add(writer.table.name)
                 return await self._load(batch, load)
             return await self._exact(replace(batch, parts=lambda: changes_of(batch), small=None))
-        return Applied(batch.position, changes=load.rows, rows=load.rows)
+        return Applied(batch.position, changes=load.rows, rows=load.rows, durable=not self._unflushed)
 
     async def _write_load(self, batch: Batch, load: Load, *, direct: bool) -> None:
         writer = self._writer(load.shape)
         if not direct:
             await self._ensure_stage(writer)
+        # Chunks are flushed together: of what a crash takes the position goes too, and it is copied again.
+        self._unflushed = 0 if load.upto is None or self._unflushed >= LOADS_A_FLUSH else self._unflushed + 1
         await self._libpq.query(self._begin)
+        if self._unflushed:
+            await self._libpq.query(statements.NO_FLUSH)
         try:
             if direct:
                 await self._libpq.copy_in(statements.copy_table(writer.table), load.data)
