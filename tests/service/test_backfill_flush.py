@@ -35,7 +35,7 @@ async def stage(
 
 async def some_copied(stage: Stage) -> None:
     async def look() -> bool:
-        return (await stage.at("target", "select count(*) from public.item"))[0] > 10_000
+        return bool((await stage.at("target", "select count(*) > 10000 from public.item"))[0])
 
     await eventually(look, 30)
 
