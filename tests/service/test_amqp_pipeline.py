@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from nms.common.settings import Settings
+from nms.connectors.amqp import target
 from tests.conftest import MakeDatabase
-from tests.service.queues import Broker
+from tests.service.queues import Broker, Collected
 from tests.service.stage import Stage, pipeline
 from tests.waiting import eventually
 
+HELD = [("12", "event-too-large"), ("2", "event-too-large"), ("2", "follows-held")]
 ALL = "select t::text from (select * from public.item order by id) t"
 
 
@@ -80,6 +82,43 @@ async def test_a_resync_heals_what_a_wiped_broker_had_confirmed(
         await stage.arrive("select id from item order by id", [3])
         await stage.nms("resync", "out", "--yes")
         await stage.arrive("select id from item order by id", [1, 2, 3], seconds=20)
+
+
+async def test_a_change_too_large_for_a_message_is_held_and_its_neighbours_leave(
+    stage: Stage, broker: Broker, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "EVENT_BYTES", 1_000)
+    await stage.at("source", "create table public.note (id bigint primary key, name text not null)")
+    await stage.at("source", "insert into item values (1, 'a'), (2, repeat('x', 1000)), (3, 'c')")
+    await stage.apply(*systems(stage, rabbitmq, monkeypatch), out("public.item", "public.note"))
+    collected = Collected()
+    await (await broker.channel.get_queue("items")).consume(collected.take)
+    async with stage.working():
+        await eventually(lambda: came(collected, {1: ["a"], 3: ["c"]}))
+        await stage.reach("streaming", name="out", seconds=20)
+        await stage.at("source", "insert into note values (11, 'd'), (12, repeat('x', 1000)), (13, 'e')")
+        await stage.at("source", "update item set name = 'b' where id = 2")
+        await eventually(lambda: came(collected, {1: ["a"], 3: ["c"], 11: ["d"], 13: ["e"]}))
+
+        async def held() -> bool:
+            rows = await stage.answer("quarantine", "list", "out")
+            return sorted((one["key"], one["problem"]["code"]) for one in rows) == HELD
+
+        await eventually(held)
+        # The large one itself must go; what follows it on its key is whole and can be sent.
+        monkeypatch.setattr(target, "EVENT_BYTES", 10_000)
+        await stage.nms("quarantine", "replay", "out", "--key", "2")
+        await eventually(lambda: came_last(collected, 2, "b"))
+    assert len(collected.ids) == 6
+    assert {key.rpartition(".")[0] for key in collected.keys} == {"public.item", "public.note"}
+
+
+async def came(collected: Collected, names: dict[int, list[str]]) -> bool:
+    return collected.names == names
+
+
+async def came_last(collected: Collected, key: int, name: str) -> bool:
+    return collected.names.get(key, [""])[-1] == name
 
 
 async def has(broker: Broker, number: int) -> bool:
