@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiormq.exceptions import AMQPError
@@ -15,7 +16,9 @@ from nms.common.change import NULL, Change, unframe
 from nms.common.flow import Batch, Load
 from nms.common.problem import Problem
 from nms.common.rows import write_rows
+from nms.connectors.amqp import config, target
 from nms.connectors.amqp.config import Access, Limits
+from nms.connectors.amqp.problems import BrokerAway
 from tests.conftest import MakeDatabase
 from tests.service.queues import PREPARE, SHAPE, TABLE, Broker, Collected, Feed, Kept, batch_of, outlet, update
 from tests.services.rabbitmq import RabbitServer
@@ -93,10 +96,10 @@ async def saved(store: Kept, number: int) -> bool:
 
 async def push(dsn: str, store: Kept, written: Sequence[list[Change]]) -> None:
     """Send the batches behind the kept position."""
-    async with outlet(dsn, "shop", store) as target:
+    async with outlet(dsn, "shop", store) as end:
         done = int(store.positions[-1]["lsn"].removeprefix("0/"), 16) if store.positions else 0
         for place, changes in enumerate(written[done:], done + 1):
-            await target.apply(batch_of(changes, place))
+            await end.apply(batch_of(changes, place))
 
 
 class Gone(Exception):
@@ -173,12 +176,74 @@ async def test_a_wiped_broker_gets_what_it_had_not_confirmed_and_a_copy_heals_th
         # What the broker had confirmed went with it; a resync copies all rows under a new generation.
         assert COLD not in collected.names
         rows = {change.key: change for change in chain.from_iterable(written)}
-        async with outlet(rabbitmq, "shop", store) as target:
-            await target.apply(copy_of(rows.values(), generation=2))
+        async with outlet(rabbitmq, "shop", store) as end:
+            await end.apply(copy_of(rows.values(), generation=2))
         await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH + len(rows)))
     assert {key: names[-1] for key, names in collected.names.items()} == {
         key_of(change): name_of(change) for change in rows.values()
     }
+
+
+class Wire:
+    """A way to a broker that can fall silent, as a network does: connections stay, nothing passes."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open = asyncio.Event()
+        self._open.set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.server: asyncio.Server
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Join a connection with one to the broker."""
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._tasks += [asyncio.create_task(self._pass(reader, back)), asyncio.create_task(self._pass(there, writer))]
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                await self._open.wait()
+                writer.write(data)
+        finally:
+            writer.close()
+
+    def fall_silent(self) -> None:
+        self._open.clear()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.server.close()
+
+
+@pytest.fixture
+async def wire(rabbitmq: str) -> AsyncIterator[Wire]:
+    made = Wire(urlsplit(rabbitmq).port or 0)
+    made.server = await asyncio.start_server(made.carry, "127.0.0.1", 0)
+    yield made
+    await made.close()
+
+
+async def test_a_broker_that_falls_silent_is_noticed(
+    rabbitmq: str, wire: Wire, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(target, "PUBLISH_SECONDS", 2)
+    async with Broker.at(rabbitmq) as broker:
+        await broker.declare("items", "shop")
+    dsn = rabbitmq.replace(f":{urlsplit(rabbitmq).port}/", f":{wire.server.sockets[0].getsockname()[1]}/")
+    feed = Feed(Access("broker", dsn), await make_database(), {"items": SHAPE})
+    await feed.run(PREPARE.read_text(), TABLE)
+    feeding = asyncio.create_task(feed.move())
+    async with outlet(dsn, "shop", Kept()) as end:
+        await end.apply(batch_of([update(1, "a")], 1))
+        await eventually(lambda: fed(feed, 1))
+        wire.fall_silent()
+        with pytest.raises(BrokerAway):
+            await asyncio.wait_for(end.apply(batch_of([update(2, "b")], 2)), 10)
+        with pytest.raises(BrokerAway):
+            await asyncio.wait_for(feeding, 20)
 
 
 @pytest.mark.parametrize("fault", ["lost", "swapped", "one id for two"])

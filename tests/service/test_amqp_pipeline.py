@@ -113,6 +113,24 @@ async def test_a_change_too_large_for_a_message_is_held_and_its_neighbours_leave
     assert {key.rpartition(".")[0] for key in collected.keys} == {"public.item", "public.note"}
 
 
+async def test_fields_deep_in_a_message_find_their_columns(
+    stage: Stage, broker: Broker, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.at("target", "create table public.person (email text primary key, tags text[], more jsonb, since date)")
+    fields = {"user.email": "email", "user.tags": "tags", "user": "more", "since": "since"}
+    datasets = [{"source": "items", "target": "public.person", "fields": fields, "key": ["user.email"]}]
+    await stage.apply(*systems(stage, rabbitmq, monkeypatch), into(datasets=datasets))
+    user = {"email": "a@example.org", "tags": ["x", 'say "y"']}
+    event = {"specversion": "1.0", "id": "1", "source": "/crm", "type": "person", "data": {"user": user, "since": None}}
+    async with stage.working():
+        await broker.send("items", [event])
+        await stage.arrive(
+            "select tags[2] || (more #>> '{tags,0}') from public.person where since is null", ['say "y"x']
+        )
+        await broker.send("items", [{"user": {"email": "a@example.org"}, "since": "2026-01-02"}])
+        await stage.arrive("select since::text || tags[1] from public.person", ["2026-01-02x"])
+
+
 async def came(collected: Collected, names: dict[int, list[str]]) -> bool:
     return collected.names == names
 
