@@ -72,6 +72,8 @@ def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: Syst
     if pipeline.capture not in captures:
         offered = " or ".join(f"`{word}`" for word in captures)
         yield Pointer("/capture", f"`{source.name}` is of type {source.type}: its changes are captured by {offered}")
+    if pipeline.capture == "poll" and not isinstance(target, PostgresSystem):
+        yield Pointer("/capture", "what is polled goes into a database; into a queue or topic goes the `log`")
     if not isinstance(source, PostgresSystem) and not isinstance(target, PostgresSystem):
         yield Pointer("/target", "a queue or topic goes into a database; from broker to broker is not yet available")
     if pipeline.capture == "compare" and not isinstance(target, PostgresSystem):

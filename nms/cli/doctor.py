@@ -15,6 +15,7 @@ from nms.cli.standing import plural
 from nms.common.finding import Finding
 from nms.common.settings import get_settings
 from nms.sync.preflight import Diagnosis, diagnose, list_names
+from nms.sync.preflight import unprepare as remove
 from nms.sync.repository import SyncRepository
 
 Pipeline = Annotated[str | None, typer.Argument(help="Only this pipeline; otherwise all of them.")]
@@ -28,19 +29,27 @@ async def doctor(
         bool,
         typer.Option(
             "--prepare",
-            help="Make the schema nms at each target where its login may, and let pipelines go on that waited for it.",
+            help="Make the schema nms at each target, and change logs that polls ask for, where the logins may; "
+            "then let pipelines go on that waited for it.",
         ),
+    ] = False,
+    unprepare: Annotated[
+        bool, typer.Option("--unprepare", help="Remove the triggers that note changes for polls at their sources.")
     ] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Print only the SQL that mends, and who runs it.")] = False,
 ) -> Exit:
     """Check the systems of pipelines and print the SQL that mends what is missing.
 
     Checks settings, rights, slots, schema nms, tables, columns, keys, types and, of a pipeline at work, its slot and
-    position. Changes nothing without --prepare. Exits 3 when a pipeline cannot start or go on.
+    position. Changes nothing without --prepare or --unprepare. Exits 3 when a pipeline cannot start or go on.
     """
     repository = await SyncRepository.open()
     names = [pipeline] if pipeline is not None else await list_names(repository)
     settings = get_settings()
+    if unprepare:
+        for name in names:
+            _show_removed(await remove(repository, name, settings))
+        return Exit.OK
     found = [await diagnose(repository, name, settings, prepare=prepare) for name in names]
     if output.is_json():
         output.print_json([_describe(one) for one in found])
@@ -52,6 +61,14 @@ async def doctor(
         for one in found:
             _show(one)
     return Exit.UNHEALTHY if any(one.fatal for one in found) else Exit.OK
+
+
+def _show_removed(diagnosis: Diagnosis) -> None:
+    if output.is_json():
+        output.print_json({"pipeline": diagnosis.pipeline, "removed": diagnosis.removed})
+        return
+    for removed in diagnosis.removed or ("nothing",):
+        output.say(f"{diagnosis.pipeline}: removed {removed}")
 
 
 def _describe(diagnosis: Diagnosis) -> dict[str, object]:

@@ -15,6 +15,7 @@ from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.connector import open_pipeline, release_source, release_target
 from nms.connectors.postgres.inlet import open_inlet
 from nms.connectors.postgres.outlet import open_outlet
+from nms.connectors.postgres.poll.opening import open_poll
 
 POSTGRES = "postgres"
 
@@ -84,6 +85,9 @@ async def open_capture(way: Way, store: Store) -> AsyncIterator[Opened]:
     elif spec.capture == "compare":
         async with open_compare(spec) as compared:
             yield compared
+    elif spec.capture == "poll":
+        async with open_poll(spec) as polled:
+            yield polled
     else:
         async with open_pipeline(spec) as opened:
             yield opened

@@ -21,12 +21,13 @@ _NEIGHBOUR_POINTERS = {"same-database": "/target", "target-contested": "/dataset
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found of one pipeline, what `prepare` made, and whether it goes on because of that."""
+    """What was found of one pipeline, what `prepare` made or `unprepare` removed, and whether it goes on."""
 
     pipeline: str
     findings: list[Finding]
     prepared: tuple[str, ...] = ()
     resumed: bool = False
+    removed: tuple[str, ...] = ()
 
     @property
     def fatal(self) -> bool:
@@ -63,6 +64,14 @@ async def diagnose(repository: SyncRepository, name: str, settings: Settings, *,
     if prepare and not diagnosis.fatal:
         return replace(diagnosis, resumed=await _resume_unprepared(repository, name))
     return diagnosis
+
+
+async def unprepare(repository: SyncRepository, name: str, settings: Settings) -> Diagnosis:
+    """Remove at the source what notes changes for a declared pipeline; raises NotFound and what the source refuses."""
+    configuration = await current_documents(repository)
+    configuration.pipeline(name)
+    way = await _way_of(repository, configuration, name, settings)
+    return Diagnosis(name, [], removed=() if way.feeds else tuple(await preflight.unprepare(way.spec)))
 
 
 async def _resume_unprepared(repository: SyncRepository, name: str) -> bool:

@@ -38,7 +38,11 @@ WAITING = {
     "list_schedules": "for the list of schedules",
 }
 """Statements that wait for their caller."""
-TABLES_OF_OTHERS = ("nms/connectors/postgres/prepare.sql", "nms/cli/demo/tables.sql")
+TABLES_OF_OTHERS = (
+    "nms/connectors/postgres/prepare.sql",
+    "nms/connectors/postgres/poll/changes.sql",
+    "nms/cli/demo/tables.sql",
+)
 """What makes the tables that our statements find in other systems."""
 NMS_ONLY = {"nms/common/queries/configuration.sql"}
 """Statements of such a package on tables that only `nms` has."""

@@ -118,6 +118,10 @@ class Table:
                 return key.columns
         return ()
 
+    def row_key(self) -> tuple[str, ...]:
+        """The columns that tell rows apart where no log names them: the primary key, or others never null."""
+        return next((key.columns for key in self.keys if key.primary or key.required), ())
+
     def has_key(self, columns: Sequence[str]) -> bool:
         """Whether a unique index covers exactly these columns."""
         return any(set(key.columns) == set(columns) for key in self.keys)

@@ -15,6 +15,7 @@ from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.libpq import Access
 from nms.connectors.postgres.log import LogEnd, Sessions, open_log
 from nms.connectors.postgres.pairing import Pairing
+from nms.connectors.postgres.poll.prepare import forget
 from nms.connectors.postgres.preflight import check_open
 from nms.connectors.postgres.problems import translate
 from nms.connectors.postgres.takeover import find_start, new_sessions, session_prefix, take_over
@@ -52,8 +53,10 @@ async def open_pipeline(spec: PipelineSpec) -> AsyncIterator[Opened]:
 
 
 async def release_source(spec: PipelineSpec) -> None:
-    """Give back what a pipeline holds at its source: slot and publications."""
-    if spec.only_reads:
+    """Give back what a pipeline holds at its source: slot and publications, or what notes changes for it."""
+    if spec.capture == "poll":
+        await forget(spec)
+    if spec.capture == "poll" or spec.only_reads:
         return
     source = await catalog.connect(spec.source, name=f"nms-release:{spec.name}")
     try:
@@ -100,6 +103,9 @@ async def _open(spec: PipelineSpec, sessions: Sessions, target: Connection) -> O
     checked.refuse(spec.name)
     pairing = checked.pairing
     stand = await take_over(spec, source, target, sessions.own)
+    if stand.position is not None and "snapshot" in stand.position:
+        # It polled until now.
+        await forget(spec)
     position = await find_start(spec, source, target, pairing, stand)
     log = await open_log(spec, sessions, pairing, position)
     try:

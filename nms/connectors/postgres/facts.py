@@ -2,10 +2,11 @@
 
 import json
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nms.common.flow import Position
+from nms.common.flow import DatasetSpec, Position
 from nms.connectors.postgres.catalog import Connection, Table, queries, read_tables
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.slot import publication_names
@@ -218,3 +219,11 @@ async def _read_target(facts: Facts, target: Connection) -> None:
         readable = table.can_select and obstacles.schema_usable and not obstacles.row_security
         if readable and await target.fetchval(select_any(table.quoted)):
             facts.filled.add(name)
+
+
+def keyed(datasets: Iterable[DatasetSpec], tables: Mapping[str, Table]) -> list[DatasetSpec]:
+    """The datasets, each with the key that tells its rows apart where no log names them."""
+    return [
+        replace(one, key=one.key or (tables[one.source].row_key() or None)) if one.source in tables else one
+        for one in datasets
+    ]

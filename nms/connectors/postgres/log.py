@@ -101,7 +101,7 @@ class LogEnd:
 async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, position: Position) -> LogEnd:
     """Begin to read from a position; what is given back closes the sessions."""
     server = await queries.get_server(sessions.read)
-    datasets = _datasets(pairing)
+    datasets = make_datasets(pairing)
     restore(position, datasets)
     plan = Plan(
         server["version"], position["generation"], position["lsn"], bool(position.get("sweep")),
@@ -118,7 +118,8 @@ async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, pos
     return LogEnd(made, watch, pairing.text_form, datasets)
 
 
-def _datasets(pairing: Pairing) -> list[Dataset]:
+def make_datasets(pairing: Pairing) -> list[Dataset]:
+    """The source's tables, ready to be read, parents before children."""
     by_oid = {one.source.oid: one for one in pairing.pairs}
     ordered = [by_oid[table.oid] for table in parents_first([one.source for one in pairing.pairs])]
     made = []

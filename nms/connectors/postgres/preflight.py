@@ -11,9 +11,16 @@ from nms.common.flow import Position
 from nms.common.problem import Pointer, Problem
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, queries
-from nms.connectors.postgres.compare.check import judge_rules, keyed, suit_comparison
+from nms.connectors.postgres.compare.check import judge_rules, suit_comparison
 from nms.connectors.postgres.config import PipelineSpec
-from nms.connectors.postgres.facts import Facts, read_facts, read_preparation, read_source_facts, read_target_facts
+from nms.connectors.postgres.facts import (
+    Facts,
+    keyed,
+    read_facts,
+    read_preparation,
+    read_source_facts,
+    read_target_facts,
+)
 from nms.connectors.postgres.findings import (
     PREPARE,
     judge_servers,
@@ -26,6 +33,8 @@ from nms.connectors.postgres.findings import (
 from nms.connectors.postgres.libpq import Access
 from nms.connectors.postgres.onesided import mirror, receive
 from nms.connectors.postgres.pairing import Pairing, pair
+from nms.connectors.postgres.poll.check import judge_poll, suit_poll
+from nms.connectors.postgres.poll.prepare import forget, prepare_source
 from nms.connectors.postgres.problems import NotPrepared, ServerAway, translate
 from nms.connectors.postgres.selection import settle
 from nms.connectors.postgres.statements import count_rows
@@ -70,7 +79,8 @@ async def check_open(source: Connection, target: Connection, spec: PipelineSpec)
     findings = list(judge_servers(facts))
     if findings:
         return Checked(Pairing(), findings)
-    pairing = pair(keyed(facts), facts.source.tables, facts.target.tables, (spec.source.system, spec.target.system))
+    datasets = spec.datasets if spec.capture == "log" else keyed(spec.datasets, facts.source.tables)
+    pairing = pair(datasets, facts.source.tables, facts.target.tables, (spec.source.system, spec.target.system))
     # A view is told as such, not as a missing table too.
     told = {(name, "table-missing") for side in (facts.source, facts.target) for name in side.kinds}
     paired = [
@@ -82,6 +92,8 @@ async def check_open(source: Connection, target: Connection, spec: PipelineSpec)
     findings += [*judge_source(facts), *judge_target(facts), *judge_tables(facts), *paired]
     if spec.capture == "compare":
         findings = [*suit_comparison(findings, facts), *await judge_rules(source, target, pairing, spec)]
+    if spec.capture == "poll":
+        findings = [*suit_poll(findings, spec), *await judge_poll(source, pairing, spec, facts.source.server.login)]
     return Checked(pairing, findings)
 
 
@@ -154,7 +166,19 @@ async def _check_one(
 
 
 async def prepare(spec: PipelineSpec) -> list[str]:
-    """Make the schema `nms` at the target where the login may; says what was made."""
+    """Make the schema `nms` at the target, and the change log that a poll asks for, where the logins may.
+
+    Says what was made.
+    """
+    return [*await _prepare_target(spec), *await prepare_source(spec)]
+
+
+async def unprepare(spec: PipelineSpec) -> list[str]:
+    """Remove what notes changes for a pipeline at its source; says what was removed."""
+    return await forget(spec)
+
+
+async def _prepare_target(spec: PipelineSpec) -> list[str]:
     target = await catalog.connect(spec.target, name=f"nms-prepare:{spec.name}")
     try:
         there, server = await read_preparation(target), await queries.get_server(target)

@@ -109,6 +109,13 @@ class FilterBlind(Problem):
     remedy = "Run `nms doctor PIPELINE`: it prints the statement; then `nms resync PIPELINE` copies what differs."
 
 
+class TablesChanged(Problem):
+    """What a round of a poll relies on is not what it was a round ago; the pipeline is opened anew."""
+
+    status, code, retry, title = 409, "tables-changed", Retry.NOW, "The source is not what it was a round ago"
+    remedy = "Nothing to do; the pipeline is checked and goes on, where it must by copying anew."
+
+
 class NotPrepared(Problem):
     """A setting, right, table, key or schema that the pipeline needs is missing; `findings` lists each."""
 

@@ -194,6 +194,12 @@ def select_rows(source: TargetTable, after: Sequence[str] | None, upto: Sequence
     return f"select {_selected(source)} from {_from(source, only)}" + (f" where {bounds}" if bounds else "")
 
 
+def select_where(source: TargetTable, condition: str, upto: Sequence[str] | None, *, only: bool) -> str:
+    """The rows of the pipeline that meet a condition and whose key lies up to one."""
+    where = _all(_all(f"({condition})", _range(source, "", None, upto)), source.where)
+    return f"select {_selected(source)} from {_from(source, only)} where {where}"
+
+
 def select_key(source: TargetTable, *, only: bool) -> str:
     """The row of one key, given as parameters, if it is one of the pipeline."""
     where = _all(_where_key(source, _parameters(source, source.key)), source.where)

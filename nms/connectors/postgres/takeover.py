@@ -63,22 +63,23 @@ async def find_start(
         return stored
     await slot.ensure_publications(source, spec.slot, tables)
     position: Position = {"generation": spec.generation, "lsn": await slot.create_slot(source, spec.slot)}
-    again = spec.copy and spec.generation > 1
+    again = spec.copy and (spec.generation > 1 or stand.position is not None)
     if spec.copy:
         position["tables"] = {one.source: {} for one in spec.datasets}
         # A second copy meets rows of the first: those that the source no longer has must go.
-        position["sweep"] = again and _sweepable(pairing)
-    await _write_start(spec, (source, target), pairing, stand, (position, again and not position["sweep"]))
+        position["sweep"] = again and sweepable(pairing)
+    await write_start(spec, (source, target), pairing, stand, (position, again and not position["sweep"]))
     return position
 
 
-async def _write_start(
+async def write_start(
     spec: PipelineSpec,
     ends: tuple[Connection, Connection],
     pairing: Pairing,
     stand: Stand,
     start: tuple[Position, bool],
 ) -> None:
+    """Keep the position that a copy begins at (at the target); with `empty` what is there goes first."""
     source, target = ends
     position, empty = start
     place = await queries.get_place(source)
@@ -111,7 +112,7 @@ def _check_target(spec: PipelineSpec, stored: Position | None) -> None:
         )  # fmt: skip
 
 
-def _sweepable(pairing: Pairing) -> bool:
+def sweepable(pairing: Pairing) -> bool:
     """Whether rows can be removed range by range while the copy goes on.
 
     Both sides must order keys alike, and a row must not be held in place by another that is swept later.

@@ -6,7 +6,6 @@ from dataclasses import replace
 import asyncpg
 
 from nms.common.finding import Finding
-from nms.common.flow import DatasetSpec
 from nms.connectors.postgres import statements
 from nms.connectors.postgres.catalog import Connection, Table, queries
 from nms.connectors.postgres.compare.form import forms_of
@@ -17,18 +16,6 @@ from nms.connectors.postgres.pairing import Pair, Pairing, narrows
 
 # What only those need who follow the log, or who empty tables and stage rows.
 _NEEDLESS = frozenset({"identity-differs", "truncate-right", "temporary-right", "self-reference"})
-
-
-def keyed(facts: Facts) -> list[DatasetSpec]:
-    """The datasets; where the log does not name rows they are told apart by their primary key."""
-    if facts.spec.capture != "compare":
-        return list(facts.spec.datasets)
-    found = []
-    for one in facts.spec.datasets:
-        table = facts.source.tables.get(one.source)
-        keys = [] if table is None else [key.columns for key in table.keys if key.primary]
-        found.append(replace(one, key=one.key or (keys[0] if keys else None)))
-    return found
 
 
 def suit_comparison(findings: Sequence[Finding], facts: Facts) -> Iterator[Finding]:
