@@ -1,43 +1,27 @@
 """Every value arrives as it was: over every capture, both forms, both ways of writing, every server version."""
 
-import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nms.common.flow import Applied, Batch, ChangeRefused
+from nms.connectors.postgres.statements import quote_literal
 from nms.connectors.postgres.target import PostgresTarget
+from tests.contract.fidelity.captures import CAPTURES, Capture, Settle
 from tests.contract.fidelity.sample import COLUMNS, Sample, Servers, between, columns_for
 from tests.contract.pipelines import Pipe, rows_of
 from tests.services.shared import Session
 
 VERSIONS = ("15", "16", "18")
 PAIRS = [f"{left}-{right}" for left in VERSIONS for right in VERSIONS]
-QUICK = ["15-15", "15-16", "16-18", "18-15"]
-"""Each version in each role, and one pair that both have XML and extensions; `make fuzz` takes all pairs."""
-
-
-@dataclass(frozen=True)
-class Capture:
-    """How rows are taken from the source: what is there before the pipeline begins, and what it sees afterwards."""
-
-    name: str
-    before: bool
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return self.name
-
-
-CAPTURES = (Capture("backfill", before=True), Capture("log", before=False))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.get_closest_marker("fuzz"):
-        long = metafunc.config.getoption("--hypothesis-profile") == "fuzz"
-        metafunc.parametrize("servers", PAIRS if long else QUICK, indirect=True)
+    if not metafunc.definition.get_closest_marker("fuzz"):
+        return
+    long = metafunc.config.getoption("--hypothesis-profile") == "fuzz"
+    cases = [pytest.param(pair, one, id=f"{pair}-{one}") for one in CAPTURES for pair in (PAIRS if long else one.quick)]
+    metafunc.parametrize(("servers", "capture"), cases, indirect=["servers"])
 
 
 @pytest.fixture
@@ -73,17 +57,15 @@ def folded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-async def _follow(pipe: Pipe, sample: Sample) -> None:
-    """Everything that can happen to a row while the pipeline runs, one by one and in bulk, compared after each."""
-    source, steps = pipe.source, sample.steps()
-    for sql, rows in steps:
-        await source.execute(sql)
-        await pipe.catch_up()
+async def _follow(pipe: Pipe, sample: Sample, settle: Settle) -> None:
+    # Everything that can happen to a row while the pipeline runs, one by one and in bulk.
+    for sql, rows in sample.steps():
+        await pipe.source.execute(sql)
+        await settle()
         assert await sample.compare(pipe) == rows, sql
 
 
 @pytest.mark.fuzz
-@pytest.mark.parametrize("capture", CAPTURES, ids=str)
 @pytest.mark.parametrize("form", ["binary", "text"])
 async def test_values_arrive(servers: Servers, form: str, capture: Capture, folded: list[str], tmp_path: Path) -> None:
     sample = Sample(await columns_for(servers, portable=form == "binary"))
@@ -91,17 +73,19 @@ async def test_values_arrive(servers: Servers, form: str, capture: Capture, fold
         await sample.fill(pipe.source)
         if capture.before:
             await pipe.source.execute(sample.insert())
-        async with pipe.moves() as opened:
+        async with capture.moves(pipe) as (opened, settle):
             assert opened.text_form is (form == "text")
-            await pipe.catch_up()
+            await settle()
             assert await sample.compare(pipe) == (sample.rows if capture.before else 0)
             if not capture.before:
-                await _follow(pipe, sample)
-                assert folded == ["bulk"] * 3
+                await _follow(pipe, sample, settle)
+    if capture.name == "log":
+        assert folded == ["bulk"] * 3
 
 
-LOSSY = """
-create function lose() returns trigger language plpgsql as $$ begin new.{0} = {1}; return new; end $$;
+LOSSY = {"double precision": "new.{0} + 0", "char(5)": "'ab'", "numeric(12, 3)": "null"}
+LOSE = """
+create function lose() returns trigger language plpgsql as $$ begin {0} return new; end $$;
 create trigger lose before insert or update on t for each row execute function lose();
 """
 
@@ -114,20 +98,21 @@ async def test_a_value_that_changes_on_its_way_is_seen(
 ) -> None:
     columns = await columns_for(servers, portable=form == "binary")
     sample = Sample(columns)
-    for kind, lossy in (("double precision", "new.{0} + 0"), ("char(5)", "'ab'"), ("numeric(12, 3)", "null")):
-        name = sample.names[[one.type for one in columns].index(kind)]
-        async with between(servers, tmp_path, sample.ddl, ["t"], **capture.options) as pipe:
-            await sample.fill(pipe.source)
-            await pipe.target.execute(LOSSY.format(name, lossy.format(name)))
-            if capture.before:
+    names = {one.type: name for one, name in zip(columns, sample.names, strict=True)}
+    lost = "".join(f"new.{names[kind]} = {lossy.format(names[kind])};" for kind, lossy in LOSSY.items())
+    async with between(servers, tmp_path, sample.ddl, ["t"], **capture.options) as pipe:
+        await sample.fill(pipe.source)
+        await pipe.target.execute(LOSE.format(lost))
+        if capture.before:
+            await pipe.source.execute(sample.insert())
+        async with capture.moves(pipe) as (_, settle):
+            await settle()
+            if not capture.before:
                 await pipe.source.execute(sample.insert())
-            async with pipe.moves():
-                await pipe.catch_up()
-                if not capture.before:
-                    await pipe.source.execute(sample.insert())
-                    await pipe.catch_up()
-            with pytest.raises(AssertionError, match=re.escape(f"{kind}: ")):
-                await sample.compare(pipe)
+                await settle()
+        with pytest.raises(AssertionError) as seen:
+            await sample.compare(pipe)
+    assert {line.partition(":")[0] for line in str(seen.value).splitlines() if " became " in line} == set(LOSSY)
 
 
 @pytest.mark.parametrize("form", ["binary", "text"])
@@ -142,3 +127,40 @@ async def test_a_value_that_the_target_cannot_hold_is_refused_and_never_changed(
         with pytest.raises(ChangeRefused, match="infinity"):
             await pipe.run("t")
         assert await rows_of(pipe.target, "t") == []
+
+
+ODD_DEFAULTS = {
+    "datestyle": "German, DMY",
+    "intervalstyle": "sql_standard",
+    "timezone": "Asia/Kolkata",
+    "extra_float_digits": "-15",
+    "bytea_output": "escape",
+    "search_path": "pg_toast",
+    "array_nulls": "off",
+    "xmloption": "document",
+    "quote_all_identifiers": "on",
+    "standard_conforming_strings": "off",
+    "escape_string_warning": "off",
+    "transform_null_equals": "on",
+    "default_transaction_isolation": "serializable",
+}
+
+
+@pytest.mark.parametrize("ends", ["source", "target"])
+@pytest.mark.parametrize("servers", ["15-15"], indirect=True)
+async def test_values_arrive_whatever_a_database_has_as_its_defaults(
+    servers: Servers, ends: str, tmp_path: Path
+) -> None:
+    sample = Sample(await columns_for(servers, portable=False))
+    async with between(servers, tmp_path, sample.ddl, ["t"]) as pipe:
+        await sample.fill(pipe.source)
+        await pipe.source.execute(sample.insert())
+        database = getattr(pipe, ends)
+        name = await database.fetchval("select current_database()")
+        for setting, value in ODD_DEFAULTS.items():
+            await database.execute(f"alter database {name} set {setting} = {quote_literal(value)}")
+        async with pipe.moves():
+            await pipe.catch_up()
+            assert await sample.compare(pipe) == sample.rows
+            await pipe.source.execute("delete from t")
+            await _follow(pipe, sample, pipe.catch_up)

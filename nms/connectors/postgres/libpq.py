@@ -22,7 +22,12 @@ PINNED = {
     "extra_float_digits": "3",
     "lc_monetary": "C",
     "bytea_output": "hex",
+    "xmloption": "content",
+    "array_nulls": "on",
+    "quote_all_identifiers": "off",
 }
+# Where values are read, so that names in them are told in full; where they are written triggers need the login's own.
+READS = {"search_path": "pg_catalog"}
 Result = TypeVar("Result")
 _BINARY = 1
 _COPY_BLOCK = 1 << 18
@@ -82,10 +87,13 @@ class Libpq:
         self._prepared: set[str] = set()
 
     @classmethod
-    async def connect(cls, access: Access, *, name: str, replication: bool = False) -> "Libpq":
-        """Connect with pinned settings; `name` is the application_name other workers end us by."""
+    async def connect(cls, access: Access, *, name: str, replication: bool = False, reads: bool = False) -> "Libpq":
+        """Connect with pinned settings; `name` is the application_name other workers end us by.
+
+        With `reads` the session reads values and writes none.
+        """
         # The source is told that a change is durable once its commit returns, whatever the server's default.
-        pinned = PINNED if replication else {**PINNED, "synchronous_commit": "on"}
+        pinned = {**PINNED, **READS} if reads or replication else {**PINNED, "synchronous_commit": "on"}
         options = " ".join(f"-c {key}={value.replace(' ', chr(92) + ' ')}" for key, value in pinned.items())
         extra: dict[str, Any] = {"password": access.password} if access.password is not None else {}
         if replication:

@@ -179,7 +179,7 @@ async def _begin(spec: PipelineSpec, made: PostgresSource, watch: Watch, named: 
     backfill = None
     if not all(dataset.done and not dataset.repairs for dataset in plan.datasets):
         try:
-            repair = await Libpq.connect(spec.source, name=own + "repair")
+            repair = await Libpq.connect(spec.source, name=own + "repair", reads=True)
         except BaseException:
             await stream.close()
             raise
