@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aio_pika
 import asyncpg
@@ -17,6 +18,8 @@ from tests.conftest import MakeDatabase
 from tests.service.queues import Broker
 from tests.service.stage import Stage
 from tests.service.test_quarantine_review import leave_only_systems
+from tests.service.topics import send
+from tests.services.kafka import KafkaServer
 from tests.waiting import eventually
 
 EXAMPLE = Path(__file__).parents[2] / "examples/subscriptions-queue.yaml"
@@ -180,33 +183,66 @@ async def test_a_table_becomes_events_with_lasting_ids(
     assert "tables" not in stored
 
 
-async def test_the_example_of_messages_runs(
-    stage: Stage, broker: Broker, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+async def emails(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A thousand subscriptions in the second database, by their e-mail."""
+    monkeypatch.setenv("CRM_DSN", stage.target)
+    connection = await asyncpg.connect(stage.target)
+    try:
+        await create_table(connection)
+        await fill(connection, 1000)
+        return [row["email"] for row in await connection.fetch("select email from public.subscription order by 1")]
+    finally:
+        await connection.close()
+
+
+def status_messages(emails: list[str]) -> list[dict[str, Any]]:
+    """All inactive; then one that nobody knows, and one that is older than what the row has."""
+    sent = [{"email": email, "status": "inactive", "changed_at": "2030-01-01T00:00:00Z"} for email in emails]
+    stranger = {"email": "stranger@example.org", "status": "active", "changed_at": "2030-01-01T00:00:00Z"}
+    return [*sent, stranger, {"email": emails[0], "status": "active", "changed_at": "2020-01-01T00:00:00Z"}]
+
+
+def example_without(system: str) -> list[dict[str, Any]]:
+    drafts = [draft.data for draft in read_drafts(EXAMPLE.read_bytes(), EXAMPLE.name)]
+    return [one for one in drafts if system not in (one["name"], one.get("source"))]
+
+
+async def check_statuses(stage: Stage, emails: list[str]) -> None:
+    counts = "select count(*) filter (where status = 'inactive') * 10000 + count(*) from public.subscription"
+    await stage.arrive(counts, [1000 * 10000 + 1000], seconds=20)
+    status = f"select status from public.subscription where email = '{emails[0]}'"
+    assert await stage.at("target", status) == ["inactive"]
+
+
+async def test_the_example_of_messages_runs_over_rabbitmq(
+    stage: Stage, broker: Broker, rabbitmq: str, emails: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await broker.declare("subscription-status")
-    connection = await asyncpg.connect(stage.target)
-    await create_table(connection)
-    await fill(connection, 1000)
-    emails = [row["email"] for row in await connection.fetch("select email from public.subscription order by 1")]
     monkeypatch.setenv("BROKER_DSN", rabbitmq)
-    monkeypatch.setenv("CRM_DSN", stage.target)
-    drafts = [draft.data for draft in read_drafts(EXAMPLE.read_bytes(), EXAMPLE.name)]
-    await stage.apply(*(one for one in drafts if "kafka" not in (one["name"], one.get("source"))))
-    moment = "2030-01-01T00:00:00Z"
+    await stage.apply(*example_without("kafka"))
+
+    async def read() -> bool:
+        return await broker.ready("subscription-status") == 0
+
     async with stage.working():
-        sent = [{"email": email, "status": "inactive", "changed_at": moment} for email in emails]
-        stranger = {"email": "stranger@example.org", "status": "active", "changed_at": moment}
-        old = {"email": emails[0], "status": "active", "changed_at": "2020-01-01T00:00:00Z"}
-        await broker.send("subscription-status", [*sent, stranger, old])
-        await stage.arrive("select count(*) from public.subscription where status = 'inactive'", [1000])
-
-        async def read() -> bool:
-            return await broker.ready("subscription-status") == 0
-
+        await broker.send("subscription-status", status_messages(emails))
+        await check_statuses(stage, emails)
         await eventually(read)
-    assert await connection.fetchval("select count(*) from public.subscription") == 1000
-    assert await connection.fetchval("select status from public.subscription where email = $1", emails[0]) == "inactive"
-    await connection.close()
+    await check_statuses(stage, emails)
+
+
+async def test_the_example_of_messages_runs_over_kafka(stage: Stage, kafka: KafkaServer, emails: list[str]) -> None:
+    topic = kafka.create_topic(f"status-{uuid4().hex[:8]}", 3)
+    documents = example_without("rabbitmq")
+    system = next(one for one in documents if one["name"] == "kafka")
+    system["servers"] = kafka.servers
+    mapping = next(one for one in documents if one["kind"] == "pipeline")["datasets"][0]
+    mapping["source"] = topic
+    await stage.apply(*documents)
+    async with stage.working():
+        await send(kafka, topic, [(one["email"].encode(), one) for one in status_messages(emails)])
+        await check_statuses(stage, emails)
 
 
 async def test_a_removed_pipeline_gives_back_its_slot(
