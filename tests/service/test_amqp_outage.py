@@ -25,7 +25,7 @@ from tests.services.rabbitmq import RabbitServer
 from tests.waiting import eventually, insist
 
 KEYS, BATCHES, BATCH = 80, 60, 80
-COLD = 1_000
+COLD, FED = 1_000, 4_000
 AWAY = (AMQPError, OSError, asyncio.InvalidStateError, RuntimeError)
 
 
@@ -130,25 +130,25 @@ async def consuming(dsn: str, collected: Collected) -> AsyncIterator[None]:
 
 async def test_a_killed_broker_loses_nothing_either_way(own_broker: RabbitServer, make_database: MakeDatabase) -> None:
     dsn, collected, written, store = own_broker.dsn(), Collected(), batches(), Kept()
-    feed = Feed(Access("broker", dsn), await make_database(), {"items": SHAPE}, Limits(prefetch=20))
+    feed = Feed(Access("broker", dsn), await make_database(), {"items": SHAPE}, Limits(prefetch=5))
     await feed.run(PREPARE.read_text(), TABLE)
-    expected = [(number, str(number)) for number in range(5_000)]
+    expected = [(number, str(number)) for number in range(FED)]
     async with Broker.at(dsn) as broker:
         await broker.declare("out", "shop")
         await broker.declare("items")
         await broker.send("items", [{"id": number, "name": name, "price": 1, "extra": {}} for number, name in expected])
     async with consuming(dsn, collected):
-        pushing = asyncio.create_task(insist(lambda: push(dsn, store, written), Problem, 120))
         feeding = asyncio.create_task(insist(feed.move, Problem, 120))
-        await eventually(lambda: reached(collected, BATCH))
-        await eventually(lambda: fed(feed, BATCH))
+        await eventually(lambda: fed(feed, 1), 30)
+        pushing = asyncio.create_task(insist(lambda: push(dsn, store, written), Problem, 120))
+        await eventually(lambda: reached(collected, BATCH), 30)
         await asyncio.to_thread(own_broker.end, signal.SIGKILL)
         assert not pushing.done()
-        assert not await fed(feed, 5_000)
+        assert not await fed(feed, FED)
         await asyncio.to_thread(own_broker.launch)
-        await asyncio.wait_for(pushing, 60)
-        await eventually(lambda: reached(collected, BATCHES * BATCH), 30)
-        await eventually(lambda: fed(feed, 5_000), 30)
+        await asyncio.wait_for(pushing, 120)
+        await eventually(lambda: reached(collected, BATCHES * BATCH), 60)
+        await eventually(lambda: fed(feed, FED), 60)
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
     check(chain.from_iterable(written), collected)
@@ -163,22 +163,22 @@ async def test_a_wiped_broker_gets_what_it_had_not_confirmed_and_a_copy_heals_th
         await broker.declare("out", "shop")
     written[0].append(update(COLD, "cold"))
     pushing = asyncio.create_task(insist(lambda: push(rabbitmq, store, written), Problem, 120))
-    await eventually(lambda: saved(store, 3))
+    await eventually(lambda: saved(store, 3), 30)
     await asyncio.to_thread(wipe, rabbitmq_server, rabbitmq)
     kept = len(store.positions)
     assert not pushing.done()
     async with Broker.at(rabbitmq) as broker:
         await broker.declare("out", "shop")
     async with consuming(rabbitmq, collected):
-        await asyncio.wait_for(pushing, 60)
-        await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH))
+        await asyncio.wait_for(pushing, 120)
+        await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH), 30)
         check(chain.from_iterable(written[kept:]), collected)
         # What the broker had confirmed went with it; a resync copies all rows under a new generation.
         assert COLD not in collected.names
         rows = {change.key: change for change in chain.from_iterable(written)}
         async with outlet(rabbitmq, "shop", store) as end:
             await end.apply(copy_of(rows.values(), generation=2))
-        await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH + len(rows)))
+        await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH + len(rows)), 30)
     assert {key: names[-1] for key, names in collected.names.items()} == {
         key_of(change): name_of(change) for change in rows.values()
     }
