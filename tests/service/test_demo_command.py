@@ -141,3 +141,15 @@ async def test_a_program_that_fails_is_a_problem_with_its_last_lines(stage: Stag
     with pytest.raises(ChildFailed) as refused:
         await process.finish()
     assert any("no-such-option" in line for line in refused.value.said)
+
+
+async def test_the_check_ends_with_no_subscription_inactive_on_one_side_only(tmp_path: Path) -> None:
+    words = ("demo", "subscriptions", "--check", "--rows", "2000", "--seconds", "2")
+    code, out, err = await run_nms(*words, "--json", DATA_DIR=str(tmp_path))
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["in_sync"], told["rows"], told["inactive_on_one_side"]) == (True, 2000, 0)
+    assert told["inactive_on_one_side_before"] > 100
+    assert told["edits"] > 10
+    assert "Round " in err
+    assert list((tmp_path / "demo").glob("*")) == []

@@ -9,9 +9,10 @@ import typer
 
 from nms.cli import output
 from nms.cli.command import INTERRUPTED, command, command_with_own_databases
+from nms.cli.demo.check import Check
 from nms.cli.demo.outcome import Outcome
 from nms.cli.demo.scenes import Demo, Size
-from nms.cli.demo.screen import draw_outcome, open_screen
+from nms.cli.demo.screen import PlainScreen, QuietScreen, draw_outcome, open_screen
 from nms.cli.demo.stage import DemoRunning, Stage, open_stage
 from nms.cli.demo.subscriptions import create_table, fill
 from nms.cli.demo.view import View
@@ -127,17 +128,38 @@ def _tell_outcome(outcome: Outcome, place: Path, kept: list[str]) -> None:
 
 
 @app.command("subscriptions")
-@command
-async def subscriptions(
+def subscriptions(
     rows: Annotated[int, typer.Option(help="How many subscriptions.", min=1, max=100_000_000)] = 100_000,
     source: Annotated[
         str | None, typer.Option(help="The DSN to fill. Default: BILLING_DSN, else `billing` of the embedded server.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fill two databases of the demo's own and run the periodic check on them.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(help="With --check: how long both are edited.", min=1, max=3600)] = 5.0,
+    json_wanted: Annotated[bool, typer.Option("--json", help="Print one JSON document at the end.")] = False,
 ) -> None:
     """Fill a table `public.subscription` with mock data; makes the table unless it is there.
 
-    Always the same rows for the same number; rows that are there already stay as they are.
+    Always the same rows for the same number; rows that are there already
+    stay as they are.
+
+    With `--check` a PostgreSQL of its own is started as `nms demo` does,
+    two databases get the rows, other ones of them inactive on each side,
+    and examples/subscriptions-poll.yaml runs (a round each second) while
+    both are edited. Exits 0 when at the end no subscription is inactive
+    on one side only, 3 when one is, 1 when it could not come to its end.
     """
+    if check and source:
+        raise typer.BadParameter("it fills databases of its own; leave --source out", param_hint="--check")
+    if check:
+        _check(rows=rows, seconds=seconds, json_wanted=json_wanted)
+    else:
+        _fill(rows=rows, source=source, json_wanted=json_wanted)
+
+
+@command
+async def _fill(rows: Any, source: Any) -> None:
     connection = await connect(Access("the source", await _find_source(source)), name="nms-demo")
     try:
         await create_table(connection)
@@ -145,6 +167,27 @@ async def subscriptions(
     finally:
         await connection.close()
     output.say(f"{new:,} new subscriptions stand in public.subscription.", rows=rows, new=new)
+
+
+@command_with_own_databases
+async def _check(rows: Any, seconds: Any) -> int:
+    performing = asyncio.current_task()
+    assert performing is not None
+    for number in ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, _interrupt, performing)
+    screen = PlainScreen() if not output.is_json() else QuietScreen()
+    try:
+        with screen:
+            async with open_stage(get_settings().data_dir / "demo") as stage:
+                verdict = await Check(stage, rows, seconds, screen).perform()
+    except asyncio.CancelledError:
+        output.tell("The demo was interrupted; everything it started is stopped.")
+        return INTERRUPTED
+    if output.is_json():
+        output.print_json(verdict.to_dict())
+    else:
+        output.say(verdict.sentence())
+    return Exit.OK if verdict.in_sync else Exit.UNHEALTHY
 
 
 async def _find_source(given: str | None) -> str:

@@ -81,7 +81,7 @@ class Demo:
         self._screen.tell(f"Filling billing: {size.rows:,} subscriptions, {size.scale * 100_000:,} pgbench accounts.")
         await run_together(self._start_workers(), self._fill_source(), self._prepare_target())
         for name in DOCUMENTS:
-            await _apply(_examples() / name)
+            await _apply(examples() / name)
         self._screen.tell("Applied examples/subscriptions-log.yaml and examples/pgbench.yaml: two pipelines start.")
 
     async def _start_workers(self) -> None:
@@ -179,7 +179,7 @@ async def _while(watching: "asyncio.Task[None]", work: Any) -> None:
         await asyncio.gather(doing, return_exceptions=True)
 
 
-def _examples() -> Path:
+def examples() -> Path:
     """The folder of ready configurations: in the checkout, or inside the package of an installed wheel."""
     package = Path(nms.__file__).parent
     checkout = package.parent / "examples"

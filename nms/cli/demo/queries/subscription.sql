@@ -45,3 +45,15 @@ update public.subscription set email = :new, changed_at = clock_timestamp() wher
 
 -- name: delete_subscriptions(emails)!
 delete from public.subscription where email = any(:emails::text[]);
+
+-- name: update_some_inactive(salt, share)!
+-- Others on each side, so that they are apart; always the same ones.
+update public.subscription set status = 'inactive', changed_at = clock_timestamp()
+where abs(hashtextextended(email, :salt) % 100) < :share;
+
+-- name: list_inactive_emails()
+select email from public.subscription where status = 'inactive';
+
+-- name: list_some_emails(count)
+-- The same ones on both sides.
+select email from public.subscription order by hashtextextended(email, 7) limit :count;

@@ -30,7 +30,7 @@ class Side:
         """Read a query into lines; raises a Problem."""
         try:
             await lines.read(self.read, sql, values)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             raise translate(error, at=self.system) from error
 
     async def close(self) -> None:
