@@ -248,3 +248,17 @@ async def test_a_second_worker_takes_over_and_the_first_writes_nothing_more(
             await second.pass_round()
             await both.equal("item")
         first.going = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+
+
+async def test_nobody_is_made_to_wait_for_a_row_that_somebody_has(make_database: MakeDatabase, tmp_path: Path) -> None:
+    async with apart(make_database, tmp_path, ITEM, ["item"]) as both:
+        await both.source.execute(FILL)
+        await both.target.execute(FILL)
+        await both.source.execute("update item set v = -1")
+        async with both.target.transaction():
+            await both.target.execute("update item set note = 'mine' where id = 25")
+            async with going(replace(both.spec, every=ONCE)) as rounds:
+                facts = await rounds.pass_round(1)
+            assert facts["left"] == 1
+            assert await both.target.fetchval("select array_agg(id) from item where v <> -1") == [25]
+        await both.run("item")

@@ -17,7 +17,7 @@ from nms.connectors.postgres.compare.form import forms_of
 from nms.connectors.postgres.compare.rule import Rule
 from nms.connectors.postgres.compare.source import CompareSource
 from nms.connectors.postgres.compare.whole import Whole
-from nms.connectors.postgres.compare.writer import ComparedTarget, GuardedWriter
+from nms.connectors.postgres.compare.writer import PATIENCE, ComparedTarget, GuardedWriter
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.display import show_key, show_values
 from nms.connectors.postgres.libpq import Libpq
@@ -132,8 +132,11 @@ async def _open(spec: PipelineSpec, own: str, sessions: AsyncExitStack) -> Opene
     ends = Ends(*sides, stand.fence, SpoolSpace(spec.spool, spec.spool_budget))
     ordered = _parents_first(pairing)
     shapes = [one.shape() for one in ordered]
-    made = await PostgresTarget.open(spec.target, stand.fence, _writers(pairing, ordered), name=own + "write")
-    sessions.push_async_callback(made.close)
+    written = await Libpq.connect(spec.target, name=own + "write")
+    sessions.push_async_callback(written.close)
+    await written.query(f"set lock_timeout = '{PATIENCE}'")
+    defers = any(one.target.defers for one in ordered)
+    made = PostgresTarget(written, stand.fence, _writers(pairing, ordered), defers=defers)
     target = ComparedTarget(made)
     source = CompareSource(position, ends, target, every=spec.every)
     whole, rules = await _works(spec, pairing, (ordered, shapes), (ends, target))

@@ -11,12 +11,16 @@ from nms.connectors.postgres import statements
 from nms.connectors.postgres.compare.statements import delete_seen, update_seen
 from nms.connectors.postgres.compare.stream import Key
 from nms.connectors.postgres.libpq import Command, Statement
+from nms.connectors.postgres.problems import ServerBusy
 from nms.connectors.postgres.target import PostgresTarget
 from nms.connectors.postgres.writer import Writer, command_of
 
 TEXT = 25
 # What another change of the same round may make room for: a foreign key, a unique value, an exclusion.
 _PASSING = frozenset({"23503", "23505", "23P01"})
+# Shorter than a server waits before it looks for deadlocks and ends one of those in it, which may be the other.
+PATIENCE = "200ms"
+_WAITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class ComparedTarget:
         if not any(isinstance(change, Guarded) for change in changes):
             return await self._target.apply(batch)
         total = Applied(batch.position)
-        pieces = [changes]
+        pieces, waits = [changes], 0
         while pieces:
             piece = pieces.pop()
             try:
@@ -93,9 +97,19 @@ class ComparedTarget:
             except ChangeRefused as refused:
                 at = self._postpone(refused, piece)
                 pieces += [rest for rest in (piece[at + 1 :], piece[:at]) if rest]
+            except ServerBusy:
+                # Somebody else has a row of it. The others are written without it; after some waiting, next time.
+                waits += 1
+                half = len(piece) // 2
+                pieces += [piece[half:], piece[:half]] if half and waits < _WAITS else self._leave(piece)
             else:
                 self._count(total, applied, piece)
         return total
+
+    def _leave(self, piece: Sequence[Change]) -> list[list[Change]]:
+        self.left += len(piece)
+        self._forget(piece)
+        return []
 
     def _postpone(self, refused: ChangeRefused, piece: Sequence[Change]) -> int:
         change = refused.change
@@ -110,6 +124,9 @@ class ComparedTarget:
         total.rows += applied.rows - applied.missing
         # A row that has another version by now is not missing: it is left for the next round.
         self.left += applied.missing
+        self._forget(piece)
+
+    def _forget(self, piece: Sequence[Change]) -> None:
         self.told.difference_update(change.mark for change in piece if isinstance(change, Guarded))
 
 
