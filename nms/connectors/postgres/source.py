@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import psycopg
 
-from nms.common.change import Change
+from nms.common.change import Change, Op
 from nms.common.flow import Batch, Load, Part, Position
 from nms.common.rows import read_rows, write_rows
 from nms.connectors.postgres.catalog import Connection
@@ -147,7 +147,8 @@ class PostgresSource:
         end, committed = 0, 0.0
         item = self._feed.peek()
         while isinstance(item, Small) and not item.messages:
-            if changes and len(changes) + len(item.changes) > limit:
+            # A target refuses to empty a table of which earlier changes of its transaction still wait to be checked.
+            if changes and (item.empties or len(changes) + len(item.changes) > limit):
                 break
             self._feed.take()
             kept = item.changes if self._caught_up else self._beside_backfill(item.xid, item.changes)
@@ -182,8 +183,9 @@ class PostgresSource:
 
     def _wanted(self, change: Change) -> bool:
         # What a later chunk brings need not be applied now; without a key it must not be, or it would come twice.
+        # Tables that refer to each other are emptied together, whichever of them are there.
         dataset = self._datasets[change.shape.dataset]
-        return dataset.done or (dataset.started and bool(change.shape.key))
+        return dataset.done or (dataset.started and bool(change.shape.key)) or change.op is Op.TRUNCATE
 
     # -- large transactions
 

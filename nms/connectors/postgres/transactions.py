@@ -18,7 +18,10 @@ _ASIDE = frozenset((pgoutput.TYPE, pgoutput.ORIGIN))
 
 @dataclass(slots=True)
 class Small:
-    """A transaction held in memory, decoded; it commits at `commit`, and that ends at `end`."""
+    """A transaction held in memory, decoded; it commits at `commit`, and that ends at `end`.
+
+    `empties` says that it truncates a table.
+    """
 
     xid: int
     end: int
@@ -27,6 +30,7 @@ class Small:
     size: int
     messages: list[Message]
     commit: int = 0
+    empties: bool = False
 
 
 @dataclass(slots=True)
@@ -118,6 +122,7 @@ class Assembler:
         self._xid = 0
         self._commit_lsn = 0
         self._large: Large | None = None
+        self._empties = False
         self._streams: dict[int, Large] = {}
         self._stream: Large | None = None
         self.open = False
@@ -150,6 +155,8 @@ class Assembler:
     def _within(self, kind: int, payload: bytes) -> None:
         if kind in _DATA:
             self._data(payload)
+            if kind == pgoutput.TRUNCATE:
+                self._empties = True
         elif kind == pgoutput.COMMIT:
             self._commit(payload)
         elif kind == pgoutput.RELATION:
@@ -183,6 +190,7 @@ class Assembler:
     def _begin(self, payload: bytes) -> None:
         self._commit_lsn, _, self._xid = pgoutput.parse_begin(payload)
         self._payloads, self._messages, self._size, self._large = [], [], 0, None
+        self._empties = False
         self.open = True
 
     def _message(self, payload: bytes) -> None:
@@ -241,7 +249,8 @@ class Assembler:
             decode = self._decoder.decode
             for data in self._payloads:
                 decode(data, changes)
-            self._feed.put(Small(self._xid, end, committed, changes, self._size + 64, self._messages, self._commit_lsn))
+            size, lsn = self._size + 64, self._commit_lsn
+            self._feed.put(Small(self._xid, end, committed, changes, size, self._messages, lsn, self._empties))
         self._payloads, self._messages, self._size, self.open = [], [], 0, False
         self._tell_end(end)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from nms.connectors.postgres import source, target, transactions
+from nms.connectors.postgres import snapshot, source, target, transactions
 from nms.connectors.postgres.connector import Opened
 from nms.connectors.postgres.wal import parse_lsn
 from tests.contract.pipelines import MESSAGE, Connection, Pipe
 
 HERE = Path(__file__).parent
 TABLES = (HERE / "tables.sql").read_text()
+ROWS = (HERE / "rows.sql").read_text()
 SYNCED = (
     "plain", "toasted", "keyed", "parent", "child", "grandchild", "tree", "left_ring", "right_ring", "landlord", "late",
     "taken", "spread", "whole", "coded", "nameless", "rare", "scarce",
@@ -51,6 +52,9 @@ def set_limits(rand: random.Random, patch: pytest.MonkeyPatch) -> None:
     """Make batches exact or staged, parts small, transactions large, as the seed says."""
     patch.setattr(target, "EXACT_LIMIT", rand.choice((0, 40, 400)))
     patch.setattr(transactions, "LARGE_BYTES", rand.choice((0, 3000, 4 << 20)))
+    size = rand.choice((20, 1000))
+    for name in ("_FIRST_ROWS", "_UNKNOWN_ROWS", "_LEAST_ROWS", "_MOST_ROWS"):
+        patch.setattr(snapshot, name, size)
     patch.setattr(source, "PART_CHANGES", rand.choice((60, 500, 10_000)))
 
 
@@ -77,6 +81,17 @@ class Runner:
         finally:
             await second.close()
             await aside.close()
+
+    async def copy(self, tables: Sequence[str]) -> None:
+        """Copy the tables, empty but for a few rows, before the traps."""
+        await self._pipe.run(*tables)
+        for end in (self._pipe.source, self._pipe.target):
+            await end.execute(CIRCLE)
+
+    async def begin_to_copy(self) -> None:
+        """Fill the tables and leave most of the copying to be done beside the traps."""
+        await self._pipe.source.execute(ROWS)
+        await self._move_a_little()
 
     async def run(self, traps: Sequence[Trap], *, live: bool) -> None:
         """Run traps in an order of the seed while the pipeline is stopped, or `live` beside it; then catch up."""
@@ -135,4 +150,4 @@ async def _copy(session: Connection, request: str) -> None:
     await session.copy_records_to_table(found[1], records=rows, columns=columns)
 
 
-__all__ = ["CIRCLE", "LATE", "SYNCED", "TABLES", "TEXT_FORM", "Runner", "read_traps", "set_limits"]
+__all__ = ["LATE", "SYNCED", "TABLES", "TEXT_FORM", "Runner", "read_traps", "set_limits"]

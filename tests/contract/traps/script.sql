@@ -189,13 +189,13 @@ begin; update tree set parent_id = null where id = 3; delete from tree where id 
 begin; update tree set id = 100 where id = 3; update tree set parent_id = 100 where id = 2; commit;
 
 -- trap: references act by themselves
-insert into parent values (100, 'p'), (101, 'q'), (102, 'r'); insert into child values (100, 100, 'c'), (101, 101, 'd'), (102, 102, 'e'); insert into grandchild values (100, 100), (101, 101), (102, 102);
+insert into parent values (100100, 'p'), (100101, 'q'), (100102, 'r'); insert into child values (100100, 100100, 'c'), (100101, 100101, 'd'), (100102, 100102, 'e'); insert into grandchild values (100100, 100100), (100101, 100101), (100102, 100102);
 
-update parent set id = 200 where id = 100; update child set id = 200 where id = 100;
+update parent set id = 100200 where id = 100100; update child set id = 100200 where id = 100100;
 
-delete from parent where id = 101;
+delete from parent where id = 100101;
 
-begin; delete from parent where id = 102; insert into parent values (102, 'again'); insert into child values (102, 102, 'again'); update grandchild set child_id = 102 where id = 102; commit;
+begin; delete from parent where id = 100102; insert into parent values (100102, 'again'); insert into child values (100102, 100102, 'again'); update grandchild set child_id = 100102 where id = 100102; commit;
 
 -- trap: updates without a change
 update plain set v = v; update toasted set n = n; update keyed set a = a, b = b;
