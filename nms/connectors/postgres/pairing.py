@@ -171,7 +171,9 @@ def _pair_one(
     key = spec.key or source.log_key()
     made = Pair(spec, source, target, columns, key, int(pointer.rpartition("/")[2]))
     result.findings += _table_findings(made, right, {*fields.values(), *constant}, names, pointer)
-    result.findings += judge_casts(spec, [one for one, _ in columns], key, names[0], f"{pointer}/casts")
+    result.findings += judge_casts(
+        spec, [left[name] for name in fields if name in left], key, names[0], f"{pointer}/casts"
+    )
     if set(key) <= {one.name for one, _ in columns}:
         result.pairs.append(made)
 
@@ -210,6 +212,9 @@ def _width_findings(
         return []
     asked = left.name in (spec.casts or {})
     rounded = (right if asked else left).held.startswith(_ROUNDED)
+    if asked and not rounded:
+        # What does not fit is refused, as is what cannot be cast.
+        return []
     effect = "values would be rounded" if rounded else "longer values are refused"
     if left.held.startswith("bit("):
         effect = "values of another length are refused"

@@ -330,7 +330,7 @@ def _string(payload: bytes, at: int) -> tuple[str, int]:
     return payload[at:end].decode(), end + 1
 
 
-_READ: Mapping[int, Callable[[Layout, bytes, int], Change | None]] = {
+_READ: Mapping[int, Callable[[Layout, bytes, int], Change]] = {
     INSERT: _insert, UPDATE: _update, DELETE: _delete,
 }  # fmt: skip
 _SIFT: Mapping[int, Callable[[Layout, bytes, int], Change | None]] = {
