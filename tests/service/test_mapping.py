@@ -165,3 +165,24 @@ async def test_what_a_mapping_cannot_mean_is_found_before_anything_starts(
                 assert one.sql or one.remedy, one
         ignoring = replace(pipe.spec, datasets=(case("small", {"n": 1}),), heals=False)
         assert [(one.code, one.fatal) for one in await check(ignoring)] == [("filter-identity", True)]
+
+
+async def test_another_filter_is_found_and_takes_effect_by_a_copy_anew(
+    make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    ddl = "create table t (id int primary key, kind int); alter table t replica identity full"
+    async with lay(make_database, tmp_path, ddl, ["t"]) as pipe:
+        await pipe.source.execute("insert into t select n, n % 3 from generate_series(1, 30) n")
+        async with pipe.moves():
+            await pipe.catch_up()
+            await pipe.source.execute("insert into t values (31, 1)")
+            await pipe.catch_up()
+        for kind, number in ((1, 11), (2, 10)):
+            pipe.spec = replace(pipe.spec, datasets=(case("t", {"kind": kind}),))
+            assert [(one.code, one.fatal) for one in await check(pipe.spec)] == [("filter-changed", True)]
+            await again(pipe)
+            assert await pipe.target.fetchval("select count(*) from t") == number
+            assert await check(pipe.spec) == []
+        await pipe.source.execute("insert into t values (32, 2), (33, 1)")
+        await again(pipe)
+        assert await pipe.target.fetchval("select count(*) from t where kind = 2") == 11

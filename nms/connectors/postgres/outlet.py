@@ -14,6 +14,7 @@ from nms.connectors.postgres.log import LogEnd, Sessions, open_log
 from nms.connectors.postgres.pairing import Pairing
 from nms.connectors.postgres.preflight import check_outlet
 from nms.connectors.postgres.problems import translate
+from nms.connectors.postgres.progress import marks_of
 from nms.connectors.postgres.takeover import new_sessions, session_prefix
 
 
@@ -85,6 +86,7 @@ async def _begin(spec: PipelineSpec, source: Connection, pairing: Pairing, store
     place = await queries.get_place(source)
     lsn = await slot.create_slot(source, spec.slot)
     position: Position = {"generation": spec.generation, "lsn": lsn, "system": place["system_identifier"]}
+    position |= marks_of(pairing.conditions())
     if spec.copy:
         position["tables"] = {one.source: {} for one in spec.datasets}
     await store.save(position)

@@ -118,6 +118,10 @@ class Pairing:
         """One form for the whole pipeline, since a slot's stream has one; queues and topics take text only."""
         return self.as_text or any(pair.text_form for pair in self.pairs)
 
+    def conditions(self) -> list[tuple[str, str]]:
+        """The SQL condition of every dataset's rows, empty where all travel."""
+        return [(one.spec.source, one.source_table(text_form=False).where) for one in self.pairs]
+
 
 def pair(
     specs: Sequence[DatasetSpec], sources: Mapping[str, Table], targets: Mapping[str, Table], names: tuple[str, str]

@@ -36,7 +36,7 @@ from nms.connectors.postgres.pairing import Pairing, pair
 from nms.connectors.postgres.poll.check import judge_poll, suit_poll
 from nms.connectors.postgres.poll.prepare import forget, prepare_source
 from nms.connectors.postgres.problems import NotPrepared, ServerAway, translate
-from nms.connectors.postgres.selection import settle
+from nms.connectors.postgres.selection import judge_filters, settle
 from nms.connectors.postgres.statements import count_rows
 
 CONNECT_SECONDS = 5.0
@@ -89,6 +89,7 @@ async def check_open(source: Connection, target: Connection, spec: PipelineSpec)
         for one in pairing.findings if (_name_of(one, spec), one.code) not in told
     ]  # fmt: skip
     paired += await settle(source, target, pairing, spec)
+    paired += judge_filters(facts.position if facts.begun else None, pairing)
     findings += [*judge_source(facts), *judge_target(facts), *judge_tables(facts), *paired]
     if spec.capture == "compare":
         findings = [*suit_comparison(findings, facts), *await judge_rules(source, target, pairing, spec)]
@@ -107,6 +108,7 @@ async def check_outlet(source: Connection, spec: PipelineSpec, position: Positio
     told = {(name, "table-missing") for name in facts.source.kinds}
     paired = [one for one in pairing.findings if (_name_of(one, spec), one.code) not in told]
     paired += await settle(source, None, pairing, spec)
+    paired += judge_filters(facts.position if facts.begun else None, pairing)
     return Checked(pairing, [*judge_source(facts), *judge_source_tables(facts), *paired])
 
 

@@ -1,6 +1,7 @@
 """The position of a PostgreSQL source: where in the log, and how far each table's copy has come."""
 
 import base64
+import hashlib
 from collections.abc import Iterable, Sequence
 
 from nms.common.flow import Position
@@ -8,12 +9,25 @@ from nms.connectors.postgres.snapshot import Dataset
 
 
 def position_of(generation: int, lsn: str, datasets: Sequence[Dataset], *, sweep: bool) -> Position:
-    """The position at an LSN; `tables` and `sweep` are there only while something is left to copy."""
-    position: Position = {"generation": generation, "lsn": lsn}
+    """The position at an LSN; `tables` and `sweep` are there only while something is left to copy.
+
+    `filters` tells by which filters the rows came that are at the target, where there are any.
+    """
+    position: Position = {
+        "generation": generation,
+        "lsn": lsn,
+        **marks_of((one.name, one.table.where) for one in datasets),
+    }
     if any(not dataset.done or dataset.repairs for dataset in datasets):
         position["tables"] = {dataset.name: _state(dataset) for dataset in datasets}
         position["sweep"] = sweep
     return position
+
+
+def marks_of(conditions: Iterable[tuple[str, str]]) -> Position:
+    """The part of a position that tells filters (SQL conditions by dataset) from others; empty where there is none."""
+    marks = {name: hashlib.sha256(where.encode()).hexdigest()[:12] for name, where in conditions if where}
+    return {"filters": marks} if marks else {}
 
 
 def restore(position: Position, datasets: Iterable[Dataset]) -> None:

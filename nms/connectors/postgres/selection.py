@@ -11,12 +11,14 @@ import asyncpg
 
 from nms.common.condition import Condition
 from nms.common.finding import Finding
+from nms.common.flow import Position
 from nms.connectors.postgres.catalog import Connection, TableColumn
 from nms.connectors.postgres.comparing import reader_of
 from nms.connectors.postgres.conditions import filter_rows, full_identity, literal_of, read_literal
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.filter import FilterColumn, refuse
 from nms.connectors.postgres.pairing import Pair, Pairing, key_constants
+from nms.connectors.postgres.progress import marks_of
 from nms.connectors.postgres.statements import Constant
 
 # Texts that the server reads as another value at another time.
@@ -96,6 +98,20 @@ async def settle_constants(target: Connection, pair: Pair, system: str) -> list[
             made.append(Constant(name, literal_of(value, column.type), name in in_key))
     pair.constants = tuple(made)
     return found
+
+
+def judge_filters(position: Position | None, pairing: Pairing) -> Iterator[Finding]:
+    """Filters that are not those by which the rows came that are at the target already."""
+    if position is None or "lsn" not in position:
+        return
+    before = position.get("filters", {})
+    marks = marks_of(pairing.conditions()).get("filters", {})
+    for one in pairing.pairs:
+        name = one.spec.source
+        if before.get(name) != marks.get(name) and len(one.conditions) == len(one.spec.where):
+            text = f"the filter of {name} is another one than that of the rows at the target"
+            remedy = "`nms resync PIPELINE` brings what the filter now lets in, and removes the rest; or take it back."
+            yield Finding("filter-changed", text, "", pointer=f"/datasets/{one.at}/where", remedy=remedy)
 
 
 def own_rows(pair: Pair) -> str:

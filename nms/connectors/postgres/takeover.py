@@ -10,6 +10,7 @@ from nms.connectors.postgres.catalog import Connection, parents_first, queries
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.pairing import Pairing
 from nms.connectors.postgres.problems import FenceRaised, TargetBehind
+from nms.connectors.postgres.progress import marks_of
 from nms.connectors.postgres.statements import empty_table
 from nms.connectors.postgres.target import Fence
 from nms.connectors.postgres.wal import parse_lsn
@@ -63,6 +64,7 @@ async def find_start(
         return stored
     await slot.ensure_publications(source, spec.slot, tables)
     position: Position = {"generation": spec.generation, "lsn": await slot.create_slot(source, spec.slot)}
+    position |= marks_of(pairing.conditions())
     again = spec.copy and (spec.generation > 1 or stand.position is not None)
     if spec.copy:
         position["tables"] = {one.source: {} for one in spec.datasets}
