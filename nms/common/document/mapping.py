@@ -5,7 +5,6 @@ from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -153,7 +152,7 @@ Fields = Annotated[
 ]
 Where = Annotated[
     dict[str, Any],
-    AfterValidator(check_where),
+    BeforeValidator(check_where),
     WithJsonSchema(
         {
             "type": "object",
@@ -171,7 +170,7 @@ Where = Annotated[
 ]
 Constants = Annotated[
     dict[str, Any],
-    AfterValidator(check_constants),
+    BeforeValidator(check_constants),
     WithJsonSchema(
         {
             "type": "object",
