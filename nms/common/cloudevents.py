@@ -81,9 +81,9 @@ class EventWriter:
         if batch.load is not None:
             for part in rows_of(batch.load):
                 yield [self._event(row, _row_stamp(batch, row, next(numbers)), time) for row in part]
-        stamp = Stamper(batch).stamp
+        stamp, times = Stamper(batch).stamp, _times(batch)
         async for part in batch.parts():
-            yield [self._event(change, stamp(change), time) for change in part]
+            yield [self._event(change, stamp(change), next(times)) for change in part]
 
     def key_of(self, change: Change) -> bytes | None:
         """The key of a change as a JSON object; None where it has none."""
@@ -205,6 +205,14 @@ def _row_stamp(batch: Batch, row: Change, number: int) -> tuple[str, str]:
     place = f"copy-{batch.position.get('generation', 0)}"
     # Without a key equal rows are told apart by nothing but their number.
     return place if row.shape.key else f"{place}/{number}", f"{max(batch.place - 1, 0):016X}/{number:08}"
+
+
+def _times(batch: Batch) -> Iterator[str]:
+    """When each change of a batch committed: an event that comes again is the same, however batches are cut then."""
+    if not batch.times:
+        return repeat(_timestamp(batch.committed))
+    pairs = zip(batch.ends, batch.times, strict=True)
+    return chain.from_iterable(repeat(_timestamp(time), number) for (number, _), time in pairs)
 
 
 def _timestamp(seconds: float | None) -> str:

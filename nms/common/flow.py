@@ -76,6 +76,7 @@ class Batch:
 
     What names a change for ever, however batches are cut: `ends` has for each transaction of a `small` batch the
     number of its changes and where it commits in the log; without it all is one transaction, that of `origin`.
+    `times` has for each of `ends` when it committed; without it all committed when `committed` says.
     """
 
     position: Position
@@ -87,6 +88,7 @@ class Batch:
     place: int = 0
     small: Part | None = None
     ends: Sequence[tuple[int, int]] = ()
+    times: Sequence[float] = ()
     origin: int = 0
     poison: Sequence[Poison] = ()
 

@@ -5,7 +5,6 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -37,7 +36,7 @@ def names_of(changes: Sequence[Change]) -> dict[int, list[str]]:
 
 def find_faults(records: Sequence[ConsumerRecord], changes: Sequence[Change]) -> list[str]:
     """What a consumer that takes every id once would hold against these messages."""
-    first: dict[str, Any] = {}
+    first: dict[str, bytes] = {}
     partitions: dict[bytes, int] = {}
     got: dict[int, list[str]] = defaultdict(list)
     found = []
@@ -48,9 +47,9 @@ def find_faults(records: Sequence[ConsumerRecord], changes: Sequence[Change]) ->
         if partitions.setdefault(record.key, record.partition) != record.partition:
             found.append(f"{record.key!r} stands in two partitions")
         if event["id"] not in first:
-            first[event["id"]] = event["data"]
+            first[event["id"]] = record.value
             got[event["data"]["key"]["id"]].append(event["data"]["values"]["name"])
-        elif first[event["id"]] != event["data"]:
+        elif first[event["id"]] != record.value:
             found.append(f"{event['id']} names two events")
     sent = names_of(changes)
     return found + [

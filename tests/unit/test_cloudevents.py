@@ -142,6 +142,14 @@ async def test_ids_do_not_depend_on_how_transactions_are_merged() -> None:
     assert len(set(merged)) == 3
 
 
+async def test_events_do_not_depend_on_how_transactions_are_merged() -> None:
+    changes = [update(1), update(2), update(3)]
+    merged = await events_of(batch_of(*changes, ends=((2, 16), (1, 24)), times=(8.5, 9.5), committed=9.5))
+    first = await events_of(batch_of(*changes[:2], ends=((2, 16),), committed=8.5))
+    second = await events_of(batch_of(changes[2], ends=((1, 24),), committed=9.5))
+    assert [event.body for event in merged] == [event.body for event in [*first, *second]]
+
+
 async def test_the_same_change_twice_in_a_transaction_has_two_ids() -> None:
     ids = await ids_of(batch_of(update(1, "a"), update(1, "b"), update(1, "a"), origin=16))
     assert len(set(ids)) == 3

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
@@ -143,8 +143,9 @@ class PostgresSource:
     def _merged(self) -> Batch:
         changes: list[Change] = []
         ends: list[tuple[int, int]] = []
+        times: list[float] = []
         limit = self.plan.batch_changes
-        end, committed = 0, 0.0
+        end = 0
         item = self._feed.peek()
         while isinstance(item, Small) and not item.messages:
             # A target refuses to empty a table of which earlier changes of its transaction still wait to be checked.
@@ -154,9 +155,10 @@ class PostgresSource:
             kept = item.changes if self._caught_up else self._beside_backfill(item.xid, item.changes)
             changes += kept
             ends.append((len(kept), item.commit))
-            end, committed = item.end, item.committed
+            times.append(item.committed)
+            end = item.end
             item = self._feed.peek()
-        return _in_memory(self._position(end), changes, ends, committed)
+        return replace(_in_memory(self._position(end), changes, ends, times[-1]), times=times)
 
     @property
     def _caught_up(self) -> bool:
