@@ -33,6 +33,8 @@ from nms.connectors.postgres.writer import Writer
 # So that a sort of a million keys stays in memory.
 _SORT_MEMORY = "64MB"
 _LEAST_BYTES, _UNKNOWN_BYTES = 32, 1024
+# What a position has; one of another capture has more.
+_OWN = {"generation", "place"}
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ async def _start(spec: PipelineSpec, source: Connection, target: Connection, sta
     if stored.get("generation", 0) >= spec.generation and stand.system_identifier != system:
         # Another server would have everything removed that it lacks.
         raise SystemChanged(f"{spec.source.system} is system {system}, it was {stand.system_identifier} before")
-    if stored.get("generation", 0) >= spec.generation and "place" in stored and "lsn" not in stored:
+    if stored.get("generation", 0) >= spec.generation and _OWN <= set(stored) <= _OWN | {"replayed"}:
         return stored
     if "lsn" in stored:
         # Nobody would read the slot any more, and the source would keep its log for ever.
