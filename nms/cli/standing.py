@@ -133,7 +133,7 @@ def _facts(pipeline: Pipeline) -> dict[str, str]:
         "wanted": pipeline.wanted,
         "generation": str(pipeline.generation),
         "revision": str(pipeline.revision),
-        "position": str((pipeline.position or {}).get("lsn", "-")),
+        "position": _position(pipeline.position or {}),
         "log retained": size(status.get("retained_bytes")),
         "transactions": _number(counts.get("transactions")),
         "changes folded": _number(counts.get("folded")),
@@ -145,6 +145,10 @@ def _facts(pipeline: Pipeline) -> dict[str, str]:
     if status.get("over_budget"):
         facts["log budget"] = "exceeded: the source retains more log than `wal_budget`"
     return facts
+
+
+def _position(position: Mapping[str, Any]) -> str:
+    return str(position.get("lsn") or position.get("snapshot") or "-")
 
 
 def _copied(pipeline: Pipeline) -> RenderableType:

@@ -49,6 +49,7 @@ class PostgresTarget:
         self._staged: set[str] = set()
         self._crowded: set[str] = set()
         self.exact_limit = EXACT_LIMIT
+        self.staged_above = EXACT_LIMIT // 4
         self._unflushed = 0
 
     @classmethod
@@ -176,7 +177,7 @@ class PostgresTarget:
             yield await (self._one_by_one(changes) if barrier else self._segment(changes))
 
     async def _segment(self, changes: list[Change]) -> int:
-        if len(changes) <= EXACT_LIMIT // 4:
+        if len(changes) <= self.staged_above:
             return await self._one_by_one(changes)
         groups: dict[Shape, list[Change]] = {}
         for change in changes:
