@@ -20,6 +20,10 @@ CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """How changes can be captured, by the type of the source."""
 
+NOT_FED: Final = ("where", "constants", "casts")
+NOT_SENT: Final = ("constants", "casts", "version")
+"""Parts of a dataset that have no effect where a queue or topic is the source, and where it is the target."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
@@ -78,9 +82,19 @@ def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: Syst
         yield Pointer("/target", "a queue or topic goes into a database; from broker to broker is not yet available")
     if pipeline.capture == "compare" and not isinstance(target, PostgresSystem):
         yield Pointer("/capture", f"a comparison reads both sides, and `{target.name}` is of type {target.type}")
+    if not (isinstance(source, PostgresSystem) and isinstance(target, PostgresSystem)):
+        yield from _check_mappings(pipeline, NOT_FED if isinstance(target, PostgresSystem) else NOT_SENT)
     for side, system in (("source", source), ("target", target)):
         if isinstance(system, PostgresSystem):
             yield from _check_tables(pipeline, side)
+
+
+def _check_mappings(pipeline: PipelineDocument, words: tuple[str, ...]) -> Iterator[Pointer]:
+    # What would be passed over in silence is refused.
+    for number, dataset in enumerate(pipeline.datasets):
+        for word in words:
+            if getattr(dataset, word) is not None:
+                yield Pointer(f"/datasets/{number}/{word}", f"`{word}` is taken between two databases only")
 
 
 def _check_tables(pipeline: PipelineDocument, side: str) -> Iterator[Pointer]:

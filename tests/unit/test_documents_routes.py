@@ -1,0 +1,1 @@
+"""What pipelines between databases and brokers may say."""
