@@ -382,33 +382,3 @@ def test_the_schema_takes_the_examples_and_refuses_what_the_models_refuse() -> N
 def test_every_example_is_sound_and_pipelines_name_their_systems(path: Path) -> None:
     plan = draw_plan(0, [], Changeset(read_drafts(path.read_bytes(), path.name)))
     assert plan.differences
-
-
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_example_is_sound_and_pipelines_name_their_systems(path: Path) -> None:
-    plan = draw_plan(0, [], Changeset(read_drafts(path.read_bytes(), path.name)))
-    assert plan.differences
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "part"),
-    [
-        ("broker", "crm", {"where": {"status": "active"}}),
-        ("broker", "crm", {"constants": {"origin": "x"}}),
-        ("billing", "broker", {"casts": {"amount": "text"}}),
-        ("billing", "broker", {"version": "changed_at"}),
-    ],
-)
-def test_what_a_queue_would_pass_over_in_silence_is_refused(source: str, target: str, part: dict[str, Any]) -> None:
-    broker = {"kind": "system", "name": "broker", "type": "amqp", "dsn": "amqp://u@127.0.0.1/%2F"}
-    capture = "feed" if source == "broker" else "log"
-    mapped = [{"source": "public.a", **part}]
-    body = pipeline(source=source, target=target, capture=capture, datasets=mapped)
-    (word,) = part
-    assert list(faults(BILLING, CRM, broker, body)) == [f"/documents/3/datasets/0/{word}"]
-
-
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_each_example_can_be_applied(path: Path) -> None:
-    # Each alone: the ways of the subscription job are alternatives for one table.
-    assert draw_plan(0, [], Changeset(read_drafts(path.read_bytes(), path.name))).differences
