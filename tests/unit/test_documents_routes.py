@@ -23,9 +23,3 @@ def test_what_a_queue_would_pass_over_in_silence_is_refused(source: str, target:
     body = pipeline(source=source, target=target, capture=capture, datasets=mapped)
     (word,) = part
     assert list(faults(BILLING, CRM, broker, body)) == [f"/documents/3/datasets/0/{word}"]
-
-
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_each_example_can_be_applied(path: Path) -> None:
-    # Each alone: the ways of the subscription job are alternatives for one table.
-    assert draw_plan(0, [], Changeset(read_drafts(path.read_bytes(), path.name))).differences
