@@ -70,7 +70,8 @@ def draw_pipeline(pipeline: Pipeline, now: datetime) -> RenderableType:
             done, total = state["copied"], max(state["of"] or 0, state["copied"], 1)
             bar = ProgressBar(total=total, completed=total if state["done"] else done, width=30)
             about = _number(max(state["of"] or 0, done))
-            table.add_row(name, _number(done), about, bar, "copied" if state["done"] else "copying")
+            told = "paused" if name in pipeline.left_out else "copied" if state["done"] else "copying"
+            table.add_row(name, _number(done), about, bar, told)
         parts += [Text(), table]
     compared = pipeline.status.get("compared") or {}
     if compared:
@@ -81,7 +82,19 @@ def draw_pipeline(pipeline: Pipeline, now: datetime) -> RenderableType:
             counts = (source["rows"], target["rows"], source["apart"] + target["apart"], source["taken"], written)
             table.add_row(name, *map(_number, counts))
         parts += [Text(), Text(f"the last of {plural(pipeline.status['rounds'], 'round')}:"), table]
+    for name, pause in pipeline.left_out.items():
+        parts += [Text(), *_draw_pause(pipeline.name, name, pause)]
     return Group(*parts)
+
+
+def _draw_pause(pipeline: str, table: str, pause: Mapping[str, Any]) -> list[RenderableType]:
+    run = f"run what follows, then `nms resume {pipeline}`" if pause["sql"] else f"then `nms resume {pipeline}`"
+    return [
+        Text.assemble((f"{table} is paused: ", "yellow"), str(pause["detail"])),
+        Text.assemble(("remedy: ", "bold green"), run),
+        *(Text(f"  {line}") for line in str(pause["sql"]).splitlines()),
+        Text(f"code:   {pause['code']}", style="dim"),
+    ]
 
 
 def draw_problem(problem: Mapping[str, Any], subject: str) -> list[RenderableType]:

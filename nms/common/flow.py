@@ -74,6 +74,8 @@ class Batch:
     in memory. `committed` is the source's clock (seconds since 1970) at the last commit in it. `place` orders batches
     as positions do and stays what it is, also while the position of a transaction still arriving is not yet known.
 
+    `keep` says that the position tells something new, so that it must be written even where nothing else is.
+
     What names a change for ever, however batches are cut: `ends` has for each transaction of a `small` batch the
     number of its changes and where it commits in the log; without it all is one transaction, that of `origin`.
     `times` has for each of `ends` when it committed; without it all committed when `committed` says.
@@ -91,6 +93,7 @@ class Batch:
     times: Sequence[float] = ()
     origin: int = 0
     poison: Sequence[Poison] = ()
+    keep: bool = False
 
 
 class ChangeRefused(Exception):

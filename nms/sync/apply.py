@@ -43,7 +43,8 @@ class Applier:
             await batches.aclose()
 
     async def _take(self, batch: Batch) -> None:
-        if batch.small is not None and not (batch.small or batch.poison) and batch.load is None:
+        empty = batch.small is not None and not (batch.small or batch.poison) and batch.load is None
+        if empty and not batch.keep:
             # Nothing for the target: the source alone is told, so that idle tables retain no log.
             if self._durable:
                 await self._opened.source.confirm(batch.position)

@@ -31,6 +31,7 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
         generation=generation,
         copy=pipeline.initial == "copy",
         heals=pipeline.missing == "upsert",
+        drift=pipeline.drift,
         batch_changes=pipeline.batch.changes,
         wal_budget=pipeline.wal_budget,
         shared=pipeline.shared,

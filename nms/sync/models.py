@@ -33,6 +33,11 @@ class Pipeline(BaseModel):
         """How many changes were in quarantine when the pipeline last told."""
         return int(self.status.get("held") or 0)
 
+    @property
+    def left_out(self) -> dict[str, dict[str, Any]]:
+        """Tables that are paused, as the pipeline last told: code, detail and the statements that make them fit."""
+        return dict(self.status.get("paused") or {})
+
     def trouble(self, now: datetime) -> str | None:
         """Why the pipeline is not well, in a sentence; None when it is, or when somebody paused it."""
         if self.problem is not None and self.wanted == "running":
@@ -41,6 +46,10 @@ class Pipeline(BaseModel):
             return "no worker has told anything of it for a while; does one run (`nms worker sync`)?"
         if self.alarm is not None:
             return str(self.alarm.get("detail") or self.alarm.get("title"))
+        if self.left_out:
+            name, pause = next(iter(self.left_out.items()))
+            more = f" (and {len(self.left_out) - 1} more)" if len(self.left_out) > 1 else ""
+            return f"table {name}{more} is paused: {pause['detail']} (`nms pipelines {self.name}` shows what to run)"
         if self.held:
             what = "1 change is" if self.held == 1 else f"{self.held:,} changes are"
             return f"{what} held in quarantine (`nms quarantine list {self.name}`)"

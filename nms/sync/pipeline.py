@@ -85,11 +85,13 @@ async def pause(repository: SyncRepository, name: str) -> Pipeline:
 
 
 async def resume(repository: SyncRepository, name: str) -> Started:
-    """Let a paused or halted pipeline go on from its position."""
+    """Let a paused or halted pipeline, or its paused tables, go on from where they stand."""
     async with repository.transaction() as tx:
         pipeline = _found(await tx.update_wanted(name, "running"), name)
         # A run that has just told that it halts is about to end: the next one stands behind it.
-        run = await _order(tx, name) if pipeline.phase == "halted" else await _start(tx, name)
+        # One that works with tables left out is opened anew, to see whether they fit again.
+        start = _restart if pipeline.left_out else _order if pipeline.phase == "halted" else _start
+        run = await start(tx, name)
         await outbox.put(tx, PipelineResumed(pipeline=name, revision=pipeline.revision))
     return Started(pipeline, run)
 

@@ -95,7 +95,7 @@ class Pipe:
 
     async def apply(self, opened: Opened, batch: Batch) -> None:
         """Do with one batch what the worker does."""
-        if batch.load is not None or batch.small is None or batch.small:
+        if batch.load is not None or batch.small is None or batch.small or batch.keep:
             await opened.target.apply(batch)
         if batch.load is not None:
             self.loads += 1

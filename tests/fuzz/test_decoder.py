@@ -77,10 +77,10 @@ def layout(relation: Relation) -> Layout | None:
     key = KEYS.get(relation.name)
     if key is None or relation.name == "d":
         return None
-    names = [name for name, _ in relation.columns]
+    names = [one.name for one in relation.columns]
     if not set(key) <= set(names):
         raise SchemaChanged("a column of the key is gone")
-    columns = tuple(Column(name, "", oid) for name, oid in relation.columns if name != "w")
+    columns = tuple(Column(one.name, "", one.oid) for one in relation.columns if one.name != "w")
     picks = tuple(names.index(column.name) for column in columns)
     places = tuple(next(at for at, column in enumerate(columns) if column.name == one) for one in key)
     return Layout(Shape(f"public.{relation.name}", columns, places), picks, picks == tuple(range(len(names))))

@@ -15,6 +15,7 @@ COMPOSED: dict[str, str] = {
     "nms/connectors/postgres/compare/statements.py": "the same for comparing, which would make that file too long",
     "nms/connectors/postgres/compare/check.py": "the SQL that mends a finding: printed, never run by us",
     "nms/connectors/postgres/poll/statements.py": "the same, for what a poll asks",
+    "nms/connectors/postgres/alterations.py": "statements that follow a changed table, identifiers from the catalog",
     "nms/connectors/postgres/pairing.py": "the SQL that mends a finding: printed for the operator, never run by us",
     "nms/connectors/postgres/findings.py": "the SQL that mends a finding: printed for the operator, never run by us",
     "nms/common/db/embedded.py": "makes the login and the databases of the embedded server, before ours exist",

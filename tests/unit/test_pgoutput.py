@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from nms.common.change import NULL, Change, Column, Op, Shape, frame
 from nms.connectors.postgres import pgoutput
-from nms.connectors.postgres.pgoutput import Decoder, Layout, Relation
+from nms.connectors.postgres.pgoutput import Decoder, Layout, Relation, Sent
 from tests.unit import pgoutput_bytes as wire
 from tests.unit.pgoutput_bytes import INT4, KEPT, TEXT, Value
 
@@ -114,7 +114,7 @@ def test_a_message_is_read_whole(prefix: str, content: bytes) -> None:
 
 def test_a_relation_is_read_with_its_columns_in_order() -> None:
     read = pgoutput.parse_relation(wire.relation(OID, 'Ünï "t"', [("a b", INT4), ("c", TEXT)], 9), 5)
-    assert read == Relation(OID, "public", 'Ünï "t"', (("a b", INT4), ("c", TEXT)))
+    assert read == Relation(OID, "public", 'Ünï "t"', (Sent("a b", INT4, key=True), Sent("c", TEXT)))
 
 
 def test_what_a_fork_learns_its_origin_does_not_know() -> None:

@@ -52,6 +52,13 @@ class PipelineDocument(Document):
         Literal["upsert", "ignore"],
         Field(description="an update whose row is not at the target: write it, or count it"),
     ] = "upsert"
+    drift: Annotated[
+        Literal["propagate", "ignore", "halt"],
+        Field(
+            description="when a table of the source changes its columns: propagate changes the target too where "
+            "nothing can be lost; ignore leaves new columns out; halt halts. What may lose anything pauses that table"
+        ),
+    ] = "ignore"
     shared: Annotated[
         bool, Field(description="other pipelines may write the same target tables; each of them says so")
     ] = False

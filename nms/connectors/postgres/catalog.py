@@ -26,6 +26,8 @@ class TableColumn:
     where `wire`, what that form is made of, is the same. `loose` says that texts may be equal though their bytes differ
     (a collation that is not deterministic), `outlying` that values may be stored out of line, and so be left out of the
     log where they did not change; `inexact` that two values may be equal and not the same.
+    `number` and `modifier` are attnum and atttypmod; `missing` is the value, as text, that rows have which are older
+    than the column (attmissingval).
     """
 
     name: str
@@ -44,6 +46,9 @@ class TableColumn:
     loose: bool = False
     outlying: bool = False
     inexact: bool = False
+    number: int = 0
+    modifier: int = -1
+    missing: str | None = None
 
     @property
     def plain(self) -> str:

@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from nms.common.flow import DatasetSpec, Position
 from nms.connectors.postgres.compare.statements import Condition
 from nms.connectors.postgres.libpq import Access
+
+Drift = Literal["propagate", "ignore", "halt"]
+"""What becomes of the target when a table of the source changes its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class PipelineSpec:
     every: float = 10.0
     change_log: bool = False
     shared: bool = False
+    drift: Drift = "ignore"
     rules: Mapping[str, RuleSpec] = field(default_factory=dict)
 
     @property

@@ -18,7 +18,8 @@ from nms.connectors.postgres.pairing import Pairing
 from nms.connectors.postgres.poll.prepare import forget
 from nms.connectors.postgres.preflight import check_open
 from nms.connectors.postgres.problems import translate
-from nms.connectors.postgres.takeover import find_start, new_sessions, session_prefix, take_over
+from nms.connectors.postgres.reopen import reopen
+from nms.connectors.postgres.takeover import begin, goes_on, new_sessions, session_prefix, take_over
 from nms.connectors.postgres.target import PostgresTarget
 from nms.connectors.postgres.writer import Writer
 
@@ -100,16 +101,19 @@ async def _connect(spec: PipelineSpec) -> Opened:
 async def _open(spec: PipelineSpec, sessions: Sessions, target: Connection) -> Opened:
     source = sessions.read
     checked = await check_open(source, target, spec)
-    checked.refuse(spec.name)
-    pairing = checked.pairing
+    checked.refuse(spec.name, tables=spec.drift == "halt" or checked.facts is None or not checked.facts.begun)
     stand = await take_over(spec, source, target, sessions.own)
     if stand.position is not None and "snapshot" in stand.position:
         # It polled until now.
         await forget(spec)
-    position = await find_start(spec, source, target, pairing, stand)
+    if await goes_on(spec, source, stand):
+        position, pairing = await reopen(spec, (source, target), checked, stand)
+    else:
+        checked.refuse(spec.name)
+        position, pairing = await begin(spec, source, target, checked.pairing, stand), checked.pairing
     log = await open_log(spec, sessions, pairing, position)
     try:
-        writers = make_writers(pairing, log.names, heals=spec.heals)
+        writers = log.source.plan.tables.writer
         defers = any(one.target.defers for one in pairing.pairs)
         end = await PostgresTarget.open(spec.target, stand.fence, writers, name=sessions.own + "write", defers=defers)
     except BaseException:

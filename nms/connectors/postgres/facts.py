@@ -108,7 +108,13 @@ class Facts:
     preparation: Preparation | None = None
     position: dict[str, Any] | None = None
     source_system: str | None = None
+    layouts: dict[str, Any] = field(default_factory=dict)
     filled: set[str] = field(default_factory=set)
+
+    @property
+    def paused(self) -> dict[str, dict[str, str]]:
+        """Tables that are left out: code, detail, and the statements that make them fit."""
+        return {} if self.position is None else dict(self.position.get("paused", {}))
 
     @property
     def begun(self) -> bool:
@@ -212,6 +218,7 @@ async def _read_target(facts: Facts, target: Connection) -> None:
         if row is not None:
             facts.position = json.loads(row["position"]) if row["position"] else None
             facts.source_system = row["source_system"]
+            facts.layouts = json.loads(row["layouts"])
     if facts.begun:
         return
     for name, table in facts.target.tables.items():

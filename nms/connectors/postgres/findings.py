@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nms.common.finding import Finding
-from nms.connectors.postgres import statements
+from nms.connectors.postgres import alterations, statements
 from nms.connectors.postgres.catalog import Table
 from nms.connectors.postgres.facts import Bond, Facts, Server, Side
 from nms.connectors.postgres.slot import plan_publications
@@ -200,8 +200,8 @@ def _judge_publications(facts: Facts) -> Iterator[Finding]:
     if facts.begun or not missing or (server.can_create and all(table.owned for table in tables)):
         return
     text = f"login {server.login} of {name} may not publish the tables: it must own them and may create in the database"
-    drops = [f"{statements.drop_publication(one)};" for one in missing if one in facts.publications]
-    makes = [f"{statements.create_publication(one, *asked)};" for one, asked in missing.items()]
+    drops = [f"{alterations.drop_publication(one)};" for one in missing if one in facts.publications]
+    makes = [f"{alterations.create_publication(one, *asked)};" for one, asked in missing.items()]
     yield Finding(
         "publication-right", text, name, sql="\n".join(drops + makes), pointer="/source",
         run_as="the owner of the tables or a superuser",

@@ -1,6 +1,6 @@
 """The source's end of a pipeline that follows the log: slot, stream, copy and watch, opened together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +12,16 @@ from nms.connectors.postgres.catalog import Connection, parents_first, queries
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.display import show_key, show_values
 from nms.connectors.postgres.libpq import Libpq
-from nms.connectors.postgres.pairing import Pairing
-from nms.connectors.postgres.pgoutput import Decoder, Layout, Relation
-from nms.connectors.postgres.problems import NotAMessage, SchemaChanged
+from nms.connectors.postgres.look import Looker
+from nms.connectors.postgres.pairing import Pair, Pairing
+from nms.connectors.postgres.pgoutput import Decoder
+from nms.connectors.postgres.problems import NotAMessage
 from nms.connectors.postgres.progress import restore
 from nms.connectors.postgres.snapshot import Backfill, Dataset
 from nms.connectors.postgres.source import Plan, PostgresSource
 from nms.connectors.postgres.spool import SpoolSpace
 from nms.connectors.postgres.statements import start_replication
+from nms.connectors.postgres.tables import Tables, Terms
 from nms.connectors.postgres.wal import WalStream, parse_lsn
 from nms.connectors.postgres.watch import Watch
 
@@ -68,6 +70,7 @@ class LogEnd:
             "over_budget": self.watch.over_budget(),
             "waiting_for_transactions": 0 if backfill is None else backfill.waiting_for,
             "silent_for": self.source.silent_for(),
+            "paused": dict(self.source.plan.tables.paused),
             "tables": {one.name: {"copied": one.rows, "of": one.estimate, "done": one.done} for one in self.datasets},
         }
 
@@ -101,17 +104,33 @@ class LogEnd:
 async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, position: Position) -> LogEnd:
     """Begin to read from a position; what is given back closes the sessions."""
     server = await queries.get_server(sessions.read)
+    pairs = _ordered(pairing)
     datasets = make_datasets(pairing)
     restore(position, datasets)
+    paused = position.get("paused", {})
+    for dataset in datasets:
+        dataset.paused = dataset.name in paused
+    looker = Looker(spec, sessions.own, asks_target=not pairing.for_messages)
+    drift = "ignore" if pairing.for_messages and spec.drift == "propagate" else spec.drift
+    names = (spec.source.system, spec.target.system)
+    terms = Terms(pairing.text_form, drift, names, spec.heals, looker.ask)
+    tables = Tables(list(zip(pairs, datasets, strict=True)), terms, paused)
+    watch = Watch(sessions.watch, spec.slot, tables.followed, spec.wal_budget)
+
+    async def copy(source: PostgresSource) -> Backfill:
+        repair = await Libpq.connect(spec.source, name=sessions.own + "repair", reads=True)
+        backfill = Backfill(source.connection, repair, datasets, source.space)
+        backfill.throttle = watch.is_tight
+        return backfill
+
     plan = Plan(
-        server["version"], position["generation"], position["lsn"], bool(position.get("sweep")),
-        spec.batch_changes, datasets, position.get("system", ""),
+        server["version"], position["generation"], position["lsn"], spec.batch_changes, tables, copy, datasets,
+        position.get("system", ""),
     )  # fmt: skip
-    decoder = Decoder(_layouts(pairing, datasets))
-    made = PostgresSource(plan, sessions.read, decoder, SpoolSpace(spec.spool, spec.spool_budget))
-    watch = Watch(sessions.watch, spec.slot, [one.source for one in pairing.pairs], spec.wal_budget)
+    made = PostgresSource(plan, sessions.read, Decoder(tables.layout), SpoolSpace(spec.spool, spec.spool_budget))
+    watch.lose = made.pause
     try:
-        await _begin(spec, made, watch, (sessions.own, pairing))
+        await _begin(spec, made, watch, (sessions.own, pairing.text_form))
     except BaseException:
         await made.close()
         raise
@@ -120,51 +139,30 @@ async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, pos
 
 def make_datasets(pairing: Pairing) -> list[Dataset]:
     """The source's tables, ready to be read, parents before children."""
+    return [_dataset(one, text_form=pairing.text_form) for one in _ordered(pairing)]
+
+
+def _ordered(pairing: Pairing) -> list[Pair]:
     by_oid = {one.source.oid: one for one in pairing.pairs}
-    ordered = [by_oid[table.oid] for table in parents_first([one.source for one in pairing.pairs])]
-    made = []
-    for one in ordered:
-        estimate = max(one.source.estimate, 0)
-        row_bytes = max(32, one.source.bytes // estimate) if estimate else 0
-        table = one.source_table(text_form=pairing.text_form)
-        made.append(Dataset(one.spec.source, one.shape(), table, one.source.only, estimate, row_bytes))
-    return made
+    return [by_oid[table.oid] for table in parents_first([one.source for one in pairing.pairs])]
 
 
-def _layouts(pairing: Pairing, datasets: list[Dataset]) -> Callable[[Relation], Layout | None]:
-    shapes = {dataset.name: dataset.shape for dataset in datasets}
-    known = {(one.source.schema, one.source.relation): one for one in pairing.pairs}
-    filters = {one.spec.source: one.filter(text_form=pairing.text_form) for one in pairing.pairs}
-
-    def layout(relation: Relation) -> Layout | None:
-        one = known.get((relation.schema, relation.name))
-        if one is None:
-            return None
-        shape, filtered = shapes[one.spec.source], filters[one.spec.source]
-        sent = dict(relation.columns)
-        lost = [column.name for column in one.read_columns() if sent.get(column.name) != column.oid]
-        if lost:
-            raise SchemaChanged(
-                f"{shape.dataset}: column {', '.join(lost)} was dropped, renamed or changed its type",
-                dataset=shape.dataset, columns=lost,
-            )  # fmt: skip
-        names = [name for name, _ in relation.columns]
-        picks = tuple(names.index(column.name) for column in shape.columns)
-        sieve = None if filtered is None else filtered.bind(shape.dataset, names, one.source.log_key())
-        return Layout(shape, picks, picks == tuple(range(len(names))), sieve)
-
-    return layout
+def _dataset(one: Pair, *, text_form: bool) -> Dataset:
+    estimate = max(one.source.estimate, 0)
+    row_bytes = max(32, one.source.bytes // estimate) if estimate else 0
+    table = one.source_table(text_form=text_form)
+    return Dataset(one.spec.source, one.shape(), table, one.source.only, estimate, row_bytes)
 
 
-async def _begin(spec: PipelineSpec, made: PostgresSource, watch: Watch, named: tuple[str, Pairing]) -> None:
-    own, pairing = named
+async def _begin(spec: PipelineSpec, made: PostgresSource, watch: Watch, named: tuple[str, bool]) -> None:
+    own, text_form = named
     plan = made.plan
     version = plan.version
-    names = slot.plan_publications(spec.slot, [one.source for one in pairing.pairs])
+    rows = await queries.list_publications(made.connection, names=list(slot.publication_names(spec.slot)))
     options = {
         "proto_version": next((text for least, text in _PROTOCOLS if version >= least), "1"),
-        "publication_names": ",".join(f'"{name}"' for name in names),
-        "binary": "false" if pairing.text_form else "true",
+        "publication_names": ",".join(f'"{row["name"]}"' for row in rows),
+        "binary": "false" if text_form else "true",
         "messages": "true",
     }
     if version >= 140000:
@@ -177,12 +175,10 @@ async def _begin(spec: PipelineSpec, made: PostgresSource, watch: Watch, named: 
         idle=made.is_idle,
     )
     backfill = None
-    if not all(dataset.done and not dataset.repairs for dataset in plan.datasets):
+    if not all(dataset.settled for dataset in plan.datasets):
         try:
-            repair = await Libpq.connect(spec.source, name=own + "repair", reads=True)
+            backfill = await plan.copy(made)
         except BaseException:
             await stream.close()
             raise
-        backfill = Backfill(made.connection, repair, plan.datasets, made.space)
-        backfill.throttle = watch.is_tight
     made.start(stream, backfill, watch)

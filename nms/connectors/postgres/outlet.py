@@ -70,6 +70,7 @@ async def _open(spec: PipelineSpec, sessions: Sessions, store: Store) -> tuple[P
     checked.refuse(spec.name)
     await slot.end_reader(source, spec.slot)
     await queries.claim_sessions(source, prefix=session_prefix(spec.name), own=sessions.own)
+    checked.pairing.for_messages = True
     position = stored if stored is not None and stored["generation"] >= spec.generation else None
     if position is None:
         position = await _begin(spec, source, checked.pairing, store)

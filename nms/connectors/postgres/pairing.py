@@ -59,6 +59,14 @@ class Pair:
             left.type != right.type or left.wire != right.wire or not left.portable for left, right in self.columns
         )
 
+    def fed(self) -> dict[str, str]:
+        """Which column of the source goes into which of the target."""
+        return {left.name: right.name for left, right in self.columns}
+
+    def settled_as(self, other: "Pair") -> "Pair":
+        """This pair with what the servers read of the document for another one of the same dataset."""
+        return replace(self, at=other.at, conditions=other.conditions, constants=other.constants, own=other.own)
+
     def shape(self) -> Shape:
         """The shape of the changes of this pair."""
         names = [left.name for left, _ in self.columns]
@@ -112,6 +120,7 @@ class Pairing:
     pairs: list[Pair] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     as_text: bool = False
+    for_messages: bool = False
 
     @property
     def text_form(self) -> bool:
@@ -228,6 +237,12 @@ def _width_findings(
     if right.held != right.full_type:
         return [Finding("type-narrower", text, system, fatal, pointer=pointer, remedy=f"Widen {right.full_type}.")]
     return [Finding("type-narrower", text, system, fatal, sql, pointer)]
+
+
+def widens(old: TableColumn, new: TableColumn) -> bool:
+    """Whether a column that changed its type or modifier holds every value as it was."""
+    wider = old.type == new.type or new.type in _WIDER.get(old.type, frozenset())
+    return wider and not narrows(old.full_type, new.full_type)
 
 
 def narrows(source: str, target: str) -> bool:

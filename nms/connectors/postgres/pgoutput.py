@@ -23,6 +23,7 @@ _NEW, _OLD = b"NO"
 _BEFORE = b"KO"
 _EPOCH = 946_684_800
 _int32 = Struct("!I").unpack_from
+_signed = Struct("!i").unpack_from
 _int16 = Struct("!H").unpack_from
 # These take the whole of a message, so that one that is too short or too long is refused.
 _begin = Struct("!xQqI").unpack
@@ -36,13 +37,24 @@ MALFORMED: Final = (ArithmeticError, IndexError, KeyError, ValueError, struct.er
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A column as the stream sends it: name, type object id, type modifier, whether the log names rows by it."""
+
+    name: str
+    oid: int
+    modifier: int = -1
+    key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
-    """A table as the stream describes it: columns in the stream's order with their type object ids."""
+    """A table as the stream describes it: columns in the stream's order, replica identity (`relreplident`)."""
 
     oid: int
     schema: str
     name: str
-    columns: tuple[tuple[str, int], ...]
+    columns: tuple[Sent, ...]
+    identity: str = "d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,7 @@ class Decoder:
     def __init__(self, layout: Callable[[Relation], Layout | None]) -> None:
         self._layout = layout
         self._layouts: dict[int, Layout | None] = {}
+        self._relations: dict[int, Relation] = {}
 
     def fork(self) -> "Decoder":
         """A decoder that knows what this one knows now and learns on its own."""
@@ -84,12 +97,23 @@ class Decoder:
         fork._layouts = dict(self._layouts)
         return fork
 
+    def told(self, oid: int) -> Relation | None:
+        """What the stream last said of a table."""
+        return self._relations.get(oid)
+
+    def ask_again(self, oid: int) -> None:
+        """Read a table from here on as `layout` says now."""
+        relation = self._relations.get(oid)
+        if relation is not None:
+            self._layouts[oid] = self._layout(relation)
+
     def learn(self, payload: bytes, *, streamed: bool = False) -> None:
         """Take note of a relation message."""
         try:
             relation = parse_relation(payload, 5 if streamed else 1)
         except MALFORMED as cause:
             raise refuse(payload, cause) from cause
+        self._relations[relation.oid] = relation
         layout = self._layouts[relation.oid] = self._layout(relation)
         if layout is not None:
             layout.width = len(relation.columns)
@@ -183,15 +207,16 @@ def parse_relation(payload: bytes, at: int = 1) -> Relation:
     oid = _int32(payload, at)[0]
     schema, at = _string(payload, at + 4)
     name, at = _string(payload, at)
-    count = _int16(payload, at + 1)[0]
+    identity, count = chr(payload[at]), _int16(payload, at + 1)[0]
     at += 3
     columns = []
     for _ in range(count):
+        key = bool(payload[at] & 1)
         column, at = _string(payload, at + 1)
-        columns.append((column, _int32(payload, at)[0]))
+        columns.append(Sent(column, _int32(payload, at)[0], _signed(payload, at + 4)[0], key))
         at += 8
     _end(payload, at)
-    return Relation(oid, schema or "pg_catalog", name, tuple(columns))
+    return Relation(oid, schema or "pg_catalog", name, tuple(columns), identity)
 
 
 def read_fields(payload: bytes, at: int, width: int) -> tuple[list[Field], int]:

@@ -5,6 +5,7 @@ create table if not exists nms.position (
     epoch bigint not null,
     position jsonb,
     source_system text not null,
+    layouts jsonb not null default '{}',
     updated_at timestamptz not null default now()
 );
 

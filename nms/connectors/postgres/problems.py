@@ -116,6 +116,27 @@ class TablesChanged(Problem):
     remedy = "Nothing to do; the pipeline is checked and goes on, where it must by copying anew."
 
 
+class SchemaDrift(Problem):
+    """A table changed at the source, and the pipeline is told to halt then; `sql` makes the target fit."""
+
+    status, code, title = 409, "schema-drift", "A table changed at the source"
+    remedy = "Run the statement that the problem names, then `nms resume PIPELINE`."
+
+
+class DriftRefused(Problem):
+    """The target refused to follow a table that changed at the source; the table is paused, the others go on."""
+
+    status, code, retry, title = 409, "drift-refused", Retry.NOW, "The target does not follow a table"
+    remedy = "Run the statement that `nms pipelines PIPELINE` shows, as its owner, then `nms resume PIPELINE`."
+
+
+class FormChanged(Problem):
+    """Values must travel as text from here on, because the types of the two sides differ now."""
+
+    status, code, retry, title = 409, "form-changed", Retry.NOW, "Values travel in another form"
+    remedy = "Nothing to do; the pipeline opens anew at once."
+
+
 class NotPrepared(Problem):
     """A setting, right, table, key or schema that the pipeline needs is missing; `findings` lists each."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from nms.connectors.postgres import statements
+from nms.connectors.postgres import alterations, statements
 from nms.connectors.postgres.catalog import Connection, Table, queries
 from nms.connectors.postgres.problems import PositionAhead, PublicationGone, SlotBusy, SlotLost, SystemChanged
 from nms.connectors.postgres.wal import parse_lsn
@@ -34,27 +34,26 @@ def publication_names(slot: str) -> tuple[str, str]:
 
 
 def plan_publications(slot: str, tables: Sequence[Table]) -> dict[str, tuple[list[str], str]]:
-    """The publications a pipeline needs: name to tables and published actions."""
+    """The publications a pipeline has: name to tables and published actions.
+
+    Both are made, also without tables: one that is made later is not there where the log is read from.
+    """
     keyed, keyless = publication_names(slot)
-    plan = {
+    return {
         keyed: ([table.own for table in tables if table.declared or table.log_key()], EVERY_ACTION),
         keyless: ([table.own for table in tables if not (table.declared or table.log_key())], ADDING_ACTIONS),
     }
-    return {name: wanted for name, wanted in plan.items() if wanted[0]}
 
 
 async def ensure_publications(connection: Connection, slot: str, tables: Sequence[Table]) -> list[str]:
     """Make the publications as planned; returns their names."""
     plan = plan_publications(slot, tables)
     there = {row["name"] for row in await queries.list_publications(connection, names=list(publication_names(slot)))}
-    for name in publication_names(slot):
-        if name not in plan and name in there:
-            await connection.execute(statements.drop_publication(name))
     for name, (members, actions) in plan.items():
         if name in there and await _members(connection, name) == _asked(tables, members):
             continue
-        await connection.execute(statements.drop_publication(name))
-        await connection.execute(statements.create_publication(name, members, actions))
+        await connection.execute(alterations.drop_publication(name))
+        await connection.execute(alterations.create_publication(name, members, actions))
     return list(plan)
 
 
@@ -62,12 +61,42 @@ async def check_publications(connection: Connection, slot: str, tables: Sequence
     """The names of the publications; raises PublicationGone when one lacks a table."""
     plan = plan_publications(slot, tables)
     for name, (members, _) in plan.items():
-        missing = _asked(tables, members) - await _members(connection, name)
+        missing = await unpublished(connection, name, [table for table in tables if table.own in members])
         if missing:
-            raise PublicationGone(
-                f"publication {name} lacks {', '.join(sorted('.'.join(pair) for pair in missing))}", publication=name
-            )
+            raise lacks(name, missing)
     return list(plan)
+
+
+async def unpublished(connection: Connection, name: str, tables: Sequence[Table]) -> list[Table]:
+    """Those of the tables that a publication does not have."""
+    members = await _members(connection, name) if tables else set()
+    return [table for table in tables if (table.schema, table.relation) not in members]
+
+
+def lacks(name: str, missing: Sequence[Table]) -> PublicationGone:
+    """The Problem of a publication without tables that it should have."""
+    names = sorted(f"{table.schema}.{table.relation}" for table in missing)
+    return PublicationGone(f"publication {name} lacks {', '.join(names)}", publication=name)
+
+
+async def follow_publications(connection: Connection, slot: str, came: Sequence[Table], names: set[str]) -> None:
+    """Publish tables that came, each where it belongs, and those no longer whose names are not given."""
+    wanted = await _named(connection, names)
+    plan = plan_publications(slot, came)
+    for name in publication_names(slot):
+        members = await _members(connection, name)
+        tables, _ = plan[name]
+        others = {(one.schema, one.relation) for one in came} - _asked(came, tables)
+        for schema, relation in sorted(members - wanted | members & others):
+            await connection.execute(alterations.drop_from_publication(name, statements.quote_table(schema, relation)))
+        for one in came:
+            if one.own in tables and (one.schema, one.relation) not in members:
+                await connection.execute(alterations.add_to_publication(name, one.own))
+
+
+async def _named(connection: Connection, names: set[str]) -> set[tuple[str, str]]:
+    rows = await queries.list_tables(connection, names=sorted(names))
+    return {(row["schema"], row["relation"]) for row in rows}
 
 
 async def create_slot(connection: Connection, slot: str) -> str:
@@ -84,7 +113,7 @@ async def drop_slot(connection: Connection, slot: str) -> None:
     await end_reader(connection, slot)
     await queries.delete_slot(connection, name=slot)
     for name in publication_names(slot):
-        await connection.execute(statements.drop_publication(name))
+        await connection.execute(alterations.drop_publication(name))
 
 
 async def end_reader(connection: Connection, slot: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,11 +15,14 @@ from nms.common.change import Change, Op
 from nms.common.flow import Batch, Load, Part, Position
 from nms.common.rows import read_rows, write_rows
 from nms.connectors.postgres.catalog import Connection
+from nms.connectors.postgres.drift import Pause
 from nms.connectors.postgres.pgoutput import Decoder, Message
 from nms.connectors.postgres.problems import translate
 from nms.connectors.postgres.progress import position_of
+from nms.connectors.postgres.reader import Reader
 from nms.connectors.postgres.snapshot import Backfill, Chunk, Dataset
 from nms.connectors.postgres.spool import RowBuffer, SpoolSpace
+from nms.connectors.postgres.tables import Tables
 from nms.connectors.postgres.transactions import Assembler, Feed, Large, Small
 from nms.connectors.postgres.wal import WalStream, format_lsn, parse_lsn
 from nms.connectors.postgres.watch import Watch
@@ -32,16 +35,18 @@ FEED_BYTES = 8 << 20
 
 @dataclass(slots=True)
 class Plan:
-    """What a source reads: the server's version, where it starts, limits of a batch, datasets and their copies.
+    """What a source reads: the server's version, where it starts, limits of a batch, tables, datasets and their copies.
 
-    `system` is the server's identifier where positions must carry it.
+    `copy` begins to read tables beside the stream. `system` is the server's
+    identifier where positions must carry it.
     """
 
     version: int
     generation: int
     start: str
-    sweep: bool
     batch_changes: int
+    tables: Tables
+    copy: Callable[["PostgresSource"], Awaitable[Backfill]]
     datasets: list[Dataset] = field(default_factory=list)
     system: str = ""
 
@@ -64,6 +69,8 @@ class PostgresSource:
         self._seen: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reader = Reader(self._assembler, decoder, plan.tables, self._session)
+        self._version = 0
         self._stream: WalStream | None = None
         self._copier: Backfill | None = None
         self.backfill: Backfill | None = None
@@ -72,11 +79,10 @@ class PostgresSource:
     def start(self, stream: WalStream, backfill: Backfill | None, watch: Watch) -> None:
         """Begin to read."""
         self._stream = stream
-        self.backfill = self._copier = backfill
         self._spawn(watch.run(self._session))
-        self._spawn(stream.read(self._assembler.feed, self._feed.room))
+        self._spawn(stream.read(self._reader.take, self._feed.room))
         if backfill is not None:
-            self._spawn(backfill.run(self._session))
+            self._begin_copy(backfill)
 
     def is_idle(self) -> bool:
         """Whether all that was received is confirmed."""
@@ -121,22 +127,55 @@ class PostgresSource:
         """Batches in commit order; raises the Problem that ended the reading."""
         while True:
             item = await self._first()
+            await self._tend_copy()
             if isinstance(item, Large):
                 self._feed.take()
                 try:
-                    yield self._large(item)
+                    yield self._told(self._large(item))
                 finally:
                     item.spool.discard()
             elif item.messages:
                 self._feed.take()
-                batch = self._marked(item)
+                batch = self._told(await self._marked(item))
                 try:
                     yield batch
                 finally:
                     if batch.load is not None:
                         batch.load.discard()
             else:
-                yield self._merged()
+                yield self._told(self._merged())
+
+    def _told(self, batch: Batch) -> Batch:
+        # A pause or a new copy must reach the target with the first position behind it, or a restart would miss it.
+        version = self.plan.tables.version
+        batch.keep, self._version = self._version != version, version
+        return batch
+
+    async def _tend_copy(self) -> None:
+        if self.backfill is not None and self.backfill.over:
+            self._end_copy()
+        if self.backfill is None and not all(dataset.settled for dataset in self.plan.datasets):
+            self._begin_copy(await self.plan.copy(self))
+
+    def _begin_copy(self, backfill: Backfill) -> None:
+        # Noted from now on is what a chunk may miss; what came before has ended when the first one is read.
+        self.backfill = self._copier = backfill
+        backfill.lose = self._lose
+        self._spawn(backfill.run(self._session))
+
+    def _end_copy(self) -> None:
+        if self.backfill is not None:
+            self.backfill.over = True
+        self.backfill = None
+        self._seen.clear()
+
+    def _lose(self, dataset: Dataset) -> None:
+        self.pause(dataset.name, Pause("table-gone", f"{dataset.name} can no longer be read at the source"))
+
+    def pause(self, name: str, pause: Pause) -> None:
+        """Leave a table out from what arrives next on."""
+        self.plan.tables.pause(name, pause)
+        self._decoder.ask_again(self._datasets[name].oid)
 
     # -- small transactions
 
@@ -152,7 +191,7 @@ class PostgresSource:
             if changes and (item.empties or len(changes) + len(item.changes) > limit):
                 break
             self._feed.take()
-            kept = item.changes if self._caught_up else self._beside_backfill(item.xid, item.changes)
+            kept = self._kept(item)
             changes += kept
             ends.append((len(kept), item.commit))
             times.append(item.committed)
@@ -164,10 +203,14 @@ class PostgresSource:
     def _caught_up(self) -> bool:
         return self.backfill is None
 
+    def _kept(self, item: Small) -> list[Change]:
+        if self._caught_up:
+            return item.changes
+        if item.written:
+            self._seen.add(item.xid)
+        return self._beside_backfill(item.xid, item.changes) if item.changes else []
+
     def _beside_backfill(self, xid: int, changes: Sequence[Change]) -> list[Change]:
-        if not changes:
-            return []
-        self._seen.add(xid)
         if self._window is not None:
             self._window.note(xid, changes)
         kept = [change for change in changes if self._wanted(change)]
@@ -218,15 +261,15 @@ class PostgresSource:
 
     # -- marks
 
-    def _marked(self, item: Small) -> Batch:
-        changes = item.changes if self._caught_up else self._beside_backfill(item.xid, item.changes)
+    async def _marked(self, item: Small) -> Batch:
+        changes = self._kept(item)
         for message in item.messages:
-            batch = self._mark(message, item)
+            batch = await self._mark(message, item)
             if batch is not None:
                 return batch
         return _in_memory(self._position(item.end), changes, [(len(changes), item.commit)], item.committed)
 
-    def _mark(self, message: Message, item: Small) -> Batch | None:
+    async def _mark(self, message: Message, item: Small) -> Batch | None:
         session, _, rest = message.content.decode(errors="replace").partition(":")
         if session != self._session:
             return None
@@ -237,24 +280,29 @@ class PostgresSource:
             self._datasets[name].started = True
             self._window = Window(name)
         elif message.prefix == "nms.high":
-            return self._high(item)
+            return await self._high(item)
         return None
 
-    def _high(self, item: Small) -> Batch | None:
+    async def _high(self, item: Small) -> Batch | None:
         backfill, window = self.backfill, self._window
         if backfill is None or backfill.current is None or window is None:
             return None
         chunk, self._window = backfill.current, None
+        if chunk.found is not None:
+            await self.plan.tables.learn(chunk.found)
+            self._decoder.ask_again(chunk.dataset.oid)
         missed = self._missed_before(chunk, window)
-        if missed or window.void:
+        stale = chunk.found is not None or chunk.version != chunk.dataset.version or chunk.dataset.paused
+        if missed or window.void or stale or window.is_mixed(chunk.shape):
             chunk.data.discard()
             backfill.decide(again=True, missed=missed)
+            if backfill.done:
+                self._end_copy()
             return _in_memory(self._position(item.end), [], [(0, item.commit)], item.committed)
         batch = self._chunk_batch(chunk, window, item)
         backfill.decide(again=False)
         if backfill.done:
-            self.backfill = None
-            self._seen.clear()
+            self._end_copy()
         return batch
 
     def _missed_before(self, chunk: Chunk, window: Window) -> int:
@@ -266,23 +314,23 @@ class PostgresSource:
         unseen = window.unseen(chunk.snapshot)
         data, rows = chunk.data, chunk.rows
         late: list[Change] = []
-        if unseen and chunk.dataset.shape.key:
-            fresh = advance(dataset.shape, read_rows(data), unseen)
+        if unseen and chunk.shape.key:
+            fresh = advance(chunk.shape, read_rows(data), unseen)
             data.discard()
             data, rows = _buffer(self.space, write_rows(fresh)), len(fresh)
         elif unseen:
             late = unseen
         _progress(chunk, rows, window.repairs)
         batch = _in_memory(self._position(item.end), late, [(len(late), item.commit)], item.committed)
-        sweep = self.plan.sweep and not chunk.keys
-        batch.load = Load(dataset.shape, data, rows, sweep, chunk.after, chunk.upto)
+        sweep = dataset.sweep and not chunk.keys
+        batch.load = Load(chunk.shape, data, rows, sweep, chunk.after, chunk.upto)
         return batch
 
     # -- the reading
 
     def _position(self, end: int) -> Position:
         plan = self.plan
-        position = position_of(plan.generation, format_lsn(end), plan.datasets, sweep=plan.sweep)
+        position = position_of(plan.generation, format_lsn(end), plan.datasets, plan.tables.paused)
         return {**position, "system": plan.system} if plan.system else position
 
     def _note_end(self, end: int) -> None:

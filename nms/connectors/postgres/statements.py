@@ -7,6 +7,14 @@ from dataclasses import dataclass
 ADVANCE_POSITION = "select nms.advance($1, $2::text::bigint, $3::text::jsonb)"
 HOLD_POSITION = "update nms.position set updated_at = now() where pipeline = $1 and epoch = $2::text::bigint"
 NO_FLUSH = "set local synchronous_commit = off"
+STORE_LAYOUT = (
+    "update nms.position set layouts = layouts || jsonb_build_object($3::text, $4::text::jsonb)"
+    " where pipeline = $1 and epoch = $2::text::bigint"
+)
+STORE_PAUSE = (
+    "update nms.position set position = jsonb_set(position, '{paused}', coalesce(position -> 'paused', '{}')"
+    " || jsonb_build_object($3::text, $4::text::jsonb)) where pipeline = $1 and epoch = $2::text::bigint"
+)
 READ_SNAPSHOT = "select pg_current_snapshot()::text"
 
 MOST_COLUMNS = 1600
@@ -93,7 +101,7 @@ def insert_new(table: TargetTable) -> str:
     columns, values = _written(table, _parameters(table, range(len(table.columns))))
     return (
         f"insert into {table.name} ({columns}) overriding system value values ({values})"
-        f" on conflict ({_key_names(table)}) do nothing"
+        f" on conflict ({_keyquote_names(table)}) do nothing"
     )
 
 
@@ -135,13 +143,13 @@ def create_stage(table: TargetTable) -> str:
 
 def copy_stage(table: TargetTable, *, with_op: bool) -> str:
     """COPY into the stage."""
-    columns = _names([table.op_column, *table.columns] if with_op else table.columns)
+    columns = quote_names([table.op_column, *table.columns] if with_op else table.columns)
     return f"copy {table.stage} ({columns}) from stdin (format binary)"
 
 
 def copy_table(table: TargetTable) -> str:
     """COPY straight into the table."""
-    return f"copy {table.name} ({_names(table.columns)}) from stdin (format binary)"
+    return f"copy {table.name} ({quote_names(table.columns)}) from stdin (format binary)"
 
 
 def delete_staged(table: TargetTable) -> str:
@@ -224,24 +232,6 @@ def select_bound(source: TargetTable, after: Sequence[str] | None, size: int, *,
     return f"select {texts} from {_from(source, only)} t{where} order by {key} offset {int(size) - 1} limit 1"
 
 
-def create_publication(name: str, tables: Sequence[str], actions: str) -> str:
-    """A publication of some tables, partitions under their root."""
-    return (
-        f"create publication {quote_identifier(name)} for table {', '.join(tables)}"
-        f" with (publish = '{actions}', publish_via_partition_root = true)"
-    )
-
-
-def alter_publication(name: str, tables: Sequence[str]) -> str:
-    """Make a publication have exactly these tables."""
-    return f"alter publication {quote_identifier(name)} set table {', '.join(tables)}"
-
-
-def drop_publication(name: str) -> str:
-    """Remove a publication, if it is there."""
-    return f"drop publication if exists {quote_identifier(name)}"
-
-
 def start_replication(slot: str, lsn: str, options: dict[str, str]) -> str:
     """START_REPLICATION on a logical slot (PostgreSQL manual, 55.4)."""
     given = ", ".join(f"{quote_identifier(name)} {quote_literal(value)}" for name, value in options.items())
@@ -251,7 +241,7 @@ def start_replication(slot: str, lsn: str, options: dict[str, str]) -> str:
 def create_table(table: str, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
     """A table of columns (name, type, whether required), its name quoted already."""
     lines = [f"{quote_identifier(name)} {kind}{' not null' * required}" for name, kind, required in columns]
-    lines += [f"primary key ({_names(key)})"] if key else []
+    lines += [f"primary key ({quote_names(key)})"] if key else []
     return f"create table {table} (" + ", ".join(lines) + ");"
 
 
@@ -277,7 +267,7 @@ def grant_write(table: str, login: str) -> str:
 
 def grant_update(table: str, columns: Sequence[str], login: str) -> str:
     """The right to update columns."""
-    return f"grant update ({_names(columns)}) on {table} to {quote_identifier(login)};"
+    return f"grant update ({quote_names(columns)}) on {table} to {quote_identifier(login)};"
 
 
 def digest_table(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
@@ -301,14 +291,15 @@ def list_hashes(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
 
 def _text_of(columns: Sequence[str]) -> str:
     """One column as text, or several as a row's text."""
-    return f"{_names(columns)}::text" if len(columns) == 1 else f"row({_names(columns)})::text"
+    return f"{quote_names(columns)}::text" if len(columns) == 1 else f"row({quote_names(columns)})::text"
 
 
 def _all(*conditions: str) -> str:
     return " and ".join(one for one in conditions if one)
 
 
-def _names(columns: Iterable[str]) -> str:
+def quote_names(columns: Iterable[str]) -> str:
+    """Quoted identifiers, separated by commas."""
     return ", ".join(quote_identifier(name) for name in columns)
 
 
@@ -361,11 +352,11 @@ def _fixed(table: TargetTable, prefix: str = "") -> list[str]:
 def _written(table: TargetTable, values: Sequence[str]) -> tuple[str, str]:
     """The columns of a new row and their values, constants behind them."""
     names = [*table.columns, *(one.name for one in table.constants)]
-    return _names(names), ", ".join([*values, *(one.value for one in table.constants)])
+    return quote_names(names), ", ".join([*values, *(one.value for one in table.constants)])
 
 
-def _key_names(table: TargetTable) -> str:
-    return _names([*(table.columns[at] for at in table.key), *(one.name for one in table.constants if one.in_key)])
+def _keyquote_names(table: TargetTable) -> str:
+    return quote_names([*(table.columns[at] for at in table.key), *(one.name for one in table.constants if one.in_key)])
 
 
 def _on_conflict(table: TargetTable) -> str:
@@ -378,7 +369,7 @@ def _on_conflict(table: TargetTable) -> str:
     newer = ""
     if table.version is not None:
         newer = _not_newer(table, "t.", f"excluded.{quote_identifier(table.columns[table.version])}", " where ")
-    return f" on conflict ({_key_names(table)}) do " + (f"update set {sets}{newer}" if sets else "nothing")
+    return f" on conflict ({_keyquote_names(table)}) do " + (f"update set {sets}{newer}" if sets else "nothing")
 
 
 def _not_newer(table: TargetTable, prefix: str, value: str, word: str = " and ") -> str:

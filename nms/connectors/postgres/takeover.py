@@ -2,13 +2,14 @@
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nms.common.flow import Position
 from nms.connectors.postgres import slot
 from nms.connectors.postgres.catalog import Connection, parents_first, queries
 from nms.connectors.postgres.config import PipelineSpec
-from nms.connectors.postgres.pairing import Pairing
+from nms.connectors.postgres.layouts import Stored, describe
+from nms.connectors.postgres.pairing import Pair, Pairing
 from nms.connectors.postgres.problems import FenceRaised, TargetBehind
 from nms.connectors.postgres.progress import marks_of
 from nms.connectors.postgres.statements import empty_table
@@ -28,11 +29,15 @@ def new_sessions(pipeline: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where the target stands: the fence just raised, the position, the server that position belongs to."""
+    """Where the target stands: the fence just raised, the position, the server that position belongs to.
+
+    `layouts` has each table as the log had it there.
+    """
 
     fence: Fence
     position: Position | None
     system_identifier: str
+    layouts: dict[str, Stored] = field(default_factory=dict)
 
 
 async def take_over(spec: PipelineSpec, source: Connection, target: Connection, own: str) -> Stand:
@@ -47,30 +52,32 @@ async def take_over(spec: PipelineSpec, source: Connection, target: Connection, 
     for connection in (source, target):
         await queries.claim_sessions(connection, prefix=prefix, own=own)
     stored = json.loads(row["position"]) if row["position"] else None
-    return Stand(Fence(spec.name, row["epoch"]), stored, row["source_system"])
+    return Stand(Fence(spec.name, row["epoch"]), stored, row["source_system"], json.loads(row["layouts"]))
 
 
-async def find_start(
-    spec: PipelineSpec, source: Connection, target: Connection, pairing: Pairing, stand: Stand
-) -> Position:
-    """The position to start from: the target's, or the beginning of a new generation with a slot of its own."""
-    tables = [one.source for one in pairing.pairs]
+async def goes_on(spec: PipelineSpec, source: Connection, stand: Stand) -> bool:
+    """Whether the pipeline goes on from the target's position; raises a named Problem when it should and cannot."""
     # What another capture left tells nothing of the log.
     stored = stand.position if stand.position is not None and "lsn" in stand.position else None
     _check_target(spec, stored)
-    if stored is not None and stored["generation"] >= spec.generation:
-        await slot.check_slot(source, spec.slot, stored["lsn"], stand.system_identifier)
-        await slot.check_publications(source, spec.slot, tables)
-        return stored
+    if stored is None or stored["generation"] < spec.generation:
+        return False
+    await slot.check_slot(source, spec.slot, stored["lsn"], stand.system_identifier)
+    return True
+
+
+async def begin(spec: PipelineSpec, source: Connection, target: Connection, pairing: Pairing, stand: Stand) -> Position:
+    """The beginning of a new generation with a slot of its own."""
+    tables = [one.source for one in pairing.pairs]
     await slot.ensure_publications(source, spec.slot, tables)
     position: Position = {"generation": spec.generation, "lsn": await slot.create_slot(source, spec.slot)}
     position |= marks_of(pairing.conditions())
     again = spec.copy and (spec.generation > 1 or stand.position is not None)
+    # A second copy meets rows of the first: those that the source no longer has must go.
+    sweep = again and sweepable(pairing)
     if spec.copy:
-        position["tables"] = {one.source: {} for one in spec.datasets}
-        # A second copy meets rows of the first: those that the source no longer has must go.
-        position["sweep"] = again and sweepable(pairing)
-    await write_start(spec, (source, target), pairing, stand, (position, again and not position["sweep"]))
+        position["tables"] = {one.source: {"sweep": True} if sweep else {} for one in spec.datasets}
+    await write_start(spec, (source, target), pairing, stand, (position, again and not sweep))
     return position
 
 
@@ -87,9 +94,10 @@ async def write_start(
     place = await queries.get_place(source)
     async with target.transaction():
         # First, so that a worker that was stopped on the way here finds the fence raised before it empties anything.
-        held = await queries.update_position(
+        held = await queries.update_tables(
             target, pipeline=spec.name, epoch=stand.fence.epoch, position=json.dumps(position),
             source_system=place["system_identifier"],
+            layouts=json.dumps({one.spec.source: describe(one) for one in pairing.pairs}),
         )  # fmt: skip
         if not held:
             raise FenceRaised(f"{spec.name} has gone to another worker")
@@ -115,13 +123,15 @@ def _check_target(spec: PipelineSpec, stored: Position | None) -> None:
 
 
 def sweepable(pairing: Pairing) -> bool:
-    """Whether rows can be removed range by range while the copy goes on.
+    """Whether rows of all tables can be removed range by range while the copy goes on.
 
-    Both sides must order keys alike, and a row must not be held in place by another that is swept later.
+    A row must not be held in place by another that is swept later.
     """
-    for one in pairing.pairs:
-        key = [pair for pair in one.columns if pair[0].name in one.key]
-        alike = all(not left.collated and not right.collated and left.type == right.type for left, right in key)
-        if not alike or one.target.parents or len(one.target.keys) > 1:
-            return False
-    return True
+    return all(is_sweepable(one) and not one.target.parents for one in pairing.pairs)
+
+
+def is_sweepable(one: Pair) -> bool:
+    """Whether rows of a table can be removed range by range: both sides must order keys alike."""
+    key = [pair for pair in one.columns if pair[0].name in one.key]
+    alike = all(not left.collated and not right.collated and left.type == right.type for left, right in key)
+    return alike and len(one.target.keys) <= 1

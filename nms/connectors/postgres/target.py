@@ -1,18 +1,20 @@
 """PostgreSQL as a target: whole batches, each in one transaction with its position (DESIGN 4.4)."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from nms.common import faults
 from nms.common.change import Change, Op, Shape, compact, segments
 from nms.common.flow import Applied, Batch, ChangeRefused, Load, Part, changes_of
-from nms.common.problem import Problem
+from nms.common.problem import Problem, Retry
 from nms.common.rows import HEADER, TRAILER
 from nms.connectors.postgres import statements
+from nms.connectors.postgres.drift import Pause
 from nms.connectors.postgres.libpq import BEGIN, COMMIT, Access, Command, Libpq, Statement, StepFailed
-from nms.connectors.postgres.problems import FenceRaised, Refused, SchemaChanged, ServerAway
+from nms.connectors.postgres.problems import DriftRefused, FenceRaised, Refused, SchemaChanged, ServerAway
 from nms.connectors.postgres.statements import TargetTable
 from nms.connectors.postgres.writer import Writer
 
@@ -23,6 +25,8 @@ _ADVANCE = Statement("nms_advance", statements.ADVANCE_POSITION, _TEXT)
 _HOLD = Statement("nms_hold", statements.HOLD_POSITION, _TEXT[:2])
 # A statement at the source that swaps unique values is several here: what may be checked at the end is checked there.
 _BEGIN_DEFERRED = "begin; set constraints all deferred"
+_STORE_LAYOUT = Statement("nms_layout", statements.STORE_LAYOUT, (*_TEXT, 25))
+_STORE_PAUSE = Statement("nms_pause", statements.STORE_PAUSE, (*_TEXT, 25))
 _CHECK_NOW = Command(Statement("nms_immediate", "set constraints all immediate"))
 
 
@@ -51,6 +55,8 @@ class PostgresTarget:
         self.exact_limit = EXACT_LIMIT
         self.staged_above = EXACT_LIMIT // 4
         self._unflushed = 0
+        self._settled: set[Shape] = set()
+        self._settling: set[Shape] = set()
 
     @classmethod
     async def open(
@@ -80,7 +86,8 @@ class PostgresTarget:
     # -- one change at a time, in source order
 
     async def _exact(self, batch: Batch) -> Applied:
-        if batch.small is None or self._begin is _BEGIN_DEFERRED:
+        new = batch.small is not None and any(self._is_new(change.shape) for change in batch.small)
+        if batch.small is None or new or self._begin is _BEGIN_DEFERRED:
             return await self._exact_parts(batch)
         changes = batch.small
         owners, commands = self._commands(changes)
@@ -118,6 +125,7 @@ class PostgresTarget:
         return applied
 
     async def _exact_part(self, batch: Batch, part: Part) -> Applied:
+        await self._settle(change.shape for change in part)
         owners, commands = self._commands(part)
         await self._libpq.prepare(commands)
         try:
@@ -158,6 +166,7 @@ class PostgresTarget:
         await self._libpq.query(self._begin)
         try:
             async for part in batch.parts():
+                await self._settle(change.shape for change in part)
                 applied.changes += len(part)
                 async for rows in self._segments(part):
                     applied.rows += rows
@@ -239,14 +248,15 @@ class PostgresTarget:
 
     async def _write_load(self, batch: Batch, load: Load, *, direct: bool) -> None:
         writer = self._writer(load.shape)
-        if not direct:
-            await self._ensure_stage(writer)
         # Chunks are flushed together: of what a crash takes the position goes too, and it is copied again.
         self._unflushed = 0 if load.upto is None or self._unflushed >= LOADS_A_FLUSH else self._unflushed + 1
         await self._libpq.query(self._begin)
         if self._unflushed:
             await self._libpq.query(statements.NO_FLUSH)
         try:
+            await self._settle([load.shape])
+            if not direct:
+                await self._ensure_stage(writer)
             if direct:
                 await self._libpq.copy_in(statements.copy_table(writer.table), load.data)
             else:
@@ -266,8 +276,9 @@ class PostgresTarget:
     async def _sweep(self, writer: Writer, load: Load) -> None:
         # On its own, so that it is done even when rows of the load are refused and held.
         await self._libpq.query(self._begin)
-        await self._ensure_stage(writer)
         try:
+            await self._settle([load.shape])
+            await self._ensure_stage(writer)
             await self._libpq.copy_in(statements.copy_stage(writer.table, with_op=False), load.data)
             swept = Command(Statement("", statements.sweep_range(writer.table, load.after, load.upto)))
             fence = Command(_HOLD, [self._fence.pipeline.encode(), str(self._fence.epoch).encode()])
@@ -276,6 +287,7 @@ class PostgresTarget:
             if not held:
                 raise FenceRaised(f"{self._fence.pipeline} has gone to another worker")
             await self._libpq.run([COMMIT])
+            self._note_settled()
         except StepFailed as failed:
             await self._rollback()
             raise failed.problem from failed
@@ -287,6 +299,49 @@ class PostgresTarget:
         if writer.table.stage not in self._staged:
             await self._libpq.query(statements.create_stage(writer.table))
             self._staged.add(writer.table.stage)
+
+    # -- tables that changed at the source
+
+    def _is_new(self, shape: Shape) -> bool:
+        if shape in self._settled:
+            return False
+        if self._writer(shape).kept is not None:
+            return True
+        self._settled.add(shape)
+        return False
+
+    async def _settle(self, shapes: Iterable[Shape]) -> None:
+        """Have the target follow before the first change of a new shape, in the transaction that is open."""
+        for shape in dict.fromkeys(shapes):
+            if shape in self._settling or not self._is_new(shape):
+                continue
+            writer = self._writer(shape)
+            try:
+                for step in writer.steps:
+                    await self._libpq.query(step)
+            except Problem as problem:
+                await self._rollback()
+                if problem.retry is not Retry.NEVER:
+                    raise
+                await self._pause(shape.dataset, writer, problem)
+            await self._store(_STORE_LAYOUT, writer.kept or ("", ""))
+            self._settling.add(shape)
+
+    async def _pause(self, dataset: str, writer: Writer, problem: Problem) -> NoReturn:
+        sql = "\n".join(writer.steps)
+        pause = Pause("drift-refused", f"{dataset}: the target refused to follow it: {problem.detail}", sql)
+        await self._store(_STORE_PAUSE, (dataset, json.dumps(pause.to_dict())))
+        raise DriftRefused(pause.detail, dataset=dataset, sql=sql)
+
+    async def _store(self, statement: Statement, what: tuple[str, str]) -> None:
+        words = (self._fence.pipeline, str(self._fence.epoch), *what)
+        command = Command(statement, [word.encode() for word in words])
+        await self._libpq.prepare([command])
+        await self._libpq.run([command])
+
+    def _note_settled(self) -> None:
+        self._settled |= self._settling
+        self._settling.clear()
 
     # -- all ways
 
@@ -305,11 +360,13 @@ class PostgresTarget:
         await self._libpq.prepare([advance])
         faults.point("apply.before_commit")
         await self._libpq.run([advance, COMMIT])
+        self._note_settled()
         faults.point("apply.after_commit")
 
     async def _rollback(self) -> None:
         # What was made in the transaction is gone with it; a connection that is gone has rolled back already.
         self._staged.clear()
+        self._settling.clear()
         with suppress(ServerAway):
             await self._libpq.query("rollback")
 

@@ -20,7 +20,7 @@ _ASIDE = frozenset((pgoutput.TYPE, pgoutput.ORIGIN))
 class Small:
     """A transaction held in memory, decoded; it commits at `commit`, and that ends at `end`.
 
-    `empties` says that it truncates a table.
+    `empties` says that it truncates a table, `written` that it changed a published one, left out or not.
     """
 
     xid: int
@@ -31,6 +31,7 @@ class Small:
     messages: list[Message]
     commit: int = 0
     empties: bool = False
+    written: bool = True
 
 
 @dataclass(slots=True)
@@ -139,6 +140,16 @@ class Assembler:
                 self._between(kind, payload)
         except pgoutput.MALFORMED as cause:
             raise pgoutput.refuse(payload, cause) from cause
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a piece of a transaction that is still under way is arriving."""
+        return self._stream is not None
+
+    def schema_of(self, xid: int) -> list[bytes]:
+        """What a streamed transaction told of tables, without what it rolled back."""
+        large = self._streams[xid]
+        return [payload for payload in large.schema if pgoutput.parse_xid(payload) not in large.aborted]
 
     def fail(self, failure: BaseException) -> None:
         """Tell whoever applies a transaction that its rest will not come."""
@@ -250,7 +261,9 @@ class Assembler:
             for data in self._payloads:
                 decode(data, changes)
             size, lsn = self._size + 64, self._commit_lsn
-            self._feed.put(Small(self._xid, end, committed, changes, size, self._messages, lsn, self._empties))
+            self._feed.put(
+                Small(self._xid, end, committed, changes, size, self._messages, lsn, self._empties, self._size > 0)
+            )
         self._payloads, self._messages, self._size, self.open = [], [], 0, False
         self._tell_end(end)
 
@@ -264,14 +277,13 @@ class Assembler:
 
     def _stream_commit(self, payload: bytes) -> None:
         xid, end, committed = pgoutput.parse_stream_commit(payload)
-        large = self._streams.pop(xid)
+        # What a savepoint changed and rolled back never was; the server tells the table again after that.
+        schema, large = self.schema_of(xid), self._streams.pop(xid)
         large.end = large.place = end
         large.commit = pgoutput.parse_stream_lsn(payload)
         large.committed, large.decoder = committed, self._decoder.fork()
-        for payload in large.schema:
-            # What a savepoint changed and rolled back never was; the server tells the table again after that.
-            if pgoutput.parse_xid(payload) not in large.aborted:
-                self._decoder.learn(payload, streamed=True)
+        for told in schema:
+            self._decoder.learn(told, streamed=True)
         large.spool.complete()
         self._feed.put(large)
         self._tell_end(end)

@@ -19,7 +19,7 @@ _keepalive = Struct("!QqB").unpack_from
 _status = Struct("!cQQQqB").pack
 _EPOCH = 946_684_800
 
-Handle = Callable[[bytes], None]
+Handle = Callable[[bytes], Awaitable[None] | None]
 
 
 def format_lsn(lsn: int) -> str:
@@ -90,7 +90,9 @@ class WalStream:
             if size > 0:
                 kind = data[0]
                 if kind == _XLOG:
-                    handle(bytes(data[25:]))
+                    waiting = handle(bytes(data[25:]))
+                    if waiting is not None:
+                        await waiting
                 elif kind == _KEEPALIVE:
                     self._heard(data)
             elif size == 0:

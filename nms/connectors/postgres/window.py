@@ -54,6 +54,10 @@ class Window:
         self.void = True
         self._touched = []
 
+    def is_mixed(self, shape: Shape) -> bool:
+        """Whether a change has another shape: the table's columns changed meanwhile."""
+        return any(change.shape is not shape for _, change in self._touched)
+
     def unseen(self, snapshot: Snapshot) -> list[Change]:
         """The changes, in commit order, whose transactions the chunk did not see."""
         return [change for xid, change in self._touched if not snapshot.sees(xid)]

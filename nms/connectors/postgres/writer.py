@@ -15,13 +15,16 @@ _int16 = Struct("!H")
 class Writer:
     """One shape's way into one target table; `number` orders parents before children, and names what it makes.
 
-    `heals` says that the update of a row that the target does not have writes it.
+    `heals` says that the update of a row that the target does not have writes it. `steps` are statements that the
+    target needs before the first change, `kept` (dataset, JSON) what is stored of the table with them.
     """
 
     def __init__(self, number: int, shape: Shape, table: TargetTable, oids: Sequence[int], *, heals: bool) -> None:
         self.number = number
         self.shape = shape
         self.table = table
+        self.steps: tuple[str, ...] = ()
+        self.kept: tuple[str, str] | None = None
         self._heals = heals
         self._oids = [_TEXT_OID] * len(oids) if table.text_form else list(oids)
         self._statements: dict[object, Statement] = {}
@@ -71,7 +74,7 @@ class Writer:
 
     def _statement(self, kind: object, sql: str, types: Sequence[int] = ()) -> Statement:
         if kind not in self._statements:
-            name = f"nms_{self.number}_{len(self._statements)}"
+            name = f"{self.table.stage}_{len(self._statements)}"
             self._statements[kind] = Statement(name, sql, tuple(types))
         return self._statements[kind]
 

@@ -106,7 +106,10 @@ select
     enum.oid is not null as is_enum,
     coalesce(not l.collisdeterministic, false) as loose,
     listed.attstorage <> 'p' as outlying,
-    kind.inexact or coalesce(not l.collisdeterministic, false) as inexact
+    kind.inexact or coalesce(not l.collisdeterministic, false) as inexact,
+    listed.attnum::int as number,
+    listed.atttypmod as modifier,
+    (listed.attmissingval::text::text[])[1] as missing
 from listed
 join kind on kind.root = listed.atttypid
 join held on held.root = listed.atttypid
@@ -232,8 +235,8 @@ select
     (
         select count(*) from pg_attribute a
         where a.attrelid = t.oid and not a.attisdropped
-            and a.attname in ('pipeline', 'epoch', 'position', 'source_system', 'updated_at')
-    ) = 5 as table_there,
+            and a.attname in ('pipeline', 'epoch', 'position', 'source_system', 'layouts', 'updated_at')
+    ) = 6 as table_there,
     coalesce(
         has_table_privilege(t.oid, 'select') and has_table_privilege(t.oid, 'insert')
         and has_table_privilege(t.oid, 'update') and has_table_privilege(t.oid, 'delete'), false
@@ -258,3 +261,20 @@ where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
 
 -- name: delete_mark(mark)$
 select pg_advisory_unlock(:mark);
+
+-- name: list_types(oids, modifiers)
+-- Types that no column has any more, as a column of them is described; a type that is gone gives no row.
+select
+    wanted.oid,
+    wanted.modifier,
+    format_type(t.oid, -1) as type,
+    format_type(t.oid, wanted.modifier) as full_type,
+    t.oid < 10000 and t.typsend <> 0 and not t.typname like 'reg%' as portable
+from unnest(:oids::bigint[], :modifiers::int[]) as wanted (oid, modifier)
+join pg_type t on t.oid = wanted.oid::oid;
+
+-- name: list_own_types(names)
+-- Object ids of the types that stand under these names, as format_type gives them.
+select wanted.name, to_regtype(wanted.name)::oid::bigint as oid
+from unnest(:names::text[]) as wanted (name)
+where to_regtype(wanted.name) is not null;

@@ -52,3 +52,26 @@ select pg_current_snapshot()::text;
 select slot_name::text as name, greatest(pg_current_wal_lsn() - restart_lsn, 0)::bigint as retained
 from pg_replication_slots
 where slot_name = any(:names::text[]) and restart_lsn is not null and wal_status <> 'lost';
+
+-- name: get_table_name(oid)^
+-- Under which name a table stands now.
+select n.nspname::text as schema, c.relname::text as relation
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+where c.oid = :oid::bigint::oid;
+
+-- name: list_nameless(oids)
+-- Tables whose rows the log cannot name any more: while they are published, the server refuses their updates.
+select c.oid::bigint as oid
+from pg_class c
+where c.oid = any(:oids::bigint[]::oid[]) and (
+    c.relreplident = 'n'
+    or (
+        c.relreplident = 'd'
+        and not exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary and i.indisvalid)
+    )
+    or (
+        c.relreplident = 'i'
+        and not exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident and i.indisvalid)
+    )
+);
