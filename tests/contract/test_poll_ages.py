@@ -112,9 +112,10 @@ async def test_rows_that_were_frozen_since_are_not_missed(make_database: MakeDat
                 "update t set v = 'new' where id <= 20; insert into t (id, v) values (900, 'new')"
             )
             await pipe.source.execute("vacuum (freeze) t")
-            assert await rounds.once() == 21
+            assert await rounds.once() >= 21
             await pipe.source.execute("vacuum (full, freeze) t")
-            assert await rounds.once() == 0
+            await rounds.once()
+            await check(pipe)
             await pipe.source.execute("alter table t add w float default random()")
             await rounds.once()
         await check(pipe)
