@@ -24,7 +24,9 @@ class Pipeline(BaseModel):
     position: dict[str, Any] | None = Field(description="where the target stands in the source's log; opaque")
     status: dict[str, Any] = Field(description="counts, lag, rows copied by dataset, retained log")
     problem: dict[str, Any] | None = Field(description="why it is halted or retrying, as RFC 9457 members")
-    alarm: dict[str, Any] | None = Field(description="that its source retains much log, as RFC 9457 members")
+    alarm: dict[str, Any] | None = Field(
+        default=None, description="that its source retains much log, as RFC 9457 members"
+    )
     created_at: datetime
     updated_at: datetime
 
