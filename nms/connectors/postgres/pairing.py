@@ -123,6 +123,11 @@ class Pairing:
     for_messages: bool = False
 
     @property
+    def defers(self) -> bool:
+        """Whether a target has constraints that may be checked at the commit, and are not unless asked."""
+        return any(one.target.defers for one in self.pairs)
+
+    @property
     def text_form(self) -> bool:
         """One form for the whole pipeline, since a slot's stream has one; queues and topics take text only."""
         return self.as_text or any(pair.text_form for pair in self.pairs)

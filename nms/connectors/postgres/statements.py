@@ -319,16 +319,17 @@ def _as_streamed(name: str) -> str:
 
 def _parameters(table: TargetTable, places: Iterable[int]) -> list[str]:
     if table.text_form:
-        return [_of_text(f"${number}::text", table.types[at]) for number, at in enumerate(places, 1)]
+        return [of_text(f"${number}::text", table.types[at]) for number, at in enumerate(places, 1)]
     return [f"${number}" for number, _ in enumerate(places, 1)]
 
 
 def _staged(table: TargetTable, at: int) -> str:
     name = f"s.{quote_identifier(table.columns[at])}"
-    return _of_text(name, table.types[at]) if table.text_form else name
+    return of_text(name, table.types[at]) if table.text_form else name
 
 
-def _of_text(value: str, kind: str) -> str:
+def of_text(value: str, kind: str) -> str:
+    """A text read as a type."""
     # A cast from text is the type's input function; of regclass it is another one, that knows names only.
     if kind == "regclass":
         return f"pg_catalog.regclassin(pg_catalog.textout({value}))"

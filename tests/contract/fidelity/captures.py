@@ -5,8 +5,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from nms.connectors.postgres.poll.prepare import prepare_source
 from tests.contract.compared import OFTEN, going
 from tests.contract.pipelines import Pipe
+from tests.contract.polls import polling
 
 Settle = Callable[[], Awaitable[object]]
 
@@ -55,8 +57,17 @@ async def _compare(pipe: Pipe) -> AsyncIterator[tuple[Open, Settle]]:
         yield rounds.opened, settle
 
 
+@asynccontextmanager
+async def _poll(pipe: Pipe) -> AsyncIterator[tuple[Open, Settle]]:
+    await prepare_source(pipe.spec)
+    async with polling(pipe) as rounds:
+        yield rounds.opened, rounds.once
+
+
 CAPTURES = (
     Capture("backfill", _follow, before=True),
     Capture("log", _follow),
+    # With its change log, or deletes would not be seen.
+    Capture("poll", _poll, quick=("16-15", "15-18"), options={"capture": "poll", "every": 600.0, "change_log": True}),
     Capture("compare", _compare, quick=("15-18", "16-15"), options={"capture": "compare", "every": OFTEN}),
 )

@@ -103,5 +103,6 @@ KEY_STORIES = (
             "truncate emptied; insert into emptied values (2), (2), (null)",
             "insert into nothing values (2, 'b'), (3, null)",
         ),
+        captures=("log",),
     ),
 )

@@ -74,6 +74,8 @@ PARTITIONED = Story(
         "delete from p where id > 140; delete from p where region = 'a' and id < 10; truncate one",
         "truncate p; insert into p values ('b', 1, 'again')",
     ),
+    # A change log is not kept for one partition alone.
+    captures=("log", "compare"),
     target="drop table one; create table one (id int primary key, v text)",
 )
 INHERITED = Story(
@@ -92,6 +94,8 @@ INHERITED = Story(
         """,
         "truncate only parent; insert into parent values (3, 'z'); update only parent set v = 'y'",
     ),
+    # The triggers of a change log hear a statement on the parent there only, and not at the child.
+    captures=("log", "compare"),
     target="insert into unheard values (1, 'stays')",
     shown=(
         ("select tableoid::regclass::text, p::text from parent p order by 1, 2",) * 2,

@@ -10,7 +10,8 @@ class Story:
 
     `tables` travel and must be alike in the end; where the target names or shapes them otherwise, `shown` has two
     queries per table instead; `ended` has some for the very end. `form` is
-    the only one there is; a `long` one is told in `make fuzz` only; `options` are those of the pipeline.
+    the only one there is; a `long` one is told in `make fuzz` only; `captures` are those that
+    it is told to; `options` are those of the pipeline.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Story:
     ended: tuple[tuple[str, str], ...] = ()
     form: str = ""
     long: bool = False
+    captures: tuple[str, ...] = ("log", "poll", "compare")
     options: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nms.connectors.postgres.statements import TargetTable, delete_row, quote_identifier, update_row
+from nms.connectors.postgres.statements import TargetTable, delete_row, of_text, quote_identifier, update_row
 
 Value = str | None
 
@@ -136,7 +136,7 @@ def _as_seen(count: int) -> str:
 def _match(form: Form, at: int, given: str, *, by_text: bool) -> str:
     if by_text or not form.alike:
         return f"pg_catalog.format('%s', {form.shown[at]}) = {given}"
-    return f"t.{quote_identifier(form.names[at])} = {given}::{form.types[at]}"
+    return f"t.{quote_identifier(form.names[at])} = {of_text(given, form.types[at])}"
 
 
 def _keyed(form: Form) -> list[str]:

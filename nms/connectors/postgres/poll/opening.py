@@ -103,7 +103,9 @@ async def _open(spec: PipelineSpec, own: str, sessions: AsyncExitStack) -> Opene
     restore(position, polled)
     datasets = [one.dataset for one in polled]
     writers = make_writers(checked.pairing, [one.name for one in datasets], heals=spec.heals)
-    end = await PostgresTarget.open(spec.target, stand.fence, writers, name=own + "write")
+    end = await PostgresTarget.open(
+        spec.target, stand.fence, writers, name=own + "write", defers=checked.pairing.defers
+    )
     # Rows of a round have no order in time: one statement writes those that refer to each other.
     end.staged_above = 0
     sessions.push_async_callback(end.close)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from nms.connectors.postgres.poll.place import Horizon
-from nms.connectors.postgres.statements import TargetTable, quote_identifier, quote_literal, select_where
+from nms.connectors.postgres.statements import TargetTable, of_text, quote_identifier, quote_literal, select_where
 
 _NOTED = "nms.change"
 
@@ -118,7 +118,7 @@ def _shown(table: TargetTable, fields: Sequence[str]) -> str:
 
 
 def _key_of(table: TargetTable, alias: str) -> str:
-    return ", ".join(f"{alias}.key[{number}]::{table.types[at]}" for number, at in enumerate(table.key, 1))
+    return ", ".join(of_text(f"{alias}.key[{number}]", table.types[at]) for number, at in enumerate(table.key, 1))
 
 
 def _noted(relations: Iterable[int], horizon: Horizon) -> str:
