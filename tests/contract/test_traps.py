@@ -34,7 +34,8 @@ async def spring(ends: tuple[str, str], spool: Path, seed: int, *only: str) -> N
             pipe.spec = replace(pipe.spec, batch_changes=rand.choice((1, 50, 20_000)), heals=rand.random() < 0.5)
             await pipe.source.execute(LATE.format(name=ends[0].rsplit("/", 1)[1]))
             async with Runner.begin(pipe, rand) as runner:
-                await (runner.begin_to_copy() if rand.random() < 0.5 else runner.copy(tables))
+                beside = not only and rand.random() < 0.5
+                await (runner.begin_to_copy() if beside else runner.copy(tables))
                 await runner.run(traps, live=seed not in at_lag(seed + 1))
             await pipe.compare(*tables)
 
