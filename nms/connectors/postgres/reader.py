@@ -55,5 +55,5 @@ class Reader:
         oid = self._tables.begin(rest.partition(":")[2])
         told = None if oid is None else self._decoder.told(oid)
         if oid is not None and told is not None:
-            await self._tables.learn(told)
+            await self._tables.learn(told, late=True)
             self._decoder.ask_again(oid)

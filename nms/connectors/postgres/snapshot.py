@@ -199,8 +199,8 @@ class Backfill:
 
     async def _find_other(self, dataset: Dataset) -> Relation | None:
         """The table, while it is locked, if it is not as it is being read."""
-        rows = await queries.list_columns(self._connection, oids=[dataset.oid])
-        now = [(row["name"], row["oid"], row["modifier"]) for row in rows if not row["generated"]]
+        rows = await queries.list_sent(self._connection, oid=dataset.oid)
+        now = [(row["name"], row["oid"], row["modifier"]) for row in rows]
         if now == [(one.name, one.oid, one.modifier) for one in dataset.sent]:
             return None
         tables = await read_tables(self._connection, [dataset.name])

@@ -288,7 +288,7 @@ class PostgresSource:
         if backfill is None or backfill.current is None or window is None:
             return None
         chunk, self._window = backfill.current, None
-        if chunk.found is not None:
+        if chunk.found is not None and chunk.version == chunk.dataset.version:
             await self.plan.tables.learn(chunk.found)
             self._decoder.ask_again(chunk.dataset.oid)
         missed = self._missed_before(chunk, window)

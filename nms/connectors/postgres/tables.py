@@ -102,13 +102,19 @@ class Tables:
         one.live = True
         return one.relation.oid
 
-    async def learn(self, relation: Relation) -> None:
-        """Follow a table that changed, by the policy: the target changes too, the table pauses, or it all halts."""
+    async def learn(self, relation: Relation, *, late: bool = False) -> None:
+        """Follow a table that changed, by the policy: the target changes too, the table pauses, or it all halts.
+
+        `late` says that the log told it before changes of the table counted.
+        """
         async with self._lock:
             one = self._by_oid.get(relation.oid)
             if one is None or one.dataset.paused or not one.live or relation == one.relation:
                 return
             look = await self.terms.ask(relation, one.pair)
+            if late and look.present is not None and relation_of(look.present) == one.relation:
+                # Told before the copy began, and no longer so: the log tells it anew before the next change.
+                return
             source = table_of(relation, one.pair.source, look.present, look.kinds)
             verdict = judge(one.pair, source, self.terms.systems, follows=self.terms.drift != "ignore")
             self._refuse(one, verdict)

@@ -278,3 +278,10 @@ join pg_type t on t.oid = wanted.oid::oid;
 select wanted.name, to_regtype(wanted.name)::oid::bigint as oid
 from unnest(:names::text[]) as wanted (name)
 where to_regtype(wanted.name) is not null;
+
+-- name: list_sent(oid)
+-- The columns of a table that the log sends, as it does.
+select a.attname as name, a.atttypid::bigint as oid, a.atttypmod as modifier
+from pg_attribute a
+where a.attrelid = :oid::bigint::oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+order by a.attnum;
