@@ -87,7 +87,7 @@ class Installation:
             raise AssertionError(f"nms {' '.join(arguments)} ended with {process.returncode}: {output.decode()}")
         return output.decode()
 
-    async def apply(self, pipeline: str, tables: Sequence[str], *, copy: bool = True) -> None:
+    async def apply(self, pipeline: str, tables: Sequence[str], *, copy: bool = True, **parts: Any) -> None:
         """Apply a pipeline of these tables from the system `source` to the system `target`."""
         documents = [
             *(
@@ -101,6 +101,7 @@ class Installation:
                 "target": "target",
                 "datasets": [{"source": f"public.{table}"} for table in tables],
                 "initial": "copy" if copy else "none",
+                **parts,
             },
         ]
         path = self.directory / f"{pipeline}.yaml"

@@ -41,7 +41,8 @@ async def installed(
         installation = Installation(server, systems, lease=lease)
         try:
             await installation.set_up()
-            await installation.apply(NAME, ["t"])
+            # So small that nothing is folded, whatever waits behind a busy machine: every change shows its effect.
+            await installation.apply(NAME, ["t"], batch={"changes": 100})
             yield pipe, installation
         finally:
             await installation.tear_down()
