@@ -7,7 +7,8 @@ from json.encoder import encode_basestring
 from typing import Any, NoReturn
 
 DEPTH_LIMIT = 100
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string that does not end goes to the end of the text, and nothing is tried twice: else time grows with its square.
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class Number(str):

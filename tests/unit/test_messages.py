@@ -1,6 +1,7 @@
 """Messages that come in: what is read of them, and what is said of those that cannot be read."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -189,3 +190,12 @@ def meaning(column: Column, field: bytes | None) -> Any:
 @given(st.recursive(st.none() | st.booleans() | texts, lambda one: st.lists(one) | st.dictionaries(texts, one)))
 def test_a_parsed_value_is_written_as_the_same_value(value: Any) -> None:
     assert json.loads(strict_json.write(strict_json.parse(json.dumps(value).encode()))) == value
+
+
+@pytest.mark.parametrize("tail", [b'\\"', b'\\\\\\"', b'"'], ids=["escaped", "twice", "bare"])
+def test_a_string_without_an_end_is_refused_in_no_time(tail: bytes) -> None:
+    started = time.process_time()
+    with pytest.raises(MessageUnreadable) as refused:
+        read(b'"' + b"[]" * 101 + tail * 20_000 + b"\\")
+    assert refused.value.code == "message-not-json"
+    assert time.process_time() - started < 2
