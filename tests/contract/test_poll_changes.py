@@ -74,6 +74,19 @@ async def test_a_partitioned_table_is_noted_through_its_root_and_its_partitions(
             assert await same(pipe, rounds, "p") == 1
 
 
+async def test_a_partition_emptied_alone_takes_its_own_rows_only(make_database: MakeDatabase, tmp_path: Path) -> None:
+    two = PARTED + "create table p2 partition of p for values from (10) to (20);"
+    async with lay_poll(make_database, tmp_path, "log", two, datasets=[dataset("p")]) as pipe:
+        await pipe.source.execute("insert into p select n, 1 + n % 19, 'x' from generate_series(1, 100) n")
+        async with polling(pipe) as rounds:
+            await same(pipe, rounds, "p")
+            await pipe.source.execute("truncate p1; insert into p1 values (500, 1, 'after')")
+            await same(pipe, rounds, "p")
+            assert len(await rows_of(pipe.target, "p")) > 1
+            await pipe.source.execute("truncate p; insert into p values (501, 11, 'after')")
+            assert await same(pipe, rounds, "p") == 2
+
+
 async def test_a_hundred_thousand_rows_of_one_statement_are_noted(make_database: MakeDatabase, tmp_path: Path) -> None:
     async with lay_poll(make_database, tmp_path, "log") as pipe:
         async with polling(pipe) as rounds:

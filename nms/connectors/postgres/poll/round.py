@@ -145,10 +145,13 @@ class Round:
         if one.by == "log":
             noted = await self._noted(one)
             found.emptied = noted[1] > 0
-            if noted[0]:
+            if found.emptied:
+                # It may have been one partition alone: the others' rows come again.
+                conditions = ["true"]
+            elif noted[0]:
                 sql = asking.select_gone(one.dataset.table, one.relations, self.then, only=one.dataset.only)
                 found.count += await self._copy(sql, found.gone)
-            if not noted[0] and not (lacking or one.lacking):
+            elif not (lacking or one.lacking):
                 conditions = []
         conditions += [asking.in_partitions(added)] if added else []
         if conditions:
