@@ -49,7 +49,7 @@ def test_a_source_needs_logical_log_the_right_to_replicate_and_room() -> None:
 
 def test_a_pipeline_at_work_is_not_ended_by_a_server_that_is_full_meanwhile() -> None:
     begun = {"position": {"generation": 1, "lsn": "0/1"}}
-    mine = {"database": "billing", "active": False, "active_pid": None}
+    mine = {"own": True, "active": False, "active_pid": None}
     found = list(judge_source(facts(source={"slots": 10, "senders": 10}, slot=mine, **begun)))
     assert [(finding.code, finding.fatal) for finding in found] == [("senders-full", False)]
 

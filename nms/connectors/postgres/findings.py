@@ -154,8 +154,9 @@ def find_circle(bonds: Iterable[Bond]) -> list[Bond]:
 
 def _judge_slot(facts: Facts, server: Server, name: str) -> Iterator[Finding]:
     slot = facts.slot
-    if slot is not None and slot["database"] != server.database:
-        text = f"slot {facts.spec.slot} of {name} belongs to database {slot['database']}, so to another pipeline"
+    if slot is not None and not slot["own"]:
+        owner = f"database {slot['database']} (plugin {slot['plugin']})" if slot["database"] else "a standby"
+        text = f"slot {facts.spec.slot} of {name} belongs to {owner}, so to somebody else"
         remedy = "Give this pipeline another name; the slot of a pipeline is called after it."
         yield Finding("slot-taken", text, name, pointer="/name", remedy=remedy)
     if slot is not None and slot["active"] and not facts.begun:

@@ -117,11 +117,11 @@ async def drop_slot(connection: Connection, slot: str) -> None:
 
 
 async def end_reader(connection: Connection, slot: str) -> None:
-    """End the walsender that still holds the slot: its worker has lost the lease."""
+    """End the walsender that still holds the slot: its worker has lost the lease. A stranger's slot is left alone."""
     deadline = asyncio.get_running_loop().time() + _TAKE_OVER_SECONDS
     while True:
         row = await queries.get_slot(connection, name=slot)
-        if row is None or not row["active"]:
+        if row is None or not row["own"] or not row["active"]:
             return
         if asyncio.get_running_loop().time() > deadline:
             raise SlotBusy(f"slot {slot} is held by process {row['active_pid']}", slot=slot, pid=row["active_pid"])
@@ -143,18 +143,16 @@ async def check_slot(connection: Connection, slot: str, lsn: str, system_identif
     if parse_lsn(place["lsn"]) < parse_lsn(lsn):
         raise PositionAhead(f"the log ends at {place['lsn']}, the position is {lsn}", log=place["lsn"], position=lsn)
     row = await queries.get_slot(connection, name=slot)
-    if row is None:
-        raise SlotLost(f"slot {slot} does not exist on the source", slot=slot)
+    if row is None or not row["own"]:
+        raise SlotLost(f"slot {slot} does not exist in this database of the source", slot=slot)
     if row["status"] == "lost" or row["restart"] is None:
         raise SlotLost(f"the source removed log that slot {slot} needs", slot=slot)
-    if row["confirmed"] is not None and row["plugin"] != "pgoutput":
-        raise SlotLost(f"slot {slot} belongs to another plugin, {row['plugin']}", slot=slot)
 
 
 async def measure_slot(connection: Connection, slot: str) -> SlotState:
     """What the source retains; raises SlotLost."""
     row = await queries.get_slot(connection, name=slot)
-    if row is None or row["status"] == "lost" or row["restart"] is None:
+    if row is None or not row["own"] or row["status"] == "lost" or row["restart"] is None:
         raise SlotLost(f"slot {slot} was dropped or lost log it needs", slot=slot)
     return SlotState(row["retained"], row["behind"] or 0, row["status"] or "")
 

@@ -1,11 +1,13 @@
 -- name: get_slot(name)^
--- `invalid` since 13 by wal_status; unreserved is still readable.
+-- `invalid` since 13 by wal_status; unreserved is still readable. Names are unique in a server: one of another database
+-- or plugin is a stranger's, not `own`.
 select
     slot_name::text as name,
     active,
     active_pid,
     plugin::text as plugin,
     database::text as database,
+    coalesce(database = current_database() and plugin = 'pgoutput', false) as own,
     wal_status as status,
     restart_lsn::text as restart,
     confirmed_flush_lsn::text as confirmed,
@@ -24,10 +26,14 @@ select pubname::text as name, pg_has_role(pubowner, 'usage') as owned from pg_pu
 
 -- name: claim_slot_reader(name)
 -- Ends whoever reads the slot: only the holder of the lease gets here, so it is a worker that lost it.
-select pg_terminate_backend(active_pid) as ended from pg_replication_slots where slot_name = :name and active;
+select pg_terminate_backend(active_pid) as ended
+from pg_replication_slots
+where slot_name = :name and active and database = current_database() and plugin = 'pgoutput';
 
 -- name: delete_slot(name)
-select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = :name;
+select pg_drop_replication_slot(slot_name)
+from pg_replication_slots
+where slot_name = :name and database = current_database() and plugin = 'pgoutput';
 
 -- name: insert_slot(name)^
 select lsn::text as lsn from pg_create_logical_replication_slot(:name, 'pgoutput');
@@ -51,7 +57,8 @@ select pg_current_snapshot()::text;
 -- A slot that was invalidated retains nothing any more.
 select slot_name::text as name, greatest(pg_current_wal_lsn() - restart_lsn, 0)::bigint as retained
 from pg_replication_slots
-where slot_name = any(:names::text[]) and restart_lsn is not null and wal_status <> 'lost';
+where slot_name = any(:names::text[]) and database = current_database() and plugin = 'pgoutput'
+    and restart_lsn is not null and wal_status <> 'lost';
 
 -- name: get_table_name(oid)^
 -- Under which name a table stands now.
