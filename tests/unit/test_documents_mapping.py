@@ -69,6 +69,8 @@ def test_a_scalar_has_one_text(value: str | float | bool, text: str) -> None:
         ({"where": {"a": {"in": "x"}}}, "/where", "list"),
         ({"where": {"a": {"gt": None}}}, "/where", "a text, a number"),
         ({"where": {"a": {"is": "true"}}}, "/where", "not null"),
+        ({"where": {"a": {"is": []}}}, "/where", "not null"),
+        ({"where": {"a": {"is": {}}}}, "/where", "not null"),
         ({"where": {"a": [["x"]]}}, "/where", "a text, a number"),
         ({"where": {"a": "x\0"}}, "/where", "zero"),
         ({"where": {"": "x"}}, "/where", "bytes"),

@@ -106,7 +106,7 @@ def _check_operators(name: str, asked: dict[str, Any]) -> None:
         if operator not in _OPERATORS:
             raise refusal(f"`{operator}` is no operator; these are: {known}")
         if operator == "is":
-            if value is not None and value not in IS:
+            if value is not None and not (isinstance(value, str) and value in IS):
                 raise refusal("`is` takes null or `not null`")
         elif operator in LISTING:
             _check_list(name, value)
