@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nms.common.condition import Condition
 from nms.common.problem import Problem
 from nms.connectors.postgres.connector import release_source
 from nms.connectors.postgres.poll import source as poll_source
@@ -85,6 +86,24 @@ async def test_a_partition_emptied_alone_takes_its_own_rows_only(make_database: 
             assert len(await rows_of(pipe.target, "p")) > 1
             await pipe.source.execute("truncate p; insert into p values (501, 11, 'after')")
             assert await same(pipe, rounds, "p") == 2
+
+
+async def test_a_row_that_leaves_the_filter_leaves_the_target_from_partitions_without_triggers_too(
+    make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    spec = replace(dataset("p"), where=(Condition("v", "eq", ("x",)),))
+    async with lay_poll(make_database, tmp_path, "log", PARTED, datasets=[spec]) as pipe:
+        for end in (pipe.source, pipe.target):
+            await end.execute("create table p2 partition of p for values from (10) to (90)")
+        async with polling(pipe) as rounds:
+            await pipe.source.execute("insert into p values (1, 2, 'x'), (2, 25, 'x'), (3, 26, 'x')")
+            await same(pipe, rounds, "p")
+            await pipe.source.execute("update p2 set v = 'out' where id = 2")
+            await rounds.once()
+            assert await rows_of(pipe.target, "p") == ["(1,2,x)", "(3,26,x)"]
+            await pipe.source.execute("update p set v = 'out'")
+            await rounds.once()
+            assert await rows_of(pipe.target, "p") == []
 
 
 async def test_a_hundred_thousand_rows_of_one_statement_are_noted(make_database: MakeDatabase, tmp_path: Path) -> None:

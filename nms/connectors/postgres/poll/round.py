@@ -159,7 +159,8 @@ class Round:
             upto = None if dataset.done else dataset.after
             sql = asking.select_changed(dataset.table, conditions, upto, only=dataset.only)
             found.count += await self._copy(sql, found.rows)
-            if dataset.table.where and one.by != "log":
+            noted_all = one.by == "log" and not (lacking or one.lacking or added)
+            if dataset.table.where and not (noted_all or found.emptied):
                 # They may have been inside: what left the filter leaves the target.
                 sql = asking.select_outside(dataset.table, conditions, only=dataset.only)
                 found.count += await self._copy(sql, found.gone)
