@@ -1,6 +1,7 @@
 """PostgreSQL as the target of a source of another kind: messages into tables, the position in the same transaction."""
 
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.connector import make_writers
 from nms.connectors.postgres.display import show_key, show_values
 from nms.connectors.postgres.pairing import Pairing
+from nms.connectors.postgres.poll.opening import place_of
 from nms.connectors.postgres.preflight import check_inlet
 from nms.connectors.postgres.problems import FenceRaised, translate
 from nms.connectors.postgres.takeover import new_sessions, session_prefix
 from nms.connectors.postgres.target import Fence, PostgresTarget
 
+log = logging.getLogger(__name__)
 Shapes = Mapping[str, Shape]
 OpenFeed = Callable[[Shapes, Position], Awaitable[Feed]]
 
@@ -114,13 +117,25 @@ async def _take_over(spec: PipelineSpec, target: Connection, own: str) -> tuple[
     row = await queries.upsert_position(target, pipeline=spec.name, source_system=spec.source.system)
     await queries.claim_sessions(target, prefix=prefix, own=own)
     stored: Position | None = json.loads(row["position"]) if row["position"] else None
-    if stored is not None and stored["generation"] >= spec.generation:
-        return Fence(spec.name, row["epoch"]), stored
-    place = 0 if stored is None else int(stored.get("place", 0))
-    position: Position = {"generation": spec.generation, "place": place}
-    held = await queries.update_position(
+    position = _find_start(spec, stored)
+    held = position == stored or await queries.update_position(
         target, pipeline=spec.name, epoch=row["epoch"], position=json.dumps(position), source_system=spec.source.system
     )
     if not held:
         raise FenceRaised(f"{spec.name} has gone to another worker")
     return Fence(spec.name, row["epoch"]), position
+
+
+def _find_start(spec: PipelineSpec, stored: Position | None) -> Position:
+    """Where a feed goes on: where the target stands, but never below a place that was used before.
+
+    Places number batches: what is held beyond where the target stands is taken for what comes again. A target that
+    lost its position gets no message of a queue again; of a topic it does, from the offsets that stand beside it.
+    """
+    place = max(place_of(stored or {}), place_of(spec.known or {}))
+    if stored is None or "place" not in stored or stored["generation"] < spec.generation:
+        return {"generation": spec.generation, "place": place}
+    if place > place_of(stored) and "offsets" not in stored:
+        log.warning("the target of %s lost what it had from its queue: it stands before batch %s", spec.name, place)
+        return {**stored, "place": place}
+    return stored

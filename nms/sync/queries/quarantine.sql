@@ -70,8 +70,9 @@ where id = any(:ids::bigint[]) and state = 'replaying';
 
 -- name: delete_unwritten(pipeline, place)!
 -- Held for a batch that the target never committed: it comes again, and so do they, whatever was asked meanwhile.
+-- A message stays: its queue may not have it any more, and one that comes again is held once.
 delete from sync.quarantine
-where pipeline = :pipeline and state in ('held', 'replaying', 'dropping') and place > :place;
+where pipeline = :pipeline and op <> 'message' and state in ('held', 'replaying', 'dropping') and place > :place;
 
 -- name: mark_superseded(pipeline, generation)!
 -- A new generation copies every record anew; what an older one held is history. Messages never come again.
