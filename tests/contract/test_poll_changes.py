@@ -160,6 +160,25 @@ async def test_a_writer_without_rights_on_the_change_log_writes_and_is_noted(
         assert raised.value.code == "schema-changed"
 
 
+async def test_a_table_that_others_write_through_is_refused(make_database: MakeDatabase, tmp_path: Path) -> None:
+    heir = "create table t (id int primary key, v text); create table parent (id int, v text);"
+    async with lay_poll(make_database, tmp_path, "log", heir) as pipe:
+        async with polling(pipe) as rounds:
+            await rounds.once()
+            await pipe.source.execute("alter table t inherit parent")
+            with pytest.raises(Problem) as raised:
+                await rounds.once()
+            assert raised.value.code == "tables-changed"
+        with pytest.raises(Problem, match="inherits from another table") as raised:
+            async with polling(pipe):
+                pass
+        assert raised.value.code == "not-prepared"
+        pipe.spec = replace(pipe.spec, change_log=False)
+        async with polling(pipe) as rounds:
+            await pipe.source.execute("insert into t values (1, 'old'); update parent set v = 'new'")
+            await same(pipe, rounds, "t")
+
+
 async def test_triggers_that_were_away_for_a_while_bring_a_copy(make_database: MakeDatabase, tmp_path: Path) -> None:
     async with lay_poll(make_database, tmp_path, "log") as pipe:
         await pipe.source.execute("insert into t (id, v) select n, 'x' from generate_series(1, 50) n")

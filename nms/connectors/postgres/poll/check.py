@@ -57,9 +57,12 @@ async def judge_poll(source: Connection, pairing: Pairing, spec: PipelineSpec, l
         for row in await queries.list_feeders(source, oids=oids)
     }
     noted = await _read_noted(source, spec, oids)
+    heirs = {row["relation"] for row in await queries.list_heirs(source, oids=oids)}
     findings = list(_judge_change_log(pairing, spec, noted, login))
     for one in pairing.pairs:
         pointer = f"/datasets/{[each.source for each in spec.datasets].index(one.spec.source)}"
+        if spec.change_log and one.source.oid in heirs:
+            findings.append(_refuse_heir(one, spec, pointer))
         findings += _judge_cursor(one, fillers, spec, pointer)
         findings += _judge_deletes(one, spec, pointer)
     return findings
@@ -137,6 +140,13 @@ def _judge_cursor(
         text = f"{name}: nothing writes the transaction of an insert and an update into {cursor}, so they are missed"
         sql = asking.feed_cursor(one.source.schema, one.source.relation, cursor)
         yield Finding("cursor-unfed", text, system, False, sql, pointer)
+
+
+def _refuse_heir(one: Pair, spec: PipelineSpec, pointer: str) -> Finding:
+    # A trigger for each statement fires for the table that the statement names, not for those that inherit from it.
+    text = f"{one.spec.source} inherits from another table: what is written through that one is not noted"
+    remedy = "Leave `change_log` out (rows are scanned then), or write `capture: log`."
+    return Finding("change-log-heir", text, spec.source.system, pointer=f"{pointer}/source", remedy=remedy)
 
 
 def _judge_deletes(one: Pair, spec: PipelineSpec, pointer: str) -> Iterator[Finding]:

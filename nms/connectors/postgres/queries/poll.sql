@@ -21,15 +21,23 @@ from unnest(:oids::bigint[]::oid[]) as root (oid)
 cross join lateral pg_partition_tree(root.oid) t
 group by root.oid;
 
+-- name: list_heirs(oids)
+-- The tables that inherit from another one and are no partitions.
+select c.oid::bigint as relation
+from pg_class c
+where c.oid = any(:oids::bigint[]::oid[]) and not c.relispartition
+    and exists (select from pg_inherits i where i.inhrelid = c.oid);
+
 -- name: list_followed(pipeline, oids)
--- The tables whose changes are noted for a pipeline; `mark` changes when the triggers are made anew, `lacking` counts
--- partitions without them.
+-- The tables whose changes are noted for a pipeline; `mark` changes when the triggers are made anew or the table gets a
+-- parent, `lacking` counts partitions without triggers.
 select
     r.relation::bigint as relation,
     r.key,
     r.horizon::text as horizon,
     root.triggers,
-    root.mark,
+    root.mark || case when exists (select from pg_inherits i where i.inhrelid = r.relation) then ' heir' else '' end
+        as mark,
     leaf.lacking
 from nms.reader r
 cross join lateral (
