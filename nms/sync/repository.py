@@ -76,10 +76,18 @@ class SyncRepository(BaseNmsRepository):
         claimed: bool = await queries.claim_guard(self.connection)
         return claimed
 
-    async def list_guarded(self) -> list[tuple[str, dict[str, Any], dict[str, Any] | None]]:
-        """Pipelines that may have a slot: name, documents, alarm."""
+    async def list_guarded(self) -> list[tuple[str, int, dict[str, Any], dict[str, Any] | None]]:
+        """Pipelines that may have a slot: name, generation, documents, alarm."""
         rows = await queries.list_guarded(self.connection)
-        return [(row["name"], row["documents"], row["alarm"]) for row in rows]
+        return [(row["name"], row["generation"], row["documents"], row["alarm"]) for row in rows]
+
+    async def claim_guarded(self, name: str, generation: int) -> bool | None:
+        """Keep a pipeline in its generation until this transaction ends: whether it was told that its slot is given up.
+
+        None when another generation has begun or the pipeline is being removed.
+        """
+        row = await queries.claim_guarded(self.connection, name=name, generation=generation)
+        return None if row is None else bool(row["told"])
 
     async def update_alarm(self, name: str, alarm: Mapping[str, Any] | None) -> None:
         """Raise an alarm of a pipeline, or end it."""

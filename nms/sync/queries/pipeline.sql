@@ -69,8 +69,15 @@ where name = :name;
 select pg_try_advisory_xact_lock(hashtext('sync.guard'));
 
 -- name: list_guarded()
-select name, documents, alarm from sync.pipeline
+select name, generation, documents, alarm from sync.pipeline
 where wanted <> 'removed' and documents #>> '{source,type}' = 'postgres' and documents #>> '{pipeline,capture}' = 'log';
+
+-- name: claim_guarded(name, generation)^
+-- Holds a resync and a removal back; none where another generation, so another slot, has begun.
+select coalesce(problem ->> 'code' = 'slot-released', false) as told
+from sync.pipeline
+where name = :name and generation = :generation and wanted <> 'removed'
+for update;
 
 -- name: update_alarm(name, alarm)!
 update sync.pipeline set alarm = :alarm::jsonb where name = :name;
