@@ -20,12 +20,16 @@ Mark = tuple[str, int, bytes | tuple[Field, ...]]
 
 @dataclass(slots=True)
 class Holder:
-    """For whom is held: the run whose fence protects the writes, the pipeline, its generation, the limit."""
+    """For whom is held: the run whose fence protects the writes, the pipeline, its generation, the limit.
+
+    `feeds` says that changes are what any sender wrote, so that a truncate, too, may be held.
+    """
 
     claimed: Claimed
     pipeline: str
     generation: int
     limit: int
+    feeds: bool = False
 
 
 @dataclass(slots=True)
@@ -83,9 +87,9 @@ class Quarantine:
             self.count = await tx.count_held(name)
 
     def refuse(self, change: Change, problem: Problem) -> None:
-        """Hold this change of the batch, and all that follow on its key; a truncate halts the pipeline."""
+        """Hold this change of the batch, and all that follow on its key; a database's truncate halts the pipeline."""
         mark = self._reading.mark(change)
-        if change.op is Op.TRUNCATE or mark in self._refused:
+        if (change.op is Op.TRUNCATE and not self._holder.feeds) or mark in self._refused:
             raise problem
         self._refused[mark] = problem
 
@@ -143,6 +147,9 @@ class Quarantine:
         held: list[tuple[Change, Problem | None]] = []
         freed: set[str] = set()
         for change in part:
+            if change.op is Op.TRUNCATE and self._mark(change) in self._refused:
+                held.append((change, self._refused[self._mark(change)]))
+                continue
             if change.op is Op.TRUNCATE:
                 # The source emptied the table: what is held of it must not come back by a replay.
                 dataset = change.shape.dataset
@@ -181,7 +188,8 @@ class Quarantine:
                         "pipeline": self._holder.pipeline,
                         "generation": self._holder.generation,
                         "dataset": one.dataset,
-                        "key": one.key,
+                        # Senders choose it, and PostgreSQL's text cannot hold this character.
+                        "key": one.key.replace("\0", "\ufffd"),
                         "place": self._place,
                         "change": encode_message(one.body),
                         "problem": one.problem.to_dict(),
@@ -208,14 +216,17 @@ class Quarantine:
         dataset, keys = change.shape.dataset, self._reading.keys
         if change.op is Op.TRUNCATE:
             return False
-        if (dataset, self._reading.emptied[dataset], _name(change)) in self._refused:
+        if self._mark(change) in self._refused:
             return True
         if not change.shape.key:
             return False
         return (dataset, change.key) in keys or (change.old_key is not None and (dataset, change.old_key) in keys)
 
+    def _mark(self, change: Change) -> Mark:
+        return change.shape.dataset, self._reading.emptied[change.shape.dataset], _name(change)
+
     def _reason(self, change: Change) -> Problem | None:
-        mark = (change.shape.dataset, self._reading.emptied[change.shape.dataset], _name(change))
+        mark = self._mark(change)
         return self._reading.unsaid.pop(mark, None) if change.shape.key else self._refused[mark]
 
     def _hold(self, change: Change) -> None:

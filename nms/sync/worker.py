@@ -116,7 +116,7 @@ class Work:
         way = replace(way, spec=replace(way.spec, known=pipeline.position))
         async with open_capture(way, PositionStore(self._repository, claimed, name)) as opened:
             standing.position = opened.position
-            holder = Holder(claimed, name, pipeline.generation, self.role.quarantine_limit)
+            holder = Holder(claimed, name, pipeline.generation, self.role.quarantine_limit, way.feeds)
             quarantine = Quarantine(self._repository, holder, opened)
             await quarantine.load(opened.position)
             await Applier(opened, quarantine, standing).run()

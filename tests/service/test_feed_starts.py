@@ -58,6 +58,33 @@ async def test_a_pipeline_that_followed_a_log_goes_on_with_a_queue(
         await stage.arrive("select id from item", [1], seconds=20)
 
 
+async def test_no_property_of_a_message_halts_its_queue(
+    stage: Stage, broker: Broker, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.at("target", "create table public.child (id bigint references item)")
+    await stage.apply(*systems(stage, rabbitmq, monkeypatch), into())
+    emptied = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "x",
+        "type": "nms.change.truncate",
+        "data": {"op": "truncate"},
+    }
+    async with stage.working():
+        await broker.send("items", [b"not json"], message_id="a\0b")
+        await broker.send("items", [{"id": 1, "name": "a"}, emptied, {"id": 2, "name": "b"}, emptied])
+        await stage.arrive("select id from item order by id", [1, 2], seconds=20)
+
+        async def held() -> bool:
+            rows = await stage.answer("quarantine", "list", "in")
+            return sorted(one["op"] for one in rows) == ["message", "truncate", "truncate"]
+
+        await eventually(held, 20)
+        await stage.at("target", "drop table public.child")
+        await stage.nms("quarantine", "replay", "in", "--all")
+        await stage.arrive("select id from item", [], seconds=20)
+
+
 async def told(stage: Stage) -> bool:
     """Whether the hub knows of all batches that the target has."""
     [place] = await stage.at("target", "select (position ->> 'place')::bigint from nms.position")

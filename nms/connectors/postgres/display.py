@@ -7,7 +7,9 @@ from nms.common.change import Change, Shape, split_key, unframe
 
 
 def show_key(shape: Shape, key: bytes, *, text_form: bool) -> str:
-    """A key as text: its fields joined by commas; binary forms that have no short text stand as hex."""
+    """A key as text: its fields joined by commas; binary forms that have no short text stand as hex; empty for none."""
+    if not key:
+        return ""
     types = [shape.columns[at].type for at in shape.key]
     fields = split_key(key)
     return ",".join(_show(field, kind, text_form) for field, kind in zip(fields, types, strict=True))
