@@ -12,7 +12,7 @@ from nms.connectors.kafka.client import options, translate
 from nms.connectors.kafka.config import Access
 from nms.connectors.kafka.offsets import find_start, read_offsets, write_offsets
 from nms.connectors.kafka.problems import KafkaAccessRefused, KafkaMissing, OffsetLost, TopicReplaced
-from nms.connectors.kafka.record import hold, read_held, read_record
+from nms.connectors.kafka.record import hold, poison_key, read_held, read_record
 
 SHAPE = Shape("items", (Column("id", "bigint"), Column("name", "text")), (0,))
 PAIR = Shape("pairs", (Column("a", "bigint"), Column("b.c", "text"), Column("name", "text")), (0, 1))
@@ -55,6 +55,12 @@ def test_a_key_supplies_what_the_value_lacks(key: bytes) -> None:
     assert change.key == frame(b"8")
     [change] = read_record(key, None, SHAPE)
     assert (change.op, change.key) == (Op.DELETE, frame(b"7"))
+
+
+def test_another_message_at_the_place_of_one_that_is_held_is_told_apart() -> None:
+    names = {poison_key("items/0@7", key, value) for key in (None, b"1") for value in (None, b"x", b"y")}
+    assert len(names) == 6
+    assert poison_key("items/0@7", b"1", b"x") in names
 
 
 def test_a_key_of_several_fields_is_an_object() -> None:

@@ -1,6 +1,7 @@
 """A message of a topic, with the key it brings apart, read as changes (pure)."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from nms.common.change import Change, Shape
@@ -34,6 +35,12 @@ def hold(key: bytes | None, value: bytes | None, *, limit: int = MESSAGE_LIMIT) 
         return body
     # A tombstone ends with its key; an empty value, which deletes nothing, has a line of its own.
     return KEY_LINE + key + (b"" if value is None else b"\n" + body)
+
+
+def poison_key(place: str, key: bytes | None, value: bytes | None) -> str:
+    """What names a message when it is held: its place, and its content, since a topic made anew has its places too."""
+    digest = sha256(repr((key, value)).encode()).hexdigest()
+    return f"{place}/{digest[:12]}"
 
 
 def read_held(body: bytes, shape: Shape, *, limit: int = MESSAGE_LIMIT) -> list[Change]:

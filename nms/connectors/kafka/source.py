@@ -14,7 +14,7 @@ from nms.common.problem import Problem
 from nms.connectors.kafka.client import begin, end, known_partitions, list_partitions, missing, options, within
 from nms.connectors.kafka.config import Access, Limits
 from nms.connectors.kafka.offsets import Offsets, Partition, find_start, read_offsets, write_offsets
-from nms.connectors.kafka.record import hold, read_held, read_record
+from nms.connectors.kafka.record import hold, poison_key, read_held, read_record
 
 WAIT_SECONDS = 0.5
 LOOK_SECONDS = 5.0
@@ -183,8 +183,8 @@ class TopicSource:
         )
 
     def _poison(self, record: ConsumerRecord, problem: MessageUnreadable) -> Poison:
-        name = f"{record.topic}/{record.partition}@{record.offset}"
         body = hold(record.key, record.value, limit=self._limits.message_bytes)
+        name = poison_key(f"{record.topic}/{record.partition}@{record.offset}", record.key, record.value)
         return Poison(record.topic, name, body, problem)
 
 
