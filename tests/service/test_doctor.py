@@ -60,6 +60,7 @@ def absences() -> Iterable[Case]:
     yield Case("schema-missing", "/target", "target", "drop schema nms cascade")
     yield Case("schema-missing", "/target", "target", "drop function nms.advance(text, bigint, jsonb)")
     yield Case("schema-missing", "/target", "target", "drop table nms.position")
+    yield Case("schema-missing", "/target", "target", "alter table nms.position drop column layouts")
     yield Case("table-missing", f"{FIRST}/source", "source", "drop table public.item", mends=False)
     yield Case("table-missing", f"{FIRST}/target", "target", "drop table public.item")
     view = "drop table public.item; create view public.item as select 1::bigint as id, 'x'::text as name"

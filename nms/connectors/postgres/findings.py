@@ -228,7 +228,8 @@ def _judge_preparation(facts: Facts) -> Iterator[Finding]:
         f"grant execute on function nms.advance(text, bigint, jsonb) to {login};"
     )
     if not there.complete:
-        text = f"the schema nms of {name} is not there yet; it keeps how far each pipeline is"
+        lack = "is of an older NMS and lacks a part" if there.schema_there else "is not there yet"
+        text = f"the schema nms of {name} {lack}; it keeps how far each pipeline is"
         sql = f"{PREPARE.rstrip()}\n{grants}"
         remedy = "`nms doctor PIPELINE --prepare` makes it where the login may."
         yield Finding("schema-missing", text, name, sql=sql, pointer="/target", run_as=_maker(facts), remedy=remedy)

@@ -9,6 +9,9 @@ create table if not exists nms.position (
     updated_at timestamptz not null default now()
 );
 
+-- A table that an older NMS made.
+alter table nms.position add column if not exists layouts jsonb not null default '{}';
+
 create or replace function nms.advance(of_pipeline text, of_epoch bigint, new_position jsonb) returns void
 language plpgsql as $$
 begin
