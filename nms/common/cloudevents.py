@@ -16,12 +16,14 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import chain, count, repeat
 from json.encoder import encode_basestring
+from typing import TypeVar
 from urllib.parse import quote
 
 from nms.common.change import NULL, Change, Field, Op, Shape, split_key, unframe
-from nms.common.flow import Batch, ChangeRefused, changes_of, rows_of
+from nms.common.flow import Batch, ChangeRefused, Part, changes_of, rows_of, whole_of
 from nms.common.problem import Problem
 
+Mark = TypeVar("Mark")
 CONTENT_TYPE = "application/cloudevents+json"
 TYPE = "nms.change."
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -76,14 +78,16 @@ class EventWriter:
         # A chunk of which keys are held comes as changes, with the end of a transaction that had none.
         if batch.load is None and batch.small is None and batch.ends:
             async for part in changes_of(batch):
-                yield [self._event(row, _row_stamp(batch, row, next(numbers)), time) for row in part]
+                stamped = _left(part, lambda row: _row_stamp(batch, row, next(numbers)))
+                yield [self._event(row, stamp, time) for row, stamp in stamped]
             return
         if batch.load is not None:
             for part in rows_of(batch.load):
                 yield [self._event(row, _row_stamp(batch, row, next(numbers)), time) for row in part]
         stamp, times = Stamper(batch).stamp, _times(batch)
         async for part in batch.parts():
-            yield [self._event(change, stamp(change), next(times)) for change in part]
+            marked = _left(part, lambda change: (stamp(change), next(times)))
+            yield [self._event(change, *marks) for change, marks in marked]
 
     def key_of(self, change: Change) -> bytes | None:
         """The key of a change as a JSON object; None where it has none."""
@@ -198,6 +202,17 @@ def _places(batch: Batch) -> Iterator[str]:
     # A replay brings held changes one for one; the id of what is held names it for good.
     replayed = (f"replay-{one}" for one in batch.position.get("replayed", ()))
     return chain(replayed, repeat(f"{batch.position.get('generation', 0)}.{batch.place:016X}"))
+
+
+def _left(part: Part, mark: Callable[[Change], Mark]) -> Iterator[tuple[Change, Mark]]:
+    """What is left of a part, each with its mark; what was held counts, so that it moves no id of those behind it."""
+    left = iter(part)
+    awaited = next(left, None)
+    for change in whole_of(part):
+        made = mark(change)
+        if change is awaited:
+            yield change, made
+            awaited = next(left, None)
 
 
 def _row_stamp(batch: Batch, row: Change, number: int) -> tuple[str, str]:

@@ -36,6 +36,19 @@ class DatasetSpec:
     casts: Mapping[str, str] | None = None
 
 
+class Sifted(list[Change]):
+    """What is left of a part of which changes were held; `whole` has those too, for they count where it is counted."""
+
+    def __init__(self, whole: Part) -> None:
+        super().__init__()
+        self.whole = whole
+
+
+def whole_of(part: Part) -> Part:
+    """A part as the source gave it, with what was held."""
+    return part.whole if isinstance(part, Sifted) else part
+
+
 @dataclass(frozen=True, slots=True)
 class Poison:
     """Something a source received and cannot read as changes; `key` names it by its content (and its id there)."""
@@ -77,7 +90,7 @@ class Batch:
     `keep` says that the position tells something new, so that it must be written even where nothing else is.
 
     What names a change for ever, however batches are cut: `ends` has for each transaction of a `small` batch the
-    number of its changes and where it commits in the log; without it all is one transaction, that of `origin`.
+    number of its changes (held ones too) and where it commits in the log; without it all is one transaction, `origin`.
     `times` has for each of `ends` when it committed; without it all committed when `committed` says.
     """
 

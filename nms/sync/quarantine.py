@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nms.common.change import Change, Field, Op
-from nms.common.flow import Batch, Opened, Part, Poison, Position, changes_of
+from nms.common.flow import Batch, Opened, Part, Poison, Position, Sifted, changes_of
 from nms.common.problem import Problem
 from nms.common.run import Claimed
 from nms.sync.changes import Held, encode, encode_message, parts_of
@@ -116,8 +116,7 @@ class Quarantine:
             kept = await self._sift(batch.small)
             if kept is batch.small:
                 return batch
-            ends = cut_ends(batch, kept)
-            return replace(batch, small=kept, parts=lambda: parts_of(kept), ends=ends)
+            return replace(batch, small=kept, parts=lambda: parts_of(kept))
 
         async def parts() -> AsyncIterator[Part]:
             await self._begin()
@@ -143,7 +142,7 @@ class Quarantine:
         if not (reading.keys or self._refused):
             reading.emptied.update(change.shape.dataset for change in part if change.op is Op.TRUNCATE)
             return reading.give(part, before)
-        kept: list[Change] = []
+        kept = Sifted(part)
         held: list[tuple[Change, Problem | None]] = []
         freed: set[str] = set()
         for change in part:
@@ -241,18 +240,6 @@ class Quarantine:
             await Held(self._repository, self._holder.claimed, self._opened).settle(asked, position)
             await self.load(position)
         return len(asked)
-
-
-def cut_ends(batch: Batch, kept: Part) -> list[tuple[int, int]]:
-    """The `ends` of a batch of which only some changes are kept, in order."""
-    left = {id(change) for change in kept}
-    ends: list[tuple[int, int]] = []
-    at = 0
-    for count, lsn in batch.ends:
-        changes = (batch.small or ())[at : at + count]
-        ends.append((sum(1 for change in changes if id(change) in left), lsn))
-        at += count
-    return ends
 
 
 def _name(change: Change) -> bytes | tuple[Field, ...]:

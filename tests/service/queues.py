@@ -193,6 +193,7 @@ class Collected:
     ids: dict[str, int] = field(default_factory=dict)
     names: dict[int, list[str]] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
+    sequences: dict[int, str] = field(default_factory=dict)
 
     async def take(self, message: AbstractIncomingMessage) -> None:
         """Take one message, passing over ids that came before."""
@@ -202,6 +203,7 @@ class Collected:
         self.ids[event["id"]] = self.ids.get(event["id"], 0) + 1
         if self.ids[event["id"]] == 1 and "values" in event["data"]:
             self.names.setdefault(event["data"]["key"]["id"], []).append(event["data"]["values"]["name"])
+            self.sequences[event["data"]["key"]["id"]] = event["sequence"]
         await message.ack()
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from nms.common.change import NULL, Change, Column, Op, Shape, frame
 from nms.common.cloudevents import Event, EventUnwritable, EventWriter
-from nms.common.flow import Batch, ChangeRefused, Load, Part
+from nms.common.flow import Batch, ChangeRefused, Load, Part, Sifted
 from nms.common.rows import write_rows
+from nms.sync.changes import parts_of
 
 SHAPE = Shape(
     "public.item",
@@ -199,3 +200,21 @@ async def test_sequences_grow_with_the_log() -> None:
     sequences = [json.loads(event.body)["sequence"] for event in await events_of(batch)]
     assert sequences == sorted(sequences)
     assert len(set(sequences)) == 3
+
+
+@pytest.mark.parametrize("way", ["small", "streamed", "chunk"])
+async def test_a_held_change_moves_no_id_of_those_behind_it(way: str) -> None:
+    whole = [update(number, str(number)) for number in range(4)]
+    if way == "chunk":
+        whole = [Change(KEYLESS, Op.INSERT, b"", row(text)) for text in "abca"]
+    left = Sifted(whole)
+    left += [whole[0], whole[3]]
+
+    def batch(part: Part) -> Batch:
+        made = batch_of(ends=[(1, 8), (3, 16)], times=[1.0, 2.0])
+        if way == "streamed":
+            made = replace(made, ends=(), times=(), origin=16)
+        return replace(made, parts=lambda: parts_of(part), small=part if way == "small" else None)
+
+    events = await events_of(batch(whole))
+    assert [one.body for one in await events_of(batch(left))] == [events[0].body, events[3].body]
