@@ -81,7 +81,9 @@ class Quarantine:
         async with self._repository.transaction() as tx:
             await self._holder.claimed.fence(tx)
             await tx.mark_settled(position.get("replayed", []), "replayed")
-            await tx.mark_superseded(name, self._holder.generation)
+            if not self._holder.feeds:
+                # A queue copies nothing anew: what is held of it comes from nowhere else.
+                await tx.mark_superseded(name, self._holder.generation)
             await tx.delete_unwritten(name, self._passed)
             self._keys = {(dataset, base64.b64decode(key)) for dataset, key in await tx.list_held_keys(name)}
             self.count = await tx.count_held(name)

@@ -24,26 +24,42 @@ async def broker(rabbitmq: str) -> AsyncIterator[Broker]:
         yield made
 
 
+async def held(stage: Stage, broker: Broker, number: int) -> bool:
+    """Whether so many are held and the queue is empty."""
+    return len(await stage.answer("quarantine", "list", "in")) == number and await broker.ready("items") == 0
+
+
+async def test_what_is_held_outlives_a_resync(
+    stage: Stage, broker: Broker, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.apply(*systems(stage, rabbitmq, monkeypatch), into())
+    async with stage.working():
+        await broker.send("items", [b"not json", {"id": 3, "name": None}])
+        await eventually(lambda: held(stage, broker, 2), 20)
+        await stage.nms("resync", "in", "--yes")
+        await broker.send("items", [{"id": 2, "name": "b"}])
+        await stage.arrive("select id from item", [2], seconds=20)
+        assert (await stage.get("in")).generation == 2
+        assert await held(stage, broker, 2)
+
+
 @pytest.mark.parametrize(
     "loss", ["delete from nms.position", "update nms.position set position = position || '{\"place\": 0}'"]
 )
 async def test_what_is_held_outlives_a_target_that_lost_its_position(
     stage: Stage, broker: Broker, rabbitmq: str, monkeypatch: pytest.MonkeyPatch, loss: str
 ) -> None:
-    async def held(number: int) -> bool:
-        return len(await stage.answer("quarantine", "list", "in")) == number and await broker.ready("items") == 0
-
     await stage.apply(*systems(stage, rabbitmq, monkeypatch), into())
     async with stage.working():
         await broker.send("items", [b"not json", {"id": 3, "name": None}, {"id": 1, "name": "a"}])
         await stage.arrive("select id from item", [1], seconds=20)
-        await eventually(lambda: held(2), 20)
+        await eventually(lambda: held(stage, broker, 2), 20)
         await eventually(lambda: told(stage), 20)
     await stage.at("target", loss)
     async with stage.working():
         await broker.send("items", [{"id": 2, "name": "b"}])
         await stage.arrive("select id from item order by id", [1, 2], seconds=20)
-        await eventually(lambda: held(2), 20)
+        await eventually(lambda: held(stage, broker, 2), 20)
 
 
 async def test_a_pipeline_that_followed_a_log_goes_on_with_a_queue(
