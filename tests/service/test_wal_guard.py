@@ -84,4 +84,9 @@ async def test_a_pipeline_at_work_is_halted_by_name_when_its_slot_is_given_up(st
         halted = await stage.reach("halted", seconds=20)
         assert halted.problem is not None
         assert halted.problem["code"] == "slot-released"
-        assert await stage.at("source", SLOTS) == []
+
+        async def given_up() -> bool:
+            return await stage.at("source", SLOTS) == []
+
+        # Told first, then given up.
+        await eventually(given_up, 20)

@@ -120,6 +120,7 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
         "batch": {"changes": 20000},
         "wal_budget": "4GB",
         "wal_policy": "alarm",
+        "drift": "ignore",
     }
     assert short_form(document) == PIPELINE
     assert document.slot == "nms_subscriptions"

@@ -188,6 +188,9 @@ class QueueSource:
                     while True:
                         for name, state in self._states.items():
                             state["ready"], state["consumers"] = await find_queue(channel, name, at=self._access.system)
+                        if self._closing:
+                            # A cancellation that meets an answer on its way is lost in the driver's time limits.
+                            return
                         await asyncio.sleep(LOOK_SECONDS)
         except Exception as error:
             self._end(error)
