@@ -19,14 +19,6 @@ PORTION = 200
 """Changes replayed in one transaction; a target counts those that met no row only in short batches."""
 
 
-class MessageRefused(Exception):
-    """A held message still cannot be read."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
 class Held:
     """Settles held changes at an opened pipeline, under the fence of the run that works it."""
 
@@ -58,9 +50,11 @@ class Held:
         shape = self._opened.shape(rows[0]["dataset"])
         try:
             changes = [change for row in rows for change in self._changes(row, shape)]
+        except Problem as problem:
+            # A message that still cannot be read.
+            return problem
+        try:
             applied = await self._opened.target.apply(batch_of({**position, "replayed": ids}, changes))
-        except MessageRefused as refused:
-            return refused.problem
         except ChangeRefused as refused:
             return refused.problem
         except Refused as problem:
@@ -75,10 +69,7 @@ class Held:
     def _changes(self, row: Row, shape: Shape) -> list[Change]:
         if row["op"] != MESSAGE:
             return [decode(row["change"], shape)]
-        try:
-            return self._opened.read(row["dataset"], base64.b64decode(row["change"]["body"]))
-        except Problem as problem:
-            raise MessageRefused(problem) from problem
+        return self._opened.read(row["dataset"], base64.b64decode(row["change"]["body"]))
 
     async def _mark(self, ids: list[int], state: str) -> None:
         if ids:

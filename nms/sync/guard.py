@@ -50,7 +50,7 @@ async def guard(repository: SyncRepository, stop: asyncio.Event) -> None:
         except Problem as problem:
             log.warning("the retained log could not be looked at: %s", problem.detail)
         except Exception:
-            # A guard that ends by a bug would be missed by nobody.
+            # Nobody would notice a guard that a bug has ended, until a disk is full.
             log.exception("the guard of the retained log failed")
         try:
             await asyncio.wait_for(stop.wait(), GUARD_SECONDS)

@@ -119,7 +119,7 @@ async def _open(spec: PipelineSpec, sessions: Sessions, target: Connection) -> O
     except BaseException:
         await log.close()
         raise
-    return Opened(log.source, log.watch, log.text_form, log.datasets, position, stand.fence.epoch, end)
+    return Opened(log.text_form, log.datasets, log.source, log.watch, position, stand.fence.epoch, end)
 
 
 def make_writers(pairing: Pairing, names: Sequence[str], *, heals: bool) -> Callable[[Shape], Writer]:

@@ -10,24 +10,23 @@ from nms.connectors.postgres.snapshot import Dataset
 
 
 @dataclass(slots=True)
-class TableEnd:
-    """The tables of the source's end of an open pipeline, parents before children."""
+class ShapedEnd:
+    """The source's end of an open pipeline, as far as the shapes of its changes tell; parents before children."""
 
     text_form: bool
-    datasets: list[Dataset]
+
+    def all_shapes(self) -> Sequence[Shape]:
+        """The shapes that changes have now, one a dataset."""
+        return ()
 
     @property
     def names(self) -> Sequence[str]:
         """The datasets, by their names at the source."""
-        return [one.name for one in self.datasets]
-
-    def copied(self) -> tuple[int, int]:
-        """Rows copied, and about how many there are."""
-        return sum(one.rows for one in self.datasets), sum(max(one.rows, one.estimate) for one in self.datasets)
+        return [shape.dataset for shape in self.all_shapes()]
 
     def shape(self, dataset: str) -> Shape:
         """The shape of a dataset's changes."""
-        return next(one.shape for one in self.datasets if one.name == dataset)
+        return next(shape for shape in self.all_shapes() if shape.dataset == dataset)
 
     def show_key(self, change: Change) -> str:
         """A change's key as a person reads it."""
@@ -40,3 +39,18 @@ class TableEnd:
     def read(self, dataset: str, body: bytes) -> list[Change]:
         """Refused: a table has no messages to be read again."""
         raise NotAMessage(f"{dataset} is a table, {len(body)} bytes are no change of it", dataset=dataset)
+
+
+@dataclass(slots=True)
+class TableEnd(ShapedEnd):
+    """The same of tables that are copied first."""
+
+    datasets: list[Dataset]
+
+    def all_shapes(self) -> Sequence[Shape]:
+        """The shapes of the tables as the source has them now."""
+        return [one.shape for one in self.datasets]
+
+    def copied(self) -> tuple[int, int]:
+        """Rows copied, and about how many there are."""
+        return sum(one.rows for one in self.datasets), sum(max(one.rows, one.estimate) for one in self.datasets)

@@ -15,11 +15,11 @@ from nms.connectors.postgres import catalog
 from nms.connectors.postgres.catalog import Connection, queries
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.connector import make_writers
-from nms.connectors.postgres.display import show_key, show_values
+from nms.connectors.postgres.end import ShapedEnd
 from nms.connectors.postgres.pairing import Pairing
-from nms.connectors.postgres.poll.opening import place_of
 from nms.connectors.postgres.preflight import check_inlet
 from nms.connectors.postgres.problems import FenceRaised, translate
+from nms.connectors.postgres.progress import place_of
 from nms.connectors.postgres.takeover import new_sessions, session_prefix
 from nms.connectors.postgres.target import Fence, PostgresTarget
 
@@ -29,7 +29,7 @@ OpenFeed = Callable[[Shapes, Position], Awaitable[Feed]]
 
 
 @dataclass(slots=True)
-class Inlet:
+class Inlet(ShapedEnd):
     """An open pipeline from a queue or topic into tables."""
 
     position: Position
@@ -39,10 +39,9 @@ class Inlet:
     epoch: int
     copying: bool = False
 
-    @property
-    def names(self) -> Sequence[str]:
-        """The datasets, by their names at the source."""
-        return list(self.shapes)
+    def all_shapes(self) -> Sequence[Shape]:
+        """The shapes that messages are read in, one a dataset."""
+        return list(self.shapes.values())
 
     def copied(self) -> tuple[int, int]:
         """Nothing: a queue has no rows that were there before."""
@@ -54,19 +53,7 @@ class Inlet:
 
     def place_of(self, position: Position) -> int:
         """The number of the batch that a position stands behind."""
-        return int(position["place"])
-
-    def shape(self, dataset: str) -> Shape:
-        """The shape of a dataset's changes."""
-        return self.shapes[dataset]
-
-    def show_key(self, change: Change) -> str:
-        """A change's key as a person reads it."""
-        return show_key(change.shape, change.key, text_form=True)
-
-    def show_values(self, change: Change) -> dict[str, str | None]:
-        """A change's values as a person reads them."""
-        return show_values(change, text_form=True)
+        return place_of(position)
 
     def read(self, dataset: str, body: bytes) -> list[Change]:
         """The changes of a message that was held; raises the Problem that it is held for."""
@@ -92,7 +79,7 @@ async def open_inlet(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[I
     except BaseException:
         await feed.close()
         raise
-    inlet = Inlet(position, feed, target, shapes, fence.epoch)
+    inlet = Inlet(True, position, feed, target, shapes, fence.epoch)
     try:
         yield inlet
     finally:

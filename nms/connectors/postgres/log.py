@@ -1,22 +1,19 @@
 """The source's end of a pipeline that follows the log: slot, stream, copy and watch, opened together."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from nms.common.change import Change, Shape
 from nms.common.flow import Position
 from nms.connectors.postgres import slot
 from nms.connectors.postgres.catalog import Connection, parents_first, queries
 from nms.connectors.postgres.config import PipelineSpec
-from nms.connectors.postgres.display import show_key, show_values
+from nms.connectors.postgres.end import TableEnd
 from nms.connectors.postgres.libpq import Libpq
 from nms.connectors.postgres.look import Looker
 from nms.connectors.postgres.pairing import Pair, Pairing
 from nms.connectors.postgres.pgoutput import Decoder
-from nms.connectors.postgres.problems import NotAMessage
-from nms.connectors.postgres.progress import restore
+from nms.connectors.postgres.progress import place_of, restore
 from nms.connectors.postgres.snapshot import Backfill, Dataset
 from nms.connectors.postgres.source import Plan, PostgresSource
 from nms.connectors.postgres.spool import SpoolSpace
@@ -38,27 +35,16 @@ class Sessions:
 
 
 @dataclass(slots=True)
-class LogEnd:
-    """The source's end of an open pipeline, and what can be told of it."""
+class LogEnd(TableEnd):
+    """The source's end of an open pipeline that follows the log."""
 
     source: PostgresSource
     watch: Watch
-    text_form: bool
-    datasets: list[Dataset]
 
     @property
     def copying(self) -> bool:
         """Whether rows that were there before are still being copied."""
         return self.source.backfill is not None
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The datasets, by their names at the source."""
-        return [one.name for one in self.datasets]
-
-    def copied(self) -> tuple[int, int]:
-        """Rows copied, and about how many there are."""
-        return sum(one.rows for one in self.datasets), sum(max(one.rows, one.estimate) for one in self.datasets)
 
     def facts(self) -> dict[str, Any]:
         """Lag, retained log and what each dataset has copied, as JSON."""
@@ -76,23 +62,7 @@ class LogEnd:
 
     def place_of(self, position: Position) -> int:
         """A position as a number that grows with the log."""
-        return parse_lsn(position["lsn"])
-
-    def shape(self, dataset: str) -> Shape:
-        """The shape of a dataset's changes."""
-        return next(one.shape for one in self.datasets if one.name == dataset)
-
-    def show_key(self, change: Change) -> str:
-        """A change's key as a person reads it."""
-        return show_key(change.shape, change.key, text_form=self.text_form)
-
-    def show_values(self, change: Change) -> dict[str, str | None]:
-        """A change's values as a person reads them."""
-        return show_values(change, text_form=self.text_form)
-
-    def read(self, dataset: str, body: bytes) -> list[Change]:
-        """Refused: the log has no messages to be read again."""
-        raise NotAMessage(f"{dataset} is a table, {len(body)} bytes are no change of it", dataset=dataset)
+        return place_of(position)
 
     async def close(self) -> None:
         """Close the stream, the copy and the watch; safe to call twice."""
@@ -134,7 +104,7 @@ async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, pos
     except BaseException:
         await made.close()
         raise
-    return LogEnd(made, watch, pairing.text_form, datasets)
+    return LogEnd(pairing.text_form, datasets, made, watch)
 
 
 def make_datasets(pairing: Pairing) -> list[Dataset]:

@@ -60,7 +60,7 @@ async def _connect(spec: PipelineSpec, store: Store, target: Target) -> Outlet:
         if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
             raise translate(error, at=spec.source.system) from error
         raise
-    return Outlet(log.source, log.watch, log.text_form, log.datasets, position, target)
+    return Outlet(log.text_form, log.datasets, log.source, log.watch, position, target)
 
 
 async def _open(spec: PipelineSpec, sessions: Sessions, store: Store) -> tuple[Position, LogEnd]:

@@ -171,22 +171,16 @@ def parse_stream_start(payload: bytes) -> tuple[int, bool]:
     return xid, bool(first)
 
 
-def parse_stream_commit(payload: bytes) -> tuple[int, int, float]:
-    """Transaction id, end LSN and commit time of a Stream Commit."""
-    xid, _, _, end, micros = _stream_commit(payload)
-    return xid, end, micros / 1e6 + _EPOCH
+def parse_stream_commit(payload: bytes) -> tuple[int, int, int, float]:
+    """Transaction id, commit LSN, end LSN and commit time of a Stream Commit."""
+    xid, _, lsn, end, micros = _stream_commit(payload)
+    return xid, lsn, end, micros / 1e6 + _EPOCH
 
 
 def parse_stream_abort(payload: bytes) -> tuple[int, int]:
     """Transaction id and sub-transaction id of a Stream Abort; both are the same where the whole is rolled back."""
     xid, sub = _stream_abort(payload)
     return xid, sub
-
-
-def parse_stream_lsn(payload: bytes) -> int:
-    """Where a streamed transaction commits, of its Stream Commit."""
-    lsn: int = _stream_commit(payload)[2]
-    return lsn
 
 
 def parse_xid(payload: bytes) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nms.common.flow import Position
 from nms.connectors.postgres.snapshot import Dataset
+from nms.connectors.postgres.wal import parse_lsn
 
 
 def position_of(generation: int, lsn: str, datasets: Sequence[Dataset], paused: Mapping[str, Any]) -> Position:
@@ -53,3 +54,10 @@ def _state(dataset: Dataset) -> Position:
     if dataset.repairs:
         state["repairs"] = [base64.b64encode(key).decode() for key in sorted(dataset.repairs)]
     return state
+
+
+def place_of(position: Position) -> int:
+    """A position as a number that grows; one of another capture, or none, counts by where it stood."""
+    if "place" in position:
+        return int(position["place"])
+    return parse_lsn(position["lsn"]) if "lsn" in position else 0

@@ -276,11 +276,10 @@ class Assembler:
         self._stream = self._streams[xid]
 
     def _stream_commit(self, payload: bytes) -> None:
-        xid, end, committed = pgoutput.parse_stream_commit(payload)
+        xid, lsn, end, committed = pgoutput.parse_stream_commit(payload)
         # What a savepoint changed and rolled back never was; the server tells the table again after that.
         schema, large = self.schema_of(xid), self._streams.pop(xid)
-        large.end = large.place = end
-        large.commit = pgoutput.parse_stream_lsn(payload)
+        large.commit, large.end, large.place = lsn, end, end
         large.committed, large.decoder = committed, self._decoder.fork()
         for told in schema:
             self._decoder.learn(told, streamed=True)

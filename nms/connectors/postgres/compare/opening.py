@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from nms.common.change import Change, Shape
+from nms.common.change import Shape
 from nms.common.flow import Position
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, parents_first, queries
@@ -19,15 +19,15 @@ from nms.connectors.postgres.compare.source import CompareSource
 from nms.connectors.postgres.compare.whole import Whole
 from nms.connectors.postgres.compare.writer import PATIENCE, ComparedTarget, GuardedWriter
 from nms.connectors.postgres.config import PipelineSpec
-from nms.connectors.postgres.display import show_key, show_values
+from nms.connectors.postgres.end import ShapedEnd
 from nms.connectors.postgres.libpq import Libpq
 from nms.connectors.postgres.pairing import Pair, Pairing
 from nms.connectors.postgres.preflight import check_open
-from nms.connectors.postgres.problems import FenceRaised, NotAMessage, SystemChanged, translate
+from nms.connectors.postgres.problems import FenceRaised, SystemChanged, translate
+from nms.connectors.postgres.progress import place_of
 from nms.connectors.postgres.spool import SpoolSpace
 from nms.connectors.postgres.takeover import Stand, new_sessions, take_over
 from nms.connectors.postgres.target import PostgresTarget
-from nms.connectors.postgres.wal import parse_lsn
 from nms.connectors.postgres.writer import Writer
 
 # So that a sort of a million keys stays in memory.
@@ -38,25 +38,23 @@ _OWN = {"generation", "place"}
 
 
 @dataclass(slots=True)
-class OpenedCompare:
+class OpenedCompare(ShapedEnd):
     """An open pipeline that compares; `shapes` are those of its datasets, parents before children."""
 
     position: Position
     epoch: int
     source: CompareSource
     target: ComparedTarget
-    text_form: bool
     shapes: Sequence[Shape]
+
+    def all_shapes(self) -> Sequence[Shape]:
+        """The shapes of the tables."""
+        return self.shapes
 
     @property
     def copying(self) -> bool:
         """Never: the first round is one like the others."""
         return False
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The datasets, by their names at the source."""
-        return [shape.dataset for shape in self.shapes]
 
     def copied(self) -> tuple[int, int]:
         """Nothing is copied apart from what rounds find."""
@@ -69,22 +67,6 @@ class OpenedCompare:
     def place_of(self, position: Position) -> int:
         """A position as a number that grows with every batch."""
         return place_of(position)
-
-    def shape(self, dataset: str) -> Shape:
-        """The shape of a dataset's changes."""
-        return next(shape for shape in self.shapes if shape.dataset == dataset)
-
-    def show_key(self, change: Change) -> str:
-        """A change's key as a person reads it."""
-        return show_key(change.shape, change.key, text_form=self.text_form)
-
-    def show_values(self, change: Change) -> dict[str, str | None]:
-        """A change's values as a person reads them."""
-        return show_values(change, text_form=self.text_form)
-
-    def read(self, dataset: str, body: bytes) -> list[Change]:
-        """Refused: a comparison has no messages to be read again."""
-        raise NotAMessage(f"{dataset} is a table, {len(body)} bytes are no change of it", dataset=dataset)
 
     async def close(self) -> None:
         """Close both ends; safe to call twice."""
@@ -105,13 +87,6 @@ async def open_compare(spec: PipelineSpec) -> AsyncIterator[OpenedCompare]:
             yield opened
         finally:
             await opened.close()
-
-
-def place_of(position: Position) -> int:
-    """A position as a number; one of another capture counts by where it stood."""
-    if "lsn" in position:
-        return parse_lsn(position["lsn"])
-    return int(position.get("place") or position.get("number") or 0)
 
 
 async def _open(spec: PipelineSpec, own: str, sessions: AsyncExitStack) -> OpenedCompare:
@@ -142,7 +117,7 @@ async def _open(spec: PipelineSpec, own: str, sessions: AsyncExitStack) -> Opene
     source = CompareSource(position, ends, target, every=spec.every)
     whole, rules = await _works(spec, pairing, (ordered, shapes), (ends, target))
     source.take(whole, rules, acts=any(one.target.acts for one in ordered))
-    return OpenedCompare(position, stand.fence.epoch, source, target, pairing.text_form, shapes)
+    return OpenedCompare(pairing.text_form, position, stand.fence.epoch, source, target, shapes)
 
 
 async def _start(spec: PipelineSpec, source: Connection, target: Connection, stand: Stand) -> Position:

@@ -22,10 +22,10 @@ from nms.connectors.postgres.poll.round import read_members
 from nms.connectors.postgres.poll.source import PollPlan, PollSource
 from nms.connectors.postgres.preflight import check_open
 from nms.connectors.postgres.problems import translate
+from nms.connectors.postgres.progress import place_of
 from nms.connectors.postgres.spool import SpoolSpace
 from nms.connectors.postgres.takeover import Stand, new_sessions, sweepable, take_over, write_start
 from nms.connectors.postgres.target import PostgresTarget
-from nms.connectors.postgres.wal import parse_lsn
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +79,6 @@ async def open_poll(spec: PipelineSpec) -> AsyncIterator[OpenedPoll]:
             yield opened
         finally:
             await opened.close()
-
-
-def place_of(position: Position) -> int:
-    """A position as a number; one of another capture counts by where it stood."""
-    if "place" in position:
-        return int(position["place"])
-    return parse_lsn(position["lsn"]) if "lsn" in position else 0
 
 
 async def _open(spec: PipelineSpec, own: str, sessions: AsyncExitStack) -> OpenedPoll:
