@@ -2,10 +2,31 @@
 
 set check_function_bodies = off;
 
+create schema auth;
 create schema common;
+create schema trust;
 
 create sequence common.outbox_position as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 create sequence common.run_epoch as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
+
+CREATE OR REPLACE FUNCTION auth.keep_audit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    raise exception 'the audit is only added to' using errcode = 'restrict_violation';
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION auth.tell_trust()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    perform pg_notify('nms_trust', tg_table_name);
+    return null;
+end
+$function$;
 
 CREATE OR REPLACE FUNCTION common.check_run()
  RETURNS trigger
@@ -83,6 +104,134 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION trust.mark_used(hashes bytea[], seen timestamp with time zone[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog'
+AS $function$
+    update auth.service_secret s set last_used_at = used.seen
+    from (select hash, max(seen) as seen from unnest(hashes, seen) as given (hash, seen) group by hash) as used
+    where s.hash = used.hash and (s.last_used_at is null or s.last_used_at < used.seen)
+$function$;
+
+create table auth.account (
+    id uuid default gen_random_uuid() not null,
+    email text not null,
+    email_key text not null,
+    name text default ''::text not null,
+    password text not null,
+    disabled boolean default false not null,
+    revision bigint default 1 not null,
+    created_at timestamp with time zone default now() not null,
+    updated_at timestamp with time zone default now() not null,
+    password_changed_at timestamp with time zone default now() not null,
+    last_login_at timestamp with time zone
+);
+
+create table auth.account_role (
+    account_id uuid not null,
+    role text not null
+);
+
+create table auth.audit (
+    id bigint generated always as identity not null,
+    at timestamp with time zone default now() not null,
+    action text not null,
+    outcome text default 'done'::text not null,
+    actor text not null,
+    subject text default ''::text not null,
+    address text default ''::text not null,
+    facts jsonb default '{}'::jsonb not null
+);
+
+create table auth.claim (
+    one boolean default true not null,
+    seed bytea not null,
+    created_at timestamp with time zone default now() not null,
+    expires_at timestamp with time zone not null,
+    told_at timestamp with time zone,
+    claimed_by uuid
+);
+
+create table auth.known_address (
+    account_id uuid not null,
+    network text not null,
+    used_at timestamp with time zone default now() not null
+);
+
+create table auth.revocation (
+    id bigint generated always as identity not null,
+    kind text not null,
+    subject text not null,
+    revision bigint,
+    xid xid8 default pg_current_xact_id() not null,
+    created_at timestamp with time zone default now() not null,
+    expires_at timestamp with time zone not null
+);
+
+create table auth.role (
+    name text not null,
+    description text default ''::text not null,
+    scopes text[] not null,
+    built_in boolean default false not null,
+    created_at timestamp with time zone default now() not null,
+    updated_at timestamp with time zone default now() not null
+);
+
+create table auth.service_secret (
+    hash bytea not null,
+    service_token_id uuid not null,
+    hint text not null,
+    created_at timestamp with time zone default now() not null,
+    good_until timestamp with time zone,
+    last_used_at timestamp with time zone
+);
+
+create table auth.service_token (
+    id uuid default gen_random_uuid() not null,
+    name text not null,
+    description text default ''::text not null,
+    scopes text[] not null,
+    created_by text not null,
+    created_at timestamp with time zone default now() not null,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone
+);
+
+create table auth.session (
+    id uuid not null,
+    account_id uuid not null,
+    seed_hash bytea not null,
+    generation bigint default 0 not null,
+    rotations timestamp with time zone[] default '{}'::timestamp with time zone[] not null,
+    scope text,
+    address text default ''::text not null,
+    agent text default ''::text not null,
+    created_at timestamp with time zone default now() not null,
+    used_at timestamp with time zone default now() not null,
+    idle_until timestamp with time zone not null,
+    expires_at timestamp with time zone not null,
+    ended_at timestamp with time zone,
+    end_reason text
+);
+
+create table auth.signing_key (
+    kid text not null,
+    algorithm text not null,
+    public_key bytea not null,
+    sealed_key bytea not null,
+    created_at timestamp with time zone default now() not null,
+    verifies_until timestamp with time zone
+);
+
+create table auth.throttle (
+    key bytea not null,
+    attempts integer not null,
+    held_until timestamp with time zone not null,
+    updated_at timestamp with time zone default now() not null
+);
+
 create table common.dead_letter (
     id bigint generated always as identity not null,
     subscriber text not null,
@@ -150,6 +299,27 @@ create table common.subscriber (
     updated_at timestamp with time zone default now() not null
 );
 
+alter table auth.account add constraint account_pkey PRIMARY KEY (id);
+alter table auth.account add constraint account_email_key_key UNIQUE (email_key);
+alter table auth.account_role add constraint account_role_pkey PRIMARY KEY (account_id, role);
+alter table auth.audit add constraint audit_pkey PRIMARY KEY (id);
+alter table auth.audit add constraint audit_action_check CHECK ((action ~ '^[a-z-]+\.[a-z-]+$'::text));
+alter table auth.audit add constraint audit_outcome_check CHECK ((outcome = ANY (ARRAY['done'::text, 'refused'::text])));
+alter table auth.claim add constraint claim_pkey PRIMARY KEY (one);
+alter table auth.claim add constraint claim_one_check CHECK (one);
+alter table auth.known_address add constraint known_address_pkey PRIMARY KEY (account_id, network);
+alter table auth.revocation add constraint revocation_pkey PRIMARY KEY (id);
+alter table auth.revocation add constraint revocation_kind_check CHECK ((kind = ANY (ARRAY['token'::text, 'session'::text, 'account'::text, 'service-token'::text, 'key'::text])));
+alter table auth.role add constraint role_pkey PRIMARY KEY (name);
+alter table auth.role add constraint role_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,39}$'::text));
+alter table auth.service_secret add constraint service_secret_pkey PRIMARY KEY (hash);
+alter table auth.service_token add constraint service_token_pkey PRIMARY KEY (id);
+alter table auth.service_token add constraint service_token_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text));
+alter table auth.service_token add constraint service_token_name_key UNIQUE (name);
+alter table auth.session add constraint session_pkey PRIMARY KEY (id);
+alter table auth.signing_key add constraint signing_key_pkey PRIMARY KEY (kid);
+alter table auth.signing_key add constraint signing_key_algorithm_check CHECK ((algorithm = 'EdDSA'::text));
+alter table auth.throttle add constraint throttle_pkey PRIMARY KEY (key);
 alter table common.dead_letter add constraint dead_letter_pkey PRIMARY KEY (id);
 alter table common.dead_letter add constraint dead_letter_subscriber_event_id_key UNIQUE (subscriber, event_id);
 alter table common.outbox add constraint outbox_pkey PRIMARY KEY (id);
@@ -170,7 +340,25 @@ alter table common.schedule add constraint schedule_missed_check CHECK ((missed 
 alter table common.schedule add constraint schedule_rhythm_check CHECK (((cron IS NULL) <> (every IS NULL)));
 alter table common.seen add constraint seen_pkey PRIMARY KEY (subscriber, event_id);
 alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
+alter table auth.account_role add constraint account_role_account_id_fkey FOREIGN KEY (account_id) REFERENCES auth.account(id) ON DELETE CASCADE;
+alter table auth.account_role add constraint account_role_role_fkey FOREIGN KEY (role) REFERENCES auth.role(name) ON UPDATE CASCADE;
+alter table auth.claim add constraint claim_claimed_by_fkey FOREIGN KEY (claimed_by) REFERENCES auth.account(id) ON DELETE SET NULL;
+alter table auth.known_address add constraint known_address_account_id_fkey FOREIGN KEY (account_id) REFERENCES auth.account(id) ON DELETE CASCADE;
+alter table auth.service_secret add constraint service_secret_service_token_id_fkey FOREIGN KEY (service_token_id) REFERENCES auth.service_token(id) ON DELETE CASCADE;
+alter table auth.session add constraint session_account_id_fkey FOREIGN KEY (account_id) REFERENCES auth.account(id) ON DELETE CASCADE;
 
+CREATE INDEX account_page_idx ON auth.account USING btree (created_at, id);
+CREATE INDEX account_role_role_idx ON auth.account_role USING btree (role);
+CREATE INDEX audit_action_idx ON auth.audit USING btree (action, id);
+CREATE INDEX audit_actor_idx ON auth.audit USING btree (actor, id);
+CREATE INDEX audit_subject_idx ON auth.audit USING btree (subject, id);
+CREATE INDEX revocation_expires_idx ON auth.revocation USING btree (expires_at);
+CREATE INDEX revocation_xid_idx ON auth.revocation USING btree (xid);
+CREATE INDEX service_secret_token_idx ON auth.service_secret USING btree (service_token_id, created_at);
+CREATE INDEX session_account_idx ON auth.session USING btree (account_id, created_at DESC, id) WHERE (ended_at IS NULL);
+CREATE INDEX session_expired_idx ON auth.session USING btree (expires_at);
+CREATE UNIQUE INDEX signing_key_current_idx ON auth.signing_key USING btree ((true)) WHERE (verifies_until IS NULL);
+CREATE INDEX throttle_updated_idx ON auth.throttle USING btree (updated_at);
 CREATE INDEX outbox_unstamped_idx ON common.outbox USING btree (id) WHERE ("position" IS NULL);
 CREATE UNIQUE INDEX run_alone_key ON common.run USING btree (kind, subject) WHERE (state = ANY (ARRAY['running'::text, 'cancelling'::text]));
 CREATE INDEX run_ended_idx ON common.run USING btree (ended_at) WHERE (state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text]));
@@ -182,6 +370,37 @@ CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (sta
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
 
+create view trust.verification_key as
+ SELECT kid,
+    algorithm,
+    public_key,
+    verifies_until
+   FROM auth.signing_key
+  WHERE verifies_until IS NULL OR verifies_until > now();
+
+create view trust.revocation as
+ SELECT kind,
+    subject,
+    revision,
+    xid,
+    expires_at
+   FROM auth.revocation
+  WHERE expires_at > now();
+
+create view trust.service_token as
+ SELECT s.hash,
+    t.id,
+    t.name,
+    t.scopes,
+    LEAST(t.expires_at, s.good_until) AS expires_at
+   FROM auth.service_secret s
+     JOIN auth.service_token t ON t.id = s.service_token_id
+  WHERE t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now()) AND (s.good_until IS NULL OR s.good_until > now());
+
+CREATE TRIGGER audit_keep_rows BEFORE DELETE OR UPDATE ON auth.audit FOR EACH ROW EXECUTE FUNCTION auth.keep_audit();
+CREATE TRIGGER audit_keep_table BEFORE TRUNCATE ON auth.audit FOR EACH STATEMENT EXECUTE FUNCTION auth.keep_audit();
+CREATE TRIGGER revocation_tell AFTER INSERT ON auth.revocation FOR EACH STATEMENT EXECUTE FUNCTION auth.tell_trust();
+CREATE TRIGGER signing_key_tell AFTER INSERT OR DELETE OR UPDATE ON auth.signing_key FOR EACH STATEMENT EXECUTE FUNCTION auth.tell_trust();
 CREATE TRIGGER outbox_tell AFTER INSERT ON common.outbox FOR EACH STATEMENT EXECUTE FUNCTION common.tell_outbox();
 CREATE TRIGGER run_check BEFORE INSERT OR UPDATE ON common.run FOR EACH ROW EXECUTE FUNCTION common.check_run();
 CREATE TRIGGER run_tell_insert AFTER INSERT ON common.run FOR EACH ROW EXECUTE FUNCTION common.tell_run();

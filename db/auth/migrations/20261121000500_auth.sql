@@ -1,0 +1,202 @@
+-- name: up#
+create schema auth;
+
+-- A role is a set of grants: noun:verb, noun:*, *:verb, noun:verb:instance or *.
+create table auth.role (
+    name text primary key check (name ~ '^[a-z][a-z0-9-]{0,39}$'),
+    description text not null default '',
+    scopes text[] not null,
+    built_in boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+-- `email` is what was given, `email_key` the one normal form that is compared. `revision` goes up with every change
+-- that makes earlier access tokens wrong (roles, password, disabled): a token carries the one it was made under.
+create table auth.account (
+    id uuid primary key default gen_random_uuid(),
+    email text not null,
+    email_key text not null unique,
+    name text not null default '',
+    password text not null,
+    disabled boolean not null default false,
+    revision bigint not null default 1,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    password_changed_at timestamptz not null default now(),
+    last_login_at timestamptz
+);
+create index account_page_idx on auth.account (created_at, id);
+
+create table auth.account_role (
+    account_id uuid not null references auth.account on delete cascade,
+    role text not null references auth.role on update cascade,
+    primary key (account_id, role)
+);
+create index account_role_role_idx on auth.account_role (role);
+
+-- One row a session. A refresh token carries the seed, the generation and their signature; here stands only the
+-- seed's hash. `rotations` are the times of the last rotations, the newest first: how long ago a generation was used.
+create table auth.session (
+    id uuid primary key,
+    account_id uuid not null references auth.account on delete cascade,
+    seed_hash bytea not null,
+    generation bigint not null default 0,
+    rotations timestamptz[] not null default '{}',
+    scope text,
+    address text not null default '',
+    agent text not null default '',
+    created_at timestamptz not null default now(),
+    used_at timestamptz not null default now(),
+    idle_until timestamptz not null,
+    expires_at timestamptz not null,
+    ended_at timestamptz,
+    end_reason text
+);
+create index session_account_idx on auth.session (account_id, created_at desc, id) where ended_at is null;
+create index session_expired_idx on auth.session (expires_at);
+
+-- What is no longer good before it expires. `xid` is the transaction that wrote it: a reader takes what the snapshot
+-- of its last look did not show, so that a late commit is never missed and nobody waits for a horizon.
+create table auth.revocation (
+    id bigint generated always as identity primary key,
+    kind text not null check (kind in ('token', 'session', 'account', 'service-token', 'key')),
+    subject text not null,
+    revision bigint,
+    xid xid8 not null default pg_current_xact_id(),
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null
+);
+create index revocation_xid_idx on auth.revocation (xid);
+create index revocation_expires_idx on auth.revocation (expires_at);
+
+-- Private keys stand here sealed with SECRETS_KEY. The newest that is not given up signs; `verifies_until` is null
+-- for it, and for an earlier one the time when the last token of it has expired.
+create table auth.signing_key (
+    kid text primary key,
+    algorithm text not null check (algorithm in ('EdDSA')),
+    public_key bytea not null,
+    sealed_key bytea not null,
+    created_at timestamptz not null default now(),
+    verifies_until timestamptz
+);
+create unique index signing_key_current_idx on auth.signing_key ((true)) where verifies_until is null;
+
+-- A machine's token; while it is rotated two secrets of it are good. Only hashes of secrets stand here.
+create table auth.service_token (
+    id uuid primary key default gen_random_uuid(),
+    name text not null unique check (name ~ '^[a-z][a-z0-9-]{0,62}$'),
+    description text not null default '',
+    scopes text[] not null,
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+create table auth.service_secret (
+    hash bytea primary key,
+    service_token_id uuid not null references auth.service_token on delete cascade,
+    hint text not null,
+    created_at timestamptz not null default now(),
+    good_until timestamptz,
+    last_used_at timestamptz
+);
+create index service_secret_token_idx on auth.service_secret (service_token_id, created_at);
+
+-- Attempts to log in, counted before the password is looked at. `key` names an address, an account's normal form
+-- or both, hashed; an attempt is let through when `held_until` has passed.
+create table auth.throttle (
+    key bytea primary key,
+    attempts integer not null,
+    held_until timestamptz not null,
+    updated_at timestamptz not null default now()
+);
+create index throttle_updated_idx on auth.throttle (updated_at);
+
+-- Where an account has logged in from: there nobody else's guesses hold it up.
+create table auth.known_address (
+    account_id uuid not null references auth.account on delete cascade,
+    network text not null,
+    used_at timestamptz not null default now(),
+    primary key (account_id, network)
+);
+
+create table auth.audit (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default now(),
+    action text not null check (action ~ '^[a-z-]+\.[a-z-]+$'),
+    outcome text not null default 'done' check (outcome in ('done', 'refused')),
+    actor text not null,
+    subject text not null default '',
+    address text not null default '',
+    facts jsonb not null default '{}'
+);
+create index audit_actor_idx on auth.audit (actor, id);
+create index audit_subject_idx on auth.audit (subject, id);
+create index audit_action_idx on auth.audit (action, id);
+
+create function auth.keep_audit() returns trigger language plpgsql as $body$
+begin
+    raise exception 'the audit is only added to' using errcode = 'restrict_violation';
+end
+$body$;
+create trigger audit_keep_rows before update or delete on auth.audit for each row execute function auth.keep_audit();
+create trigger audit_keep_table before truncate on auth.audit for each statement execute function auth.keep_audit();
+
+-- The first administrator claims the house with a link; its token is computed from the seed, so that every process
+-- that prints it prints the same one.
+create table auth.claim (
+    one boolean primary key default true check (one),
+    seed bytea not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    told_at timestamptz,
+    claimed_by uuid references auth.account on delete set null
+);
+
+-- What every role may read of auth: the keys that verify, what is revoked, whom a service token speaks for.
+create schema trust;
+
+create view trust.verification_key as
+select kid, algorithm, public_key, verifies_until from auth.signing_key
+where verifies_until is null or verifies_until > now();
+
+create view trust.revocation as
+select kind, subject, revision, xid, expires_at from auth.revocation where expires_at > now();
+
+create view trust.service_token as
+select s.hash, t.id, t.name, t.scopes, least(t.expires_at, s.good_until) as expires_at
+from auth.service_secret s join auth.service_token t on t.id = s.service_token_id
+where t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
+    and (s.good_until is null or s.good_until > now());
+
+-- Roles read the views with logins of their own, and this is the one thing that they write.
+create function trust.mark_used(hashes bytea[], seen timestamptz[]) returns void
+language sql security definer set search_path = pg_catalog as $body$
+    update auth.service_secret s set last_used_at = used.seen
+    from (select hash, max(seen) as seen from unnest(hashes, seen) as given (hash, seen) group by hash) as used
+    where s.hash = used.hash and (s.last_used_at is null or s.last_used_at < used.seen)
+$body$;
+
+create function auth.tell_trust() returns trigger language plpgsql as $body$
+begin
+    perform pg_notify('nms_trust', tg_table_name);
+    return null;
+end
+$body$;
+create trigger revocation_tell after insert on auth.revocation
+    for each statement execute function auth.tell_trust();
+create trigger signing_key_tell after insert or update or delete on auth.signing_key
+    for each statement execute function auth.tell_trust();
+
+insert into auth.role (name, description, scopes, built_in) values
+    ('admin', 'May do everything.', '{*}', true),
+    ('operator', 'Reads everything that moves, and moves it: pipelines, runs, quarantine, documents.',
+     '{config:read,config:write,pipelines:read,pipelines:write,quarantine:read,quarantine:write,tasks:read,tasks:write,me:read,me:write}',
+     true),
+    ('viewer', 'Reads what moves and how it is set up.',
+     '{config:read,pipelines:read,quarantine:read,tasks:read,me:read,me:write}', true);
+
+-- name: down#
+drop schema trust cascade;
+drop schema auth cascade;
