@@ -1,5 +1,6 @@
 """What the auth role adds to the shared settings, prefixed `AUTH_`."""
 
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from nms.common.settings import RoleSettings
@@ -9,3 +10,10 @@ class AuthSettings(RoleSettings):
     """`AUTH_WORKER=false` makes a process of this role API only."""
 
     model_config = SettingsConfigDict(env_prefix="AUTH_")
+
+    hashes: int = Field(
+        0, ge=0, le=256, description="passwords that this process hashes at once (19 MiB each); 0: one per core"
+    )
+    hash_queue: int = Field(
+        32, ge=0, le=1024, description="passwords that may wait per hash, 26 ms each; beyond it `auth-busy` is answered"
+    )
