@@ -9,6 +9,38 @@ create schema trust;
 create sequence common.outbox_position as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 create sequence common.run_epoch as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 
+CREATE OR REPLACE FUNCTION auth.count_attempt(given bytea, forgiving double precision, delays double precision[], open boolean)
+ RETURNS auth.throttle
+ LANGUAGE plpgsql
+AS $function$
+declare
+    one auth.throttle;
+    step float8 := forgiving / cardinality(delays);
+    moment timestamptz;
+    ahead float8;
+begin
+    insert into auth.throttle as t (key, attempts, forgiven_at, held_until, admitted)
+    values (given, 1, '-infinity', '-infinity', open)
+    on conflict (key) do update set
+        attempts = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 1 else t.attempts + 1 end
+    returning * into one;
+    -- Read while the row is locked: attempts come one after the other in time, too.
+    moment := clock_timestamp();
+    one.admitted := open and one.held_until <= moment;
+    if open then
+        ahead := extract(epoch from greatest(one.forgiven_at, moment) - moment)::float8 + step;
+        ahead := least(ahead, forgiving);
+        one.forgiven_at := moment + make_interval(secs => ahead);
+        if one.admitted then
+            one.held_until := moment + make_interval(secs => delays[round(ahead / step)::integer]);
+        end if;
+    end if;
+    update auth.throttle set forgiven_at = one.forgiven_at, held_until = one.held_until, admitted = one.admitted
+    where key = given;
+    return one;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION auth.keep_audit()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -228,8 +260,9 @@ create table auth.signing_key (
 create table auth.throttle (
     key bytea not null,
     attempts integer not null,
+    forgiven_at timestamp with time zone not null,
     held_until timestamp with time zone not null,
-    updated_at timestamp with time zone default now() not null
+    admitted boolean not null
 );
 
 create table common.dead_letter (
@@ -358,7 +391,6 @@ CREATE INDEX service_secret_token_idx ON auth.service_secret USING btree (servic
 CREATE INDEX session_account_idx ON auth.session USING btree (account_id, created_at DESC, id) WHERE (ended_at IS NULL);
 CREATE INDEX session_expired_idx ON auth.session USING btree (expires_at);
 CREATE UNIQUE INDEX signing_key_current_idx ON auth.signing_key USING btree ((true)) WHERE (verifies_until IS NULL);
-CREATE INDEX throttle_updated_idx ON auth.throttle USING btree (updated_at);
 CREATE INDEX outbox_unstamped_idx ON common.outbox USING btree (id) WHERE ("position" IS NULL);
 CREATE UNIQUE INDEX run_alone_key ON common.run USING btree (kind, subject) WHERE (state = ANY (ARRAY['running'::text, 'cancelling'::text]));
 CREATE INDEX run_ended_idx ON common.run USING btree (ended_at) WHERE (state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text]));

@@ -18,3 +18,14 @@ class PasswordRefused(Malformed):
 
     code, title = "password-refused", "The new password is refused"
     remedy = "Choose a password of 12 to 128 characters that no list has, such as four or five words by chance."
+
+
+class TooManyAttempts(Problem):
+    """The network that asks has failed too often lately; it is told, since it knows that itself."""
+
+    status, code, retry, title = 429, "too-many-attempts", Retry.LATER, "Too many attempts"
+    remedy = "Wait for the seconds that Retry-After names; attempts until then make the next wait longer."
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Attempts from this network are held for {seconds} s.", retry_after=seconds)
+        self.headers = {"Retry-After": str(seconds)}

@@ -17,7 +17,8 @@ FRAME = {"__init__", "main", "settings", "problems", "models", "repository", "wo
 WORDS = {
     "*": {"system", "dataset", "change", "batch", "position", "pipeline", "run", "lease", "quarantine", "endpoint",
           "entity", "entities", "outbox", "problem", "event", "task", "document", "revision", "secret"},
-    "auth": {"user", "role", "token", "session", "revocation", "password", "claim"},
+    "auth": {"user", "role", "token", "session", "revocation", "password", "claim", "throttle", "audit",
+             "service_token"},
     "cfg": {"changeset", "difference", "plan", "consistency", "text"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake"},
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard"},

@@ -103,15 +103,49 @@ create table auth.service_secret (
 );
 create index service_secret_token_idx on auth.service_secret (service_token_id, created_at);
 
--- Attempts to log in, counted before the password is looked at. `key` names an address, an account's normal form
--- or both, hashed; an attempt is let through when `held_until` has passed.
+-- Attempts to log in, counted before the password is looked at. `key` is the keyed hash of a network, of an account's
+-- normal form, or of both. `forgiven_at` is when all its attempts will be forgiven; how far it lies ahead tells how
+-- many are not yet. `admitted` is what became of the last attempt.
 create table auth.throttle (
     key bytea primary key,
     attempts integer not null,
+    forgiven_at timestamptz not null,
     held_until timestamptz not null,
-    updated_at timestamptz not null default now()
+    admitted boolean not null
 );
-create index throttle_updated_idx on auth.throttle (updated_at);
+
+-- Counts one attempt and says whether it is let through. `delays` are seconds by the number of attempts that are not
+-- forgiven: after `forgiving` seconds of quiet all are. What a key before this one refused (`open` is false) is counted
+-- and holds nobody up; what comes while the key is held makes the next hold longer and this one not.
+create function auth.count_attempt(given bytea, forgiving float8, delays float8[], open boolean)
+returns auth.throttle language plpgsql as $body$
+declare
+    one auth.throttle;
+    step float8 := forgiving / cardinality(delays);
+    moment timestamptz;
+    ahead float8;
+begin
+    insert into auth.throttle as t (key, attempts, forgiven_at, held_until, admitted)
+    values (given, 1, '-infinity', '-infinity', open)
+    on conflict (key) do update set
+        attempts = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 1 else t.attempts + 1 end
+    returning * into one;
+    -- Read while the row is locked: attempts come one after the other in time, too.
+    moment := clock_timestamp();
+    one.admitted := open and one.held_until <= moment;
+    if open then
+        ahead := extract(epoch from greatest(one.forgiven_at, moment) - moment)::float8 + step;
+        ahead := least(ahead, forgiving);
+        one.forgiven_at := moment + make_interval(secs => ahead);
+        if one.admitted then
+            one.held_until := moment + make_interval(secs => delays[round(ahead / step)::integer]);
+        end if;
+    end if;
+    update auth.throttle set forgiven_at = one.forgiven_at, held_until = one.held_until, admitted = one.admitted
+    where key = given;
+    return one;
+end
+$body$;
 
 -- Where an account has logged in from: there nobody else's guesses hold it up.
 create table auth.known_address (
