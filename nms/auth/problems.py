@@ -1,6 +1,65 @@
 """What auth refuses."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from nms.common.problem import Malformed, Problem, Retry
+
+NO_STORE: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store", "Pragma": "no-cache"})
+"""RFC 6749 section 5.1: nothing on the way keeps an answer that carries a token."""
+
+
+class GrantProblem(Problem):
+    """An OAuth error: `error` is the code of RFC 6749 section 5.2."""
+
+    status, code, title, error = 400, "grant-malformed", "The request for a token is refused", "invalid_request"
+    remedy = "Correct the form and send it again."
+    headers = NO_STORE
+
+    def __init__(self, detail: str, **facts: Any) -> None:
+        super().__init__(detail, error=self.error, error_description=detail, **facts)
+
+
+class LoginRefused(GrantProblem):
+    """The e-mail or the password is wrong, or the account is closed or held for a moment; nobody is told which."""
+
+    code, title, error = "login-refused", "The login is refused", "invalid_grant"
+    remedy = "Check e-mail and password; after several tries wait a minute. An administrator can set a new password."
+
+    def __init__(self) -> None:
+        super().__init__("E-mail or password are wrong, or there were too many tries.")
+
+
+class RefreshRefused(GrantProblem):
+    """The refresh token is malformed, expired, used or its session has ended."""
+
+    code, title, error = "refresh-refused", "The refresh token is refused", "invalid_grant"
+    remedy = "Log in again."
+
+    def __init__(self) -> None:
+        super().__init__("This refresh token is not good, or no longer.")
+
+
+class ScopeRefused(GrantProblem):
+    """A login asked for a scope that its account does not have."""
+
+    code, title, error = "scope-refused", "The scope is refused", "invalid_scope"
+    remedy = "Leave `scope` out to get all that the account may do, or ask for less."
+
+
+class GrantRefused(GrantProblem):
+    """This grant type is not one of ours."""
+
+    code, title, error = "grant-refused", "The grant type is refused", "unsupported_grant_type"
+    remedy = "Send `grant_type=password` to /token and `grant_type=refresh_token` to /token/refresh."
+
+
+class TokenTypeRefused(GrantProblem):
+    """This kind of token cannot be revoked here."""
+
+    code, title, error = "token-type-refused", "This kind of token is not revoked here", "unsupported_token_type"
+    remedy = "Revoke a service token by `DELETE /service-tokens/{id}`."
 
 
 class AuthBusy(Problem):

@@ -1,9 +1,11 @@
 """Statements of the auth room, bound to the database `auth`."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from nms.auth.models import Attempt
+from nms.auth.models import Attempt, Login, Revocation, Session, Standing, Used, VerificationKey
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseAuthRepository
 
@@ -11,9 +13,162 @@ queries = load("nms.auth")
 
 
 class AuthRepository(BaseAuthRepository):
-    """Accounts, what speaks for them, and what was done."""
+    """Accounts, sessions, keys, what is revoked and what was done."""
 
-    # Attempts
+    # -- accounts
+
+    async def get_login(self, email_key: str) -> Login | None:
+        """The account of a normal form of an e-mail address."""
+        row = await queries.get_account_login(self.connection, email_key=email_key)
+        return None if row is None else Login(**row)
+
+    async def mark_account_used(self, account: UUID) -> None:
+        """Note the time of a login."""
+        await queries.mark_account_used(self.connection, id=account)
+
+    async def update_account_hash(self, account: UUID, password: str) -> None:
+        """Keep the same password under newer parameters."""
+        await queries.update_account_hash(self.connection, id=account, password=password)
+
+    # -- sessions
+
+    async def insert_session(
+        self, login: Login, session: tuple[UUID, bytes], origin: tuple[str | None, str, str], ends: tuple[int, int]
+    ) -> Standing | None:
+        """Open a session (id, hash of its seed) with (scope, address, agent) that ends after (idle, absolute) seconds.
+
+        None when the account was closed or its password changed meanwhile.
+        """
+        row = await queries.insert_session(
+            self.connection,
+            id=session[0],
+            account_id=login.id,
+            password=login.password,
+            seed_hash=session[1],
+            scope=origin[0],
+            address=origin[1],
+            agent=origin[2],
+            idle=timedelta(seconds=ends[0]),
+            absolute=timedelta(seconds=ends[1]),
+        )
+        return None if row is None else Standing(**row)
+
+    async def update_session_generation(
+        self, session: UUID, seed_hash: bytes, generation: int, idle: int
+    ) -> Standing | None:
+        """Use a generation of a session's refresh token; None unless it is the newest one of a session that is good."""
+        row = await queries.update_session_generation(
+            self.connection, id=session, seed_hash=seed_hash, generation=generation, idle=timedelta(seconds=idle)
+        )
+        return None if row is None else Standing(**row)
+
+    async def get_session_standing(self, session: UUID, seed_hash: bytes) -> Used | None:
+        """A session, however it stands."""
+        row = await queries.get_session_standing(self.connection, id=session, seed_hash=seed_hash)
+        if row is None:
+            return None
+        standing = Standing(
+            row["session_id"],
+            row["account_id"],
+            row["scope"],
+            row["expires_at"],
+            row["revision"],
+            row["scopes"],
+        )
+        return Used(standing, row["generation"], row["rotations"], row["now"], row["alive"])
+
+    async def mark_session_ended(self, session: UUID, reason: str) -> UUID | None:
+        """End a session; the account it was of, or None when it had ended before."""
+        account: UUID | None = await queries.mark_session_ended(self.connection, id=session, reason=reason)
+        return account
+
+    async def mark_account_sessions_ended(self, account: UUID, reason: str, but: UUID | None) -> list[UUID]:
+        """End the sessions of an account, all but one; those that were still good."""
+        rows = await queries.mark_account_sessions_ended(self.connection, account_id=account, reason=reason, but=but)
+        return [row["id"] for row in rows if row["alive"]]
+
+    async def list_sessions(self, account: UUID, after: Sequence[Any] | None, size: int) -> list[Session]:
+        """The good sessions of an account, the newest first, behind (created_at, id)."""
+        created, last = after or (None, None)
+        rows = await queries.list_account_sessions(
+            self.connection, account_id=account, after_created=created, after_id=last, size=size
+        )
+        return [Session(**row) for row in rows]
+
+    async def owns_session(self, account: UUID, session: UUID) -> bool:
+        """Whether a session that is good is one of this account."""
+        return await queries.get_own_session(self.connection, id=session, account_id=account) is not None
+
+    # -- revocations
+
+    async def insert_revocation(self, kind: str, subject: str, revision: int | None, seconds: float) -> None:
+        """Refuse what was good, for as long as it would have been."""
+        await queries.insert_revocation(self.connection, kind=kind, subject=subject, revision=revision, seconds=seconds)
+
+    async def insert_session_revocations(self, sessions: Sequence[UUID], seconds: float) -> None:
+        """The same for many sessions."""
+        await queries.insert_session_revocations(
+            self.connection, subjects=[str(one) for one in sessions], seconds=seconds
+        )
+
+    async def list_revocations(self, place: tuple[int, int], size: int) -> list[tuple[int, int, Revocation]]:
+        """Revocations behind a (transaction, id), with theirs."""
+        rows = await queries.list_revocations(self.connection, xid=str(place[0]), id=place[1], size=size)
+        return [
+            (int(row["xid"]), row["id"], Revocation(
+                kind=row["kind"], subject=row["subject"], revision=row["revision"], expires_at=row["expires_at"]
+            ))
+            for row in rows
+        ]  # fmt: skip
+
+    async def get_horizon(self) -> int:
+        """The oldest transaction that this moment's snapshot does not show."""
+        return int(await queries.get_horizon(self.connection))
+
+    # -- keys
+
+    async def lock_signing_keys(self) -> None:
+        """Keep other makers of keys out until the end of the transaction."""
+        await queries.lock_signing_keys(self.connection)
+
+    async def get_signing_key(self) -> tuple[str, bytes] | None:
+        """Name and sealed private key of the key that signs."""
+        row = await queries.get_signing_key(self.connection)
+        return None if row is None else (row["kid"], row["sealed_key"])
+
+    async def list_verification_keys(self) -> list[VerificationKey]:
+        """The public keys that verify, the newest first."""
+        return [VerificationKey(**row) for row in await queries.list_verification_keys(self.connection)]
+
+    async def insert_signing_key(self, kid: str, public: bytes, sealed: bytes) -> bool:
+        """Add the key that signs, unless there is one."""
+        added = await queries.insert_signing_key(self.connection, kid=kid, public_key=public, sealed_key=sealed)
+        return bool(added)
+
+    async def replace_signing_keys(self, seconds: float, *, give_up: bool) -> list[str]:
+        """Let the key that signs only verify for so long, or give up every key at once; their names."""
+        if give_up:
+            rows = await queries.mark_signing_keys_given_up(self.connection)
+        else:
+            rows = await queries.mark_signing_keys_replaced(self.connection, seconds=seconds)
+        await queries.delete_signing_keys(self.connection)
+        return [row["kid"] for row in rows]
+
+    # -- audit
+
+    async def insert_audit(self, action: str, outcome: str, actor: tuple[str, str], about: tuple[str, Any]) -> None:
+        """Add what (actor, address) did about (subject, facts)."""
+        await queries.insert_audit(
+            self.connection,
+            action=action,
+            outcome=outcome,
+            actor=actor[0],
+            address=actor[1],
+            subject=about[0],
+            facts=about[1],
+        )
+
+    # -- attempts to log in
 
     async def count_attempt(
         self, attempt: Attempt, forgiving: float, delays: Sequence[Sequence[float]]

@@ -17,7 +17,7 @@ FRAME = {"__init__", "main", "settings", "problems", "models", "repository", "wo
 WORDS = {
     "*": {"system", "dataset", "change", "batch", "position", "pipeline", "run", "lease", "quarantine", "endpoint",
           "entity", "entities", "outbox", "problem", "event", "task", "document", "revision", "secret"},
-    "auth": {"user", "role", "token", "session", "revocation", "password", "email", "claim", "throttle", "audit",
+    "auth": {"user", "role", "token", "session", "revocation", "password", "email", "claim", "throttle", "audit", "key",
              "service_token"},
     "cfg": {"changeset", "difference", "plan", "consistency", "text"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake"},
