@@ -23,10 +23,10 @@ AUTHORITIES = $(shell $(call PIP_SETTING,cert))
 WITH_INDEX = POETRY_PYPI_MIRROR_URL="$(MIRROR)" POETRY_NO_INTERACTION=1 PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring \
 	$(if $(AUTHORITIES),REQUESTS_CA_BUNDLE="$${REQUESTS_CA_BUNDLE:-$(AUTHORITIES)}" SSL_CERT_FILE="$${SSL_CERT_FILE:-$(AUTHORITIES)}")
 
-.PHONY: help demo up setup services test check docs format lock faults fuzz bench clean
+.PHONY: help demo up setup services test check docs format lock faults fuzz bench bench-auth clean
 
 help: ## List the targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 demo: $(INSTALLED) ## Run the main job on this machine: two databases, live traffic, a killed worker, a digest
 	@$(RUN)/nms demo $(ARGS)
@@ -73,6 +73,9 @@ fuzz: services ## Run the property tests with many more examples, and say what w
 
 bench: services ## Measure against PostgreSQL's own means, side by side
 	@$(RUN)/python -m bench $(ARGS)
+
+bench-auth: services ## Measure what auth costs, how much it bears and what it gives away
+	@$(RUN)/python -m bench.auth $(ARGS)
 
 clean: ## Remove what the targets made; the data in .nms stay
 	@rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

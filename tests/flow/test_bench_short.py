@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from bench.__main__ import main
+from bench.auth.__main__ import main as main_of_auth
 
 
 def test_every_workload_runs_with_every_contestant(tmp_path: Path) -> None:
@@ -24,3 +25,14 @@ def test_the_huge_transaction_and_the_idle_pipeline_run(tmp_path: Path) -> None:
     bars = {bar["bar"]: bar["holds"] for bar in json.loads(stored.read_text())["bars"]}
     assert bars["huge transaction: bytes spilled at the source"]
     assert bars["idle pipeline: log retained, MiB"]
+
+
+def test_what_auth_costs_is_measured(tmp_path: Path) -> None:
+    assert main_of_auth(["--short", "--results", str(tmp_path)]) == 0
+    (stored,) = tmp_path.glob("auth-*.json")
+    figures = {one["name"]: one for one in json.loads(stored.read_text())["figures"]}
+    assert {figures[f"guard {w}: `caller = requires()` over bare"]["bar"] for w in ("in a loop", "behind uvicorn")} == {
+        5
+    }
+    # The meter sees what FastAPI asks for a dependency that does nothing.
+    assert figures["(beside it, in a loop: an empty dependency of FastAPI over bare)"]["median"] > 1
