@@ -382,9 +382,10 @@ alter table auth.session add constraint session_account_id_fkey FOREIGN KEY (acc
 
 CREATE INDEX account_page_idx ON auth.account USING btree (created_at, id);
 CREATE INDEX account_role_role_idx ON auth.account_role USING btree (role);
-CREATE INDEX audit_action_idx ON auth.audit USING btree (action, id);
-CREATE INDEX audit_actor_idx ON auth.audit USING btree (actor, id);
-CREATE INDEX audit_subject_idx ON auth.audit USING btree (subject, id);
+CREATE INDEX audit_action_idx ON auth.audit USING btree (action, at, id);
+CREATE INDEX audit_actor_idx ON auth.audit USING btree (actor, at, id);
+CREATE INDEX audit_at_idx ON auth.audit USING btree (at, id);
+CREATE INDEX audit_subject_idx ON auth.audit USING btree (subject, at, id);
 CREATE INDEX revocation_expires_idx ON auth.revocation USING btree (expires_at);
 CREATE INDEX revocation_xid_idx ON auth.revocation USING btree (xid);
 CREATE INDEX service_secret_token_idx ON auth.service_secret USING btree (service_token_id, created_at);

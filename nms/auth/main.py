@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from nms.auth.api import audit
 from nms.auth.settings import AuthSettings
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
@@ -12,6 +13,8 @@ ROLE = Role(
     name="auth",
     summary="Users, roles and tokens",
     description="Knows who calls: users, roles and tokens.",
+    routers=(audit.router,),
+    tags={"audit": "What was done and refused, by whom, from where; it is only added to."},
     dependencies={"database": health.database(DSNType.AUTH)},
 )
 

@@ -1,10 +1,14 @@
 """What auth keeps and hands out."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2300, 1, 1, tzinfo=UTC))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,39 @@ class Credentials:
     scope: str = ""
     address: str = ""
     agent: str = ""
+
+
+class Outcome(StrEnum):
+    """What became of what somebody wanted."""
+
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class AuditEntry(BaseModel):
+    """Something that was done, or refused: who wanted it, of whom or what, from where."""
+
+    id: int
+    at: datetime
+    action: Annotated[str, Field(description="what was wanted, as `noun.verb`", examples=["user.create"])]
+    outcome: Outcome
+    actor: Annotated[str, Field(description="who wanted it: the subject of a token, or an operator of this machine")]
+    subject: Annotated[str, Field(description="whom or what it was done to; empty where that is the actor")]
+    address: Annotated[str, Field(description="the address that it came from; empty for a command")]
+    facts: Annotated[dict[str, Any], Field(description="more about it; never a password, token or key")]
+
+
+class AuditFilter(BaseModel):
+    """Which entries are wanted; what is left out stands for all."""
+
+    action: Annotated[
+        str | None, Field(max_length=100, description="Only this action.", examples=["login.attempt"])
+    ] = None
+    outcome: Annotated[Outcome | None, Field(description="Only what was done, or only what was refused.")] = None
+    actor: Annotated[str | None, Field(max_length=400, description="Only what this subject of a token wanted.")] = None
+    subject: Annotated[str | None, Field(max_length=400, description="Only what was done to this one.")] = None
+    since: Annotated[Moment | None, Field(description="Not before this time.")] = None
+    until: Annotated[Moment | None, Field(description="Before this time.")] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from nms.auth.models import Attempt, Login, Revocation, Session, Standing, Used, VerificationKey
+from nms.auth.models import (
+    Attempt,
+    AuditEntry,
+    AuditFilter,
+    Login,
+    Revocation,
+    Session,
+    Standing,
+    Used,
+    VerificationKey,
+)
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseAuthRepository
 
@@ -167,6 +177,23 @@ class AuthRepository(BaseAuthRepository):
             subject=about[0],
             facts=about[1],
         )
+
+    async def list_audit(self, wanted: AuditFilter, after: Sequence[Any] | None, size: int) -> list[AuditEntry]:
+        """What was done, newest first, behind a time and an id."""
+        after_at, after_id = after or (None, None)
+        rows = await queries.list_audit(
+            self.connection,
+            action=wanted.action,
+            outcome=wanted.outcome,
+            actor=wanted.actor,
+            subject=wanted.subject,
+            since=wanted.since,
+            until=wanted.until,
+            after_at=after_at,
+            after_id=after_id,
+            size=size,
+        )
+        return [AuditEntry(**row) for row in rows]
 
     # -- attempts to log in
 

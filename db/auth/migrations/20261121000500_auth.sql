@@ -165,9 +165,10 @@ create table auth.audit (
     address text not null default '',
     facts jsonb not null default '{}'
 );
-create index audit_actor_idx on auth.audit (actor, id);
-create index audit_subject_idx on auth.audit (subject, id);
-create index audit_action_idx on auth.audit (action, id);
+create index audit_at_idx on auth.audit (at, id);
+create index audit_actor_idx on auth.audit (actor, at, id);
+create index audit_subject_idx on auth.audit (subject, at, id);
+create index audit_action_idx on auth.audit (action, at, id);
 
 create function auth.keep_audit() returns trigger language plpgsql as $body$
 begin
