@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
+from nms.common.condition import Condition
+from nms.common.flow import DatasetSpec
 from nms.common.settings import Settings
-from tests.contract.pipelines import MakeDatabase, Pipe, lay
+from nms.connectors.postgres.snapshot import Chunk
+from tests.contract.pipelines import MakeDatabase, Pipe, gate, lay
 from tests.service.stage import Stage, pipeline
 from tests.waiting import eventually
 
@@ -70,6 +75,46 @@ async def test_a_table_that_changes_while_it_is_copied_arrives_as_it_is(
             await pipe.catch_up()
             assert opened.facts()["paused"] == {}
         await pipe.compare("item")
+
+
+async def test_columns_that_come_one_by_one_while_another_table_is_copied_are_all_there_for_the_first_change(
+    make_database: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log tells the first column before changes of the table count, and of none of the table with it alone."""
+    async with lay(make_database, tmp_path, DDL, ["other", "item"], drift="propagate") as pipe:
+        fill = "insert into item select n, 'name' from generate_series(1, 10) n; insert into other values (1, 'one')"
+        await pipe.source.execute(fill)
+
+        beside = await pipe.connect()
+        columns = ["a int default 7", "b text"]
+
+        async def between(chunk: Chunk) -> None:
+            while chunk.dataset.name == "public.other" and columns:
+                await beside.execute(f"alter table item add column {columns.pop(0)}")
+                if columns:
+                    await beside.execute("update item set name = 'moved' where id = 1")
+
+        async with gate(monkeypatch, between):
+            await pipe.run("item", "other")
+        await beside.close()
+        assert columns == []
+
+
+async def test_columns_that_come_with_changes_outside_of_the_filter_are_there_for_the_first_within(
+    make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    item = DatasetSpec("public.item", "public.item", where=(Condition("id", "lt", ("5",)),))
+    async with lay(make_database, tmp_path, DDL, [item, "other"], drift="propagate") as pipe:
+        await pipe.source.execute("alter table item replica identity full")
+        await pipe.source.execute("insert into item select n, 'name' from generate_series(1, 10) n")
+        async with pipe.moves() as opened:
+            await pipe.catch_up()
+            for number, definition in ((9, "a int default 7"), (8, "b text"), (1, "c int")):
+                await pipe.source.execute(f"alter table item add column {definition}")
+                await pipe.source.execute(f"update item set name = 'moved' where id = {number}")
+            await pipe.catch_up()
+            assert opened.facts()["paused"] == {}
+        await pipe.compare("(select * from item where id < 5)")
 
 
 async def test_changes_of_tables_survive_a_life_that_ends_behind_each_commit(

@@ -55,13 +55,14 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the changes of one shape are written: into which pair, after which statements; what is kept of it then."""
+    """How the changes of one shape are written: into which pair, after which statements and shape, what is kept."""
 
     number: int
     stage: str
     pair: Pair
     steps: tuple[str, ...] = ()
     stored: Stored | None = None
+    after: Shape | None = None
 
 
 class Tables:
@@ -137,7 +138,7 @@ class Tables:
         table = form.pair.target_table(text_form=self.terms.text_form, stage=form.stage)
         oids = [right.oid for _, right in form.pair.columns]
         made = Writer(form.number, shape, table, oids, heals=self.terms.heals)
-        made.steps = form.steps
+        made.steps, made.after = form.steps, form.after
         made.kept = None if form.stored is None else (shape.dataset, json.dumps(form.stored))
         return made
 
@@ -161,12 +162,12 @@ class Tables:
         assert pair is not None
         if pair.text_form and not self.terms.text_form:
             raise FormChanged(f"{dataset.name}: values travel as text from here on", dataset=dataset.name)
-        one.pair, one.relation = pair, relation
+        one.pair, one.relation, before = pair, relation, dataset.shape
         dataset.shape, dataset.table = pair.shape(), pair.source_table(text_form=self.terms.text_form)
         dataset.sent, dataset.version = relation.columns, dataset.version + 1
         one.layouts[relation] = self._layout(pair, dataset.shape, relation)
         stage = f"nms_stage_{one.number}_{dataset.version}"
-        self._forms[dataset.shape] = Form(one.number, stage, pair, verdict.steps, describe(pair))
+        self._forms[dataset.shape] = Form(one.number, stage, pair, verdict.steps, describe(pair), before)
         if verdict.copy:
             dataset.copy_again()
             self.version += 1

@@ -313,19 +313,25 @@ class PostgresTarget:
     async def _settle(self, shapes: Iterable[Shape]) -> None:
         """Have the target follow before the first change of a new shape, in the transaction that is open."""
         for shape in dict.fromkeys(shapes):
-            if shape in self._settling or not self._is_new(shape):
-                continue
-            writer = self._writer(shape)
-            try:
-                for step in writer.steps:
-                    await self._libpq.query(step)
-            except Problem as problem:
-                await self._rollback()
-                if problem.retry is not Retry.NEVER:
-                    raise
-                await self._pause(shape.dataset, writer, problem)
-            await self._store(_STORE_LAYOUT, writer.kept or ("", ""))
-            self._settling.add(shape)
+            await self._follow(shape)
+
+    async def _follow(self, shape: Shape) -> None:
+        if shape in self._settling or not self._is_new(shape):
+            return
+        writer = self._writer(shape)
+        if writer.after is not None:
+            # It may have had no change that came here, and what it needed is needed still.
+            await self._follow(writer.after)
+        try:
+            for step in writer.steps:
+                await self._libpq.query(step)
+        except Problem as problem:
+            await self._rollback()
+            if problem.retry is not Retry.NEVER:
+                raise
+            await self._pause(shape.dataset, writer, problem)
+        await self._store(_STORE_LAYOUT, writer.kept or ("", ""))
+        self._settling.add(shape)
 
     async def _pause(self, dataset: str, writer: Writer, problem: Problem) -> NoReturn:
         sql = "\n".join(writer.steps)

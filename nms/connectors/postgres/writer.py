@@ -16,7 +16,8 @@ class Writer:
     """One shape's way into one target table; `number` orders parents before children, and names what it makes.
 
     `heals` says that the update of a row that the target does not have writes it. `steps` are statements that the
-    target needs before the first change, `kept` (dataset, JSON) what is stored of the table with them.
+    target needs before the first change, behind those of the shape that came before (`after`); `kept` (dataset, JSON)
+    is what is stored of the table with them.
     """
 
     def __init__(self, number: int, shape: Shape, table: TargetTable, oids: Sequence[int], *, heals: bool) -> None:
@@ -25,6 +26,7 @@ class Writer:
         self.table = table
         self.steps: tuple[str, ...] = ()
         self.kept: tuple[str, str] | None = None
+        self.after: Shape | None = None
         self._heals = heals
         self._oids = [_TEXT_OID] * len(oids) if table.text_form else list(oids)
         self._statements: dict[object, Statement] = {}
