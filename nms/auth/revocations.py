@@ -4,8 +4,8 @@ import re
 
 from nms.auth.models import Revocations
 from nms.auth.repository import AuthRepository
-from nms.common.guard import LEEWAY_SECONDS
 from nms.common.problem import Malformed, Pointer
+from nms.common.verifier import LEEWAY_SECONDS
 
 LONGEST_ACCESS_SECONDS = 3600
 """No access token lives longer, whatever AUTH_ACCESS_SECONDS was when it was made."""

@@ -1,6 +1,7 @@
 """Typed settings: the only reader of the environment and of `.env` (environment first)."""
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from functools import lru_cache
@@ -18,6 +19,7 @@ MINIMUM_KEY_BYTES = 32
 S = TypeVar("S", bound=BaseSettings)
 
 _ALIASES = {"development": "dev", "testing": "test", "prod": "production"}
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(?:/[A-Za-z0-9._~/-]*)?")
 _SAMPLE_WORDS = ("changeme", "change-me", "change_me", "change this", "your-secret", "insecure", "default", "example")
 
 
@@ -69,8 +71,15 @@ class Settings(BaseSettings):
     )
 
     jwt_secret_key: SecretStr | None = Field(None, description="key of tokens (HS256), 32 bytes or more")
+    jwt_algorithm: Literal["EdDSA", "HS256"] = Field(
+        "EdDSA", description="how auth signs: with keys of its own, or with JWT_SECRET_KEY that all roles share"
+    )
     jwt_issuer: str = Field("nms", description="issuer that tokens name")
     jwt_audience: str = Field("nms", description="audience that tokens name")
+    operator_tokens: bool = Field(True, description="accept tokens that `nms token` minted on a machine with the key")
+    auth_url: str | None = Field(
+        None, description="public address of the role auth, for the login of other roles' reference pages"
+    )
     secrets_key: SecretStr | None = Field(None, description="key of secrets at rest, 32 bytes or more")
 
     data_dir: Path = Field(Path(".nms"), description="the embedded PostgreSQL, spools, generated keys")
@@ -83,6 +92,13 @@ class Settings(BaseSettings):
     @classmethod
     def _accept_long_names(cls, value: Any) -> Any:
         return _ALIASES.get(value.lower(), value.lower()) if isinstance(value, str) else value
+
+    @field_validator("auth_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None and not _ADDRESS.fullmatch(value):
+            raise ValueError("write an address such as https://nms.example/auth")
+        return value and value.rstrip("/")
 
     @field_validator("egress_allow", mode="before")
     @classmethod

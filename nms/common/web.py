@@ -11,11 +11,12 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from nms.common import guard, log, metrics, reference, rendering
+from nms.common import guard, log, metrics, reference, rendering, trust
 from nms.common.health import Dependency, Readiness
 from nms.common.lifecycle import Life, Resource, Work
 from nms.common.middleware import Requests
 from nms.common.settings import RoleSettings, Settings
+from nms.common.verifier import Verifier, own_keys
 
 LARGEST_BODY = 8 * 1024 * 1024
 
@@ -84,10 +85,8 @@ def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> F
     app.role = role
     app.state.settings = settings
     app.state.cursor_secret = key
-    app.state.verifier = guard.Verifier(
-        {None: guard.Key(key)}, issuer=settings.jwt_issuer, audience=settings.jwt_audience
-    )
-    app.state.life = Life(role.resources, role.work if role_settings.worker else None)
+    app.state.verifier = Verifier(own_keys(settings), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+    app.state.life = Life((trust.live, *role.resources), role.work if role_settings.worker else None)
     app.state.readiness = Readiness(
         {**role.dependencies, **({"worker": Dependency(app.state.life.probe)} if app.state.life.work else {})}
     )

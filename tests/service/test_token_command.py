@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nms.common.guard import Key, Verifier
 from nms.common.settings import Settings, read_settings
+from nms.common.verifier import Key, Verifier
 
 
 def mint(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

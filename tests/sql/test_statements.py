@@ -44,14 +44,15 @@ TABLES_OF_OTHERS = (
     "nms/cli/demo/tables.sql",
 )
 """What makes the tables that our statements find in other systems."""
-NMS_ONLY = {"nms/common/queries/configuration.sql"}
-"""Statements of such a package on tables that only `nms` has."""
+ONLY = {"nms/common/queries/configuration.sql": DSNType.NMS, "nms/common/queries/trust.sql": DSNType.AUTH}
+"""Statements of such a package on tables that only one database has."""
 
 
 def databases_of(path: Path) -> tuple[DSNType, ...]:
     """The databases that a `.sql` file is for."""
-    if str(path.relative_to(ROOT)) in NMS_ONLY:
-        return (DSNType.NMS,)
+    only = ONLY.get(str(path.relative_to(ROOT)))
+    if only is not None:
+        return (only,)
     return DATABASES.get(str(path.parents[1].relative_to(ROOT)), (DSNType.NMS,))
 
 

@@ -1,0 +1,132 @@
+"""An app that trusts auth, and what auth would have written: keys, sessions, revocations, service tokens."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx2
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import APIRouter, FastAPI
+
+from nms.common import service_token, web
+from nms.common.guard import Caller, requires
+from nms.common.settings import RoleSettings, Settings
+from tests.service.web_client import client_of
+
+router = APIRouter()
+
+
+@router.get("/door")
+async def open_door(caller: Caller = requires("doors:read")) -> dict[str, str]:
+    return {"subject": caller.subject, "kind": caller.kind}
+
+
+ROLE = web.Role(name="demo", summary="", description="", routers=[router])
+
+
+@dataclass
+class Signer:
+    """A key of auth."""
+
+    kid: str = field(default_factory=lambda: uuid4().hex)
+    private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+
+    @property
+    def public(self) -> bytes:
+        return self.private.public_key().public_bytes_raw()
+
+    def sign(self, **claims: Any) -> str:
+        return jwt.encode(
+            claims_of(**claims), self.private, algorithm="EdDSA", headers={"typ": "at+jwt", "kid": self.kid}
+        )
+
+
+def claims_of(**claims: Any) -> dict[str, Any]:
+    """What auth puts into an access token."""
+    now = int(time.time())
+    own = {"sub": str(uuid4()), "sid": str(uuid4()), "jti": uuid4().hex, "rev": 1, "scope": "doors:read"}
+    return {"iss": "nms", "aud": "nms", "iat": now, "nbf": now, "exp": now + 600, **own, **claims}
+
+
+class Auth:
+    """The database of auth, written to as the role auth would."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self.connection = connection
+
+    async def add_key(self, signer: Signer) -> None:
+        """Make a key the current one; the one before verifies for 10 more minutes."""
+        async with self.connection.transaction():
+            await self.connection.execute(
+                "update auth.signing_key set verifies_until = now() + interval '10 min' where verifies_until is null"
+            )
+            await self.connection.execute(
+                "insert into auth.signing_key (kid, algorithm, public_key, sealed_key) values ($1, 'EdDSA', $2, '')",
+                *(signer.kid, signer.public),
+            )
+
+    async def revoke(self, kind: str, subject: str, revision: int | None = None) -> None:
+        await self.connection.execute(
+            "insert into auth.revocation (kind, subject, revision, expires_at)"
+            " values ($1, $2, $3, now() + interval '11 min')",
+            *(kind, subject, revision),
+        )
+
+    async def add_service(self, *scopes: str, name: str = "") -> tuple[str, str]:
+        """A service token and its id."""
+        token, name = service_token.make(), name or f"m{uuid4().hex}"
+        number = await self.connection.fetchval(
+            "insert into auth.service_token (name, scopes, created_by) values ($1, $2, 'test') returning id::text",
+            *(name, list(scopes)),
+        )
+        await self.add_secret(number, token)
+        return token, number
+
+    async def add_secret(self, number: str, token: str) -> None:
+        await self.connection.execute(
+            "insert into auth.service_secret (hash, service_token_id, hint) values ($1, $2::text::uuid, 'hint')",
+            *(service_token.hash_of(token), number),
+        )
+
+
+@asynccontextmanager
+async def auth_of(dsn: str) -> AsyncIterator[Auth]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield Auth(connection)
+    finally:
+        await connection.close()
+
+
+@dataclass
+class Door:
+    """A living app, and whom it lets in."""
+
+    app: FastAPI
+    client: httpx2.AsyncClient
+
+    async def answer(self, token: str) -> httpx2.Response:
+        return await self.client.get("/door", headers={"Authorization": f"Bearer {token}"})
+
+    async def status(self, token: str) -> int:
+        return (await self.answer(token)).status_code
+
+    def refuses(self, token: str) -> Callable[[], Any]:
+        """For `eventually`: whether the token is refused by now."""
+
+        async def look() -> bool:
+            return await self.status(token) == 401
+
+        return look
+
+
+@asynccontextmanager
+async def door_of(settings: Settings) -> AsyncIterator[Door]:
+    app = web.create_app(ROLE, settings, RoleSettings())
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        yield Door(app, client)
