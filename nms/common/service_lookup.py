@@ -17,7 +17,24 @@ MISSING_SECONDS = 5.0
 REMEMBERED = 4096
 BATCH = 500
 
-Fetch = Callable[[list[bytes]], Awaitable[list[Any]]]
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One secret of a service token, as auth keeps it; `expires_at` is in seconds since 1970, None is never."""
+
+    hash: bytes
+    id: str
+    name: str
+    scopes: list[str]
+    expires_at: float | None
+
+    def to_caller(self) -> Caller:
+        """Whom it speaks for."""
+        expires = math.inf if self.expires_at is None else self.expires_at
+        return Caller(self.name, self.id, frozenset(self.scopes), expires, Kind.SERVICE)
+
+
+Fetch = Callable[[list[bytes]], Awaitable[list[Service]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +131,9 @@ class ServiceLookup:
             for name in names:
                 _tell(self._wanted.pop(name), error)
 
-    def _keep(self, names: Iterable[bytes], rows: Iterable[Any]) -> None:
+    def _keep(self, names: Iterable[bytes], services: Iterable[Service]) -> None:
         now = self._clock()
-        there = {row["hash"]: _Found(_caller_of(row), now) for row in rows}
+        there = {service.hash: _Found(service.to_caller(), now) for service in services}
         for name in names:
             self._found.pop(name, None)
             if name in there:
@@ -132,11 +149,6 @@ def _tell(waiting: asyncio.Future[None], error: Exception | None) -> None:
         waiting.set_result(None)
     else:
         waiting.set_exception(error)
-
-
-def _caller_of(row: Any) -> Caller:
-    expires = math.inf if row["expires_at"] is None else float(row["expires_at"])
-    return Caller(row["name"], row["id"], frozenset(row["scopes"]), expires, Kind.SERVICE)
 
 
 def _put(memory: dict[bytes, Any], name: bytes, value: Any) -> None:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -25,7 +24,7 @@ from nms.common.listen import listen
 from nms.common.metrics import Gauge
 from nms.common.problem import Problem, Unavailable
 from nms.common.revocations import Revocation, Revocations
-from nms.common.service_lookup import ServiceLookup
+from nms.common.service_lookup import Service, ServiceLookup
 from nms.common.settings import Settings
 from nms.common.verifier import Key, Verifier
 from nms.common.waiting import first_of
@@ -190,13 +189,13 @@ class Feed:
             for verifier in self.followers:
                 verifier.recheck(services)
 
-    async def _list_services(self, hashes: list[bytes]) -> list[Any]:
+    async def _list_services(self, hashes: list[bytes]) -> list[Service]:
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                found: list[Any] = await queries.list_service_tokens(await self._pool(), hashes=hashes)
+                rows = await queries.list_service_tokens(await self._pool(), hashes=hashes)
         except (Problem, *DRIVER_ERRORS) as error:
             raise TrustAway("Whether this service token is good cannot be asked now.", retry_after=1) from error
-        return found
+        return [Service(**row) for row in rows]
 
 
 @dataclass(slots=True)
