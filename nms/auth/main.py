@@ -2,8 +2,10 @@
 
 from fastapi import FastAPI
 
-from nms.auth.api import audit
+from nms.auth.api import audit, sessions, tokens
+from nms.auth.password import provide_passwords
 from nms.auth.settings import AuthSettings
+from nms.auth.tokens import enter_issuer
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
@@ -13,9 +15,15 @@ ROLE = Role(
     name="auth",
     summary="Users, roles and tokens",
     description="Knows who calls: users, roles and tokens.",
-    routers=(audit.router,),
-    tags={"audit": "What was done and refused, by whom, from where; it is only added to."},
+    routers=(tokens.router, sessions.router, audit.router),
+    tags={
+        "tokens": "Log in, refresh, log out; what a token is worth, and the keys that verify it.",
+        "sessions": "Your own logins.",
+        "audit": "What was done and refused, by whom, from where; it is only added to.",
+    },
     dependencies={"database": health.database(DSNType.AUTH)},
+    resources=(provide_passwords, enter_issuer),
+    public=tokens.PUBLIC,
 )
 
 

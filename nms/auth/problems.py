@@ -62,6 +62,13 @@ class TokenTypeRefused(GrantProblem):
     remedy = "Revoke a service token by `DELETE /service-tokens/{id}`."
 
 
+class KeySealed(Problem):
+    """The signing key in the database was sealed with another SECRETS_KEY."""
+
+    status, code, retry, title = 503, "key-sealed", Retry.LATER, "The signing key cannot be opened"
+    remedy = "Start with the SECRETS_KEY that it was sealed with, or make a new key with `nms keys rotate`."
+
+
 class AuthBusy(Problem):
     """As many passwords wait to be hashed as may wait."""
 

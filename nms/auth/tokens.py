@@ -1,0 +1,203 @@
+"""Tokens: what a login, a refresh, a logout and a question about a token come to."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from secrets import token_urlsafe
+
+from fastapi import FastAPI
+
+from nms.auth import audit, sessions, throttle
+from nms.auth.email import key_of
+from nms.auth.keys import Keyring
+from nms.auth.models import Actor, Credentials, Introspection, Login, Standing, Tokens
+from nms.auth.password import Passwords
+from nms.auth.problems import LoginRefused, RefreshRefused, ScopeRefused, TokenTypeRefused
+from nms.auth.repository import AuthRepository
+from nms.auth.revocations import revoke
+from nms.auth.sessions import Refresh, RefreshKey
+from nms.auth.settings import AuthSettings
+from nms.common import service_token
+from nms.common.guard import Caller, TokenRefused
+from nms.common.seal import Sealer
+from nms.common.settings import Settings, read_settings
+from nms.common.verifier import Verifier
+
+SELF_SCOPES = ("me:read", "me:write")
+"""What everybody may who has a session: look at it, end it, change the own password."""
+
+
+@asynccontextmanager
+async def enter_issuer(app: FastAPI) -> AsyncIterator[None]:
+    """Give an app what it makes tokens with, as long as it lives."""
+    settings: Settings = app.state.settings
+    secret = settings.sealing_key()
+    shared = settings.signing_key() if settings.jwt_algorithm == "HS256" else None
+    keyring, refresh_key = Keyring(Sealer(secret), shared), RefreshKey(secret)
+    app.state.issuer = Issuer(settings, read_settings(AuthSettings), keyring, refresh_key, app.state.passwords)
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """What it takes to make tokens: keys, names, lifetimes, and the hashing of passwords."""
+
+    settings: Settings
+    role: AuthSettings
+    keyring: Keyring
+    refresh_key: RefreshKey
+    passwords: Passwords
+
+    async def issue(self, repository: AuthRepository, standing: Standing, refresh: Refresh) -> Tokens:
+        """Both tokens of a session as it stands; the access token never outlives it."""
+        signer = await self.keyring.signer(repository)
+        now = int(time.time())
+        expires = min(now + self.role.access_seconds, int(standing.expires_at.timestamp()))
+        scope = " ".join(scopes_of(standing))
+        claims = {
+            "iss": self.settings.jwt_issuer,
+            "aud": self.settings.jwt_audience,
+            "sub": str(standing.account_id),
+            "sid": str(standing.session_id),
+            "rev": standing.revision,
+            "scope": scope,
+            "iat": now,
+            "nbf": now,
+            "exp": expires,
+            "jti": token_urlsafe(12),
+        }
+        return Tokens(
+            access_token=signer.sign(claims),
+            expires_in=expires - now,
+            refresh_token=self.refresh_key.sign(refresh),
+            scope=scope,
+        )
+
+
+def scopes_of(standing: Standing) -> list[str]:
+    """What a session may do now: all that its account may, or what of that it once asked for."""
+    held = frozenset(["*"]) if "*" in standing.scopes else frozenset({*standing.scopes, *SELF_SCOPES})
+    if standing.scope is None:
+        return sorted(held)
+    holder = Caller(str(standing.account_id), "", held, 0)
+    return [scope for scope in standing.scope.split() if holder.covers([scope])]
+
+
+async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Credentials) -> Tokens:
+    """Open a session for an e-mail and a password; raises LoginRefused, ScopeRefused, TooManyAttempts, AuthBusy.
+
+    Whatever the reason of a refusal, the same work was done before it.
+    """
+    key = key_of(credentials.email)
+    actor = Actor(credentials.email[:320], credentials.address)
+    admission = await throttle.admit(repository, key, credentials.address)
+    login = await repository.get_login(key)
+    stored = None if admission.held or login is None else login.password
+    verdict = await issuer.passwords.verify(stored, credentials.password)
+    if login is None or login.disabled or admission.held or not verdict.good:
+        reason = _reason(login, held=admission.held)
+        subject = "" if login is None else str(login.id)
+        await audit.note_refused(repository, "session.open", actor, subject, reason=reason)
+        raise LoginRefused
+    async with repository.transaction() as tx:
+        opened = await sessions.open_session(tx, login, credentials, issuer.role)
+        if opened is None:
+            raise LoginRefused
+        standing, refresh = opened
+        _check_scope(credentials.scope, standing)
+        await tx.mark_account_used(login.id)
+        await audit.note(tx, "session.open", actor, str(login.id), session=str(standing.session_id))
+        await throttle.welcome(tx, admission, login.id)
+    if verdict.stale:
+        await repository.update_account_hash(login.id, await issuer.passwords.hash(credentials.password))
+    return await issuer.issue(repository, standing, refresh)
+
+
+def _check_scope(asked: str, standing: Standing) -> None:
+    if asked and set(asked.split()) != set(scopes_of(standing)):
+        raise ScopeRefused("The account does not have every scope that was asked for.")
+
+
+async def refresh_tokens(repository: AuthRepository, issuer: Issuer, token: str, address: str) -> Tokens:
+    """The next tokens of a session; raises RefreshRefused."""
+    refresh = issuer.refresh_key.read(token)
+    actor = Actor(f"session {refresh.session}", address)
+    standing, successor = await sessions.use_refresh(repository, refresh, actor, issuer.role)
+    return await issuer.issue(repository, standing, successor)
+
+
+async def revoke_token(repository: AuthRepository, issuer: Issuer, verifier: Verifier, given: tuple[str, str]) -> None:
+    """Log out (RFC 7009) with a token from an address; any other text is let be.
+
+    A refresh token ends its session, an access token itself.
+    """
+    token, address = given
+    if token.startswith(service_token.PREFIX):
+        raise TokenTypeRefused("A service token is revoked by those who manage it.")
+    if token.startswith(sessions.PREFIX):
+        try:
+            refresh = issuer.refresh_key.read(token)
+        except RefreshRefused:
+            return
+        used = await repository.get_session_standing(refresh.session, refresh.seed_hash)
+        if used is not None:
+            actor = Actor(str(used.standing.account_id), address)
+            await sessions.end_session(repository, refresh.session, "logged out", actor)
+        return
+    try:
+        caller = await verifier.identify_token(token)
+    except TokenRefused:
+        return
+    async with repository.transaction() as tx:
+        await revoke(tx, "token", caller.token_id)
+        await audit.note(tx, "token.revoke", Actor(caller.subject, address), caller.token_id)
+
+
+async def introspect(repository: AuthRepository, issuer: Issuer, verifier: Verifier, token: str) -> Introspection:
+    """What a token says, as far as it is good (RFC 7662)."""
+    if token.startswith(sessions.PREFIX):
+        return await _introspect_refresh(repository, issuer, token)
+    try:
+        caller = await verifier.identify_token(token)
+    except TokenRefused:
+        return Introspection(active=False)
+    return Introspection(
+        active=True,
+        scope=" ".join(sorted(caller.scopes)),
+        sub=caller.subject,
+        token_type="Bearer",  # noqa: S106 - the type, not a token
+        exp=int(caller.expires_at),
+        iss=issuer.settings.jwt_issuer,
+        aud=issuer.settings.jwt_audience,
+        jti=caller.token_id,
+        sid=caller.session,
+    )
+
+
+async def _introspect_refresh(repository: AuthRepository, issuer: Issuer, token: str) -> Introspection:
+    try:
+        refresh = issuer.refresh_key.read(token)
+    except RefreshRefused:
+        return Introspection(active=False)
+    used = await repository.get_session_standing(refresh.session, refresh.seed_hash)
+    if used is None or not used.alive or refresh.generation < used.generation:
+        return Introspection(active=False)
+    standing = used.standing
+    return Introspection(
+        active=True,
+        scope=" ".join(scopes_of(standing)),
+        sub=str(standing.account_id),
+        token_type="refresh_token",  # noqa: S106 - the type, not a token
+        exp=int(standing.expires_at.timestamp()),
+        iss=issuer.settings.jwt_issuer,
+        sid=str(standing.session_id),
+    )
+
+
+def _reason(login: Login | None, *, held: bool) -> str:
+    if held:
+        return "held"
+    if login is None:
+        return "unknown"
+    return "disabled" if login.disabled else "password"
