@@ -1,11 +1,15 @@
 """The auth role, composed: `uvicorn nms.auth.main:app --log-config loggers.json`."""
 
+from dataclasses import replace
+from functools import partial
+
 from fastapi import FastAPI
 
 from nms.auth.api import audit, sessions, tokens
 from nms.auth.password import provide_passwords
 from nms.auth.settings import AuthSettings
 from nms.auth.tokens import enter_issuer
+from nms.auth.worker import run_worker
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
@@ -28,8 +32,10 @@ ROLE = Role(
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The app of this role; without settings those of the process."""
-    return web.create_app(ROLE, settings or get_settings(), read_settings(AuthSettings))
+    """The app of this role; without settings those of the process. `AUTH_WORKER=false` makes it API only."""
+    settings = settings or get_settings()
+    role = replace(ROLE, work=partial(run_worker, settings))
+    return web.create_app(role, settings, read_settings(AuthSettings))
 
 
 app = create_app()

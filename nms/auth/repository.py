@@ -228,8 +228,24 @@ class AuthRepository(BaseAuthRepository):
         """Remember where an account has logged in from."""
         await queries.upsert_known_address(self.connection, account_id=account_id, network=network)
 
-    async def purge_attempts(self, known_days: int, size: int) -> int:
-        """Delete attempts that are forgiven and networks unused for days; gives how many rows at most `size` each."""
-        count: int = await queries.purge_throttle(self.connection, size=size)
-        count += await queries.purge_known_addresses(self.connection, days=known_days, size=size)
-        return count
+    # -- what is over
+
+    async def purge_throttle(self, size: int) -> int:
+        """Delete attempts that are forgiven, at most `size`; gives how many."""
+        return int(await queries.purge_throttle(self.connection, size=size))
+
+    async def purge_known_addresses(self, days: int, size: int) -> int:
+        """Delete networks that an account has not logged in from for days."""
+        return int(await queries.purge_known_addresses(self.connection, days=days, size=size))
+
+    async def purge_revocations(self, size: int) -> int:
+        """Delete revocations of what has expired."""
+        return int(await queries.purge_revocations(self.connection, size=size))
+
+    async def purge_sessions(self, days: int, size: int) -> int:
+        """Delete sessions that have been over for days."""
+        return int(await queries.purge_sessions(self.connection, days=days, size=size))
+
+    async def purge_service_secrets(self, days: int, size: int) -> int:
+        """Delete secrets that were replaced and have been over for days."""
+        return int(await queries.purge_service_secrets(self.connection, days=days, size=size))

@@ -16,6 +16,7 @@ from uuid import UUID
 from nms.auth.models import Attempt
 from nms.auth.problems import TooManyAttempts
 from nms.auth.repository import AuthRepository
+from nms.common.seal import derive_key
 from nms.common.settings import get_settings
 
 FORGIVING_SECONDS = 900.0
@@ -102,4 +103,4 @@ def attempt_of(email_key: str, address: str) -> Attempt:
 
 @lru_cache(maxsize=1)
 def _secret(sealing_key: bytes) -> bytes:
-    return hmac.digest(sealing_key, b"nms throttle", sha256)
+    return derive_key(sealing_key, "throttle")

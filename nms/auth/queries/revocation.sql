@@ -16,3 +16,8 @@ limit :size;
 
 -- name: get_horizon()$
 select pg_snapshot_xmin(pg_current_snapshot())::text as horizon;
+
+-- name: purge_revocations(size)!
+delete from auth.revocation where id in (
+    select id from auth.revocation where expires_at < now() limit :size for update skip locked
+);

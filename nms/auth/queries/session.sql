@@ -55,3 +55,11 @@ limit :size;
 
 -- name: get_own_session(id, account_id)$
 select id from auth.session where id = :id and account_id = :account_id and ended_at is null;
+
+-- name: purge_sessions(days, size)!
+-- Ended, or expired, so many days ago.
+delete from auth.session where id in (
+    select id from auth.session
+    where least(ended_at, idle_until, expires_at) < now() - make_interval(days => :days::integer)
+    limit :size for update skip locked
+);
