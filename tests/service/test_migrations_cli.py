@@ -133,6 +133,7 @@ async def test_the_script_makes_three_databases_whose_logins_can_migrate_them_an
         **os.environ,
         "PATH": f"{Path(place).parent}:{os.environ['PATH']}",
         "DB_AUTH_PASSWORD": "a'b\"c\\d $HOME",
+        "DB_TRUST_PASSWORD": "trust",
         "DB_NMS_PASSWORD": "nms",
         "DB_DWH_PASSWORD": "dwh",
     }
@@ -149,4 +150,18 @@ async def test_the_script_makes_three_databases_whose_logins_can_migrate_them_an
     rows = await server.execute(
         "select rolsuper or rolreplication or rolcreatedb as more from pg_roles where rolname ~ '^nms_'"
     )
-    assert [row["more"] for row in rows] == [False] * 3
+    assert [row["more"] for row in rows] == [False] * 4
+    await may_read_what_auth_publishes_and_no_more(f"postgresql://nms_trust:trust@127.0.0.1:{server.port}/auth")
+
+
+async def may_read_what_auth_publishes_and_no_more(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        for view in ("verification_key", "revocation", "service_token"):
+            assert await connection.fetch(f"select * from trust.{view}") == []
+        await connection.execute("select trust.mark_used('{}', '{}')")
+        for table in ("auth.account", "auth.signing_key", "auth.service_secret", "auth.audit", "common.outbox"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch(f"select * from {table}")
+    finally:
+        await connection.close()

@@ -213,6 +213,10 @@ language sql security definer set search_path = pg_catalog as $body$
     where s.hash = used.hash and (s.last_used_at is null or s.last_used_at < used.seen)
 $body$;
 
+-- Who may connect may read that much: the login nms_trust may nothing else.
+grant usage on schema trust to public;
+grant select on all tables in schema trust to public;
+
 create function auth.tell_trust() returns trigger language plpgsql as $body$
 begin
     perform pg_notify('nms_trust', tg_table_name);
