@@ -9,12 +9,12 @@ create schema trust;
 create sequence common.outbox_position as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 create sequence common.run_epoch as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 
-CREATE OR REPLACE FUNCTION auth.count_attempt(given bytea, forgiving double precision, delays double precision[], open boolean)
- RETURNS auth.throttle
+CREATE OR REPLACE FUNCTION auth.count_attempt(given bytea, forgiving double precision, delays double precision[], open boolean, OUT admitted boolean, OUT held_until timestamp with time zone)
+ RETURNS record
  LANGUAGE plpgsql
 AS $function$
 declare
-    one auth.throttle;
+    one record;
     step float8 := forgiving / cardinality(delays);
     moment timestamptz;
     ahead float8;
@@ -23,21 +23,22 @@ begin
     values (given, 1, '-infinity', '-infinity', open)
     on conflict (key) do update set
         attempts = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 1 else t.attempts + 1 end
-    returning * into one;
+    returning t.forgiven_at, t.held_until into one;
     -- Read while the row is locked: attempts come one after the other in time, too.
     moment := clock_timestamp();
-    one.admitted := open and one.held_until <= moment;
+    admitted := open and one.held_until <= moment;
+    held_until := one.held_until;
     if open then
         ahead := extract(epoch from greatest(one.forgiven_at, moment) - moment)::float8 + step;
         ahead := least(ahead, forgiving);
         one.forgiven_at := moment + make_interval(secs => ahead);
-        if one.admitted then
-            one.held_until := moment + make_interval(secs => delays[round(ahead / step)::integer]);
+        if admitted then
+            held_until := moment + make_interval(secs => delays[round(ahead / step)::integer]);
         end if;
     end if;
-    update auth.throttle set forgiven_at = one.forgiven_at, held_until = one.held_until, admitted = one.admitted
-    where key = given;
-    return one;
+    update auth.throttle as t set
+        forgiven_at = one.forgiven_at, held_until = count_attempt.held_until, admitted = count_attempt.admitted
+    where t.key = given;
 end
 $function$;
 

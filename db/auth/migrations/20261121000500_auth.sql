@@ -117,10 +117,11 @@ create table auth.throttle (
 -- Counts one attempt and says whether it is let through. `delays` are seconds by the number of attempts that are not
 -- forgiven: after `forgiving` seconds of quiet all are. What a key before this one refused (`open` is false) is counted
 -- and holds nobody up; what comes while the key is held makes the next hold longer and this one not.
-create function auth.count_attempt(given bytea, forgiving float8, delays float8[], open boolean)
-returns auth.throttle language plpgsql as $body$
+create function auth.count_attempt(
+    given bytea, forgiving float8, delays float8[], open boolean, out admitted boolean, out held_until timestamptz
+) language plpgsql as $body$
 declare
-    one auth.throttle;
+    one record;
     step float8 := forgiving / cardinality(delays);
     moment timestamptz;
     ahead float8;
@@ -129,21 +130,22 @@ begin
     values (given, 1, '-infinity', '-infinity', open)
     on conflict (key) do update set
         attempts = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 1 else t.attempts + 1 end
-    returning * into one;
+    returning t.forgiven_at, t.held_until into one;
     -- Read while the row is locked: attempts come one after the other in time, too.
     moment := clock_timestamp();
-    one.admitted := open and one.held_until <= moment;
+    admitted := open and one.held_until <= moment;
+    held_until := one.held_until;
     if open then
         ahead := extract(epoch from greatest(one.forgiven_at, moment) - moment)::float8 + step;
         ahead := least(ahead, forgiving);
         one.forgiven_at := moment + make_interval(secs => ahead);
-        if one.admitted then
-            one.held_until := moment + make_interval(secs => delays[round(ahead / step)::integer]);
+        if admitted then
+            held_until := moment + make_interval(secs => delays[round(ahead / step)::integer]);
         end if;
     end if;
-    update auth.throttle set forgiven_at = one.forgiven_at, held_until = one.held_until, admitted = one.admitted
-    where key = given;
-    return one;
+    update auth.throttle as t set
+        forgiven_at = one.forgiven_at, held_until = count_attempt.held_until, admitted = count_attempt.admitted
+    where t.key = given;
 end
 $body$;
 
