@@ -6,21 +6,20 @@ and `*` (everything); `noun:verb` allows every instance.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from fastapi import FastAPI, Request, Security
+from fastapi import Request, Security
 from fastapi.openapi.models import HTTPBearer as BearerModel
-from fastapi.routing import iter_route_contexts
 from fastapi.security.base import SecurityBase
 
 from nms.common.problem import Problem
 
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/{asset}"})
-"""What every role answers without a token; a role may add its own (`Role.public`)."""
+PASSWORD, BEARER = "token", "bearer"
+"""The two ways to bear a token in the OpenAPI document."""
 
 _WORD = r"[a-z][a-z0-9-]*"
 _INSTANCE = r"[a-z0-9][a-z0-9_-]{0,99}"
@@ -54,13 +53,6 @@ class Forbidden(Problem):
     def __init__(self, scope: str) -> None:
         super().__init__(f"This needs the scope {scope}.", scope=scope)
         self.headers = {"WWW-Authenticate": f'Bearer realm="nms", error="insufficient_scope", scope="{scope}"'}
-
-
-class UnguardedRoute(Problem):
-    """A route asks for no scope and is not on the public list; the role does not start."""
-
-    code, title = "unguarded-route", "A route has no scope"
-    remedy = "Give the route `requires(...)`, or put its path on the public list of its role."
 
 
 class Kind(StrEnum):
@@ -107,7 +99,7 @@ class Caller:
 class Identifier(Protocol):
     """What knows callers by their token: the Verifier of a role."""
 
-    def recall(self, given: bytes) -> Caller | None:
+    def recall(self, given: bytes | None) -> Caller | None:
         """The caller of an Authorization header that was verified before and is still good."""
 
     async def identify(self, given: bytes) -> Caller:
@@ -119,10 +111,23 @@ class Guard(SecurityBase):
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
-        self.model = BearerModel(bearerFormat="JWT", description=(__doc__ or "").partition("\n\n")[2].strip())
-        self.scheme_name = "token"
+        # FastAPI documents a guard that it solves itself by these two; `reference.with_logins` says the rest.
+        self.model, self.scheme_name = BearerModel(), PASSWORD
         self._plain, brace, parameter = scope.partition(":{")
         self._parameter = parameter.removesuffix("}") if brace else None
+        noun, verb = scope.split(":")[:2]
+        self._enough = frozenset({scope, f"{noun}:{verb}", f"{noun}:*", "*"})
+
+    def recall(self, scope: MutableMapping[str, Any]) -> Caller | None:
+        """The caller of an ASGI scope when that takes no more than looking it up; else None: call the guard."""
+        given = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if given is not None:
+                    return None
+                given = value
+        caller: Caller | None = scope["app"].verifier.recall(given)
+        return None if caller is None or self._enough.isdisjoint(caller.scopes) else caller
 
     async def __call__(self, request: Request) -> Caller:
         """Let the caller of this request in; raises Unauthenticated, TokenRefused, Forbidden."""
@@ -158,26 +163,10 @@ async def identify(request: Request) -> Caller:
             given = value
     if given is None:
         raise Unauthenticated("This needs a token.")
-    verifier: Identifier = request.app.state.verifier
+    verifier: Identifier = request.app.verifier
     return verifier.recall(given) or await verifier.identify(given)
 
 
 def is_grant(scope: str) -> bool:
     """Whether a token may hold this: `noun:verb`, `noun:verb:instance`, `noun:*` or `*`."""
     return _GRANT.fullmatch(scope) is not None
-
-
-def list_unguarded(app: FastAPI, public: Iterable[str] = ()) -> list[str]:
-    """Every route of an app, as `METHODS path`, that neither asks for a scope nor stands on the public list."""
-    allowed = PUBLIC_PATHS | frozenset(public)
-    found = []
-    for context in iter_route_contexts(app.routes):
-        path = context.path or repr(context.original_route)
-        dependant = getattr(context, "dependant", None)
-        if path not in allowed and not (dependant is not None and _has_guard(dependant)):
-            found.append(f"{','.join(sorted(context.methods or ())) or 'ANY'} {path}")
-    return found
-
-
-def _has_guard(dependant: Any) -> bool:
-    return isinstance(dependant.call, Guard) or any(_has_guard(child) for child in dependant.dependencies)

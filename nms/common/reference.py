@@ -7,17 +7,26 @@ import gzip
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
+from nms.common import guard
+from nms.common.guard import BEARER, PASSWORD
 from nms.common.problem import NotFound
+from nms.common.router import Router
 
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
     "swagger-ui.css": "text/css; charset=utf-8",
     "start.js": "text/javascript; charset=utf-8",
 }
-_START = b"""// Starts Swagger UI on the OpenAPI document that stands beside this page.
-SwaggerUIBundle({ url: "openapi.json", dom_id: "#reference", deepLinking: true, persistAuthorization: false });
+_SCOPES = (guard.__doc__ or "").partition("\n\n")[2].strip()
+_START = b"""// Starts Swagger UI on the OpenAPI document beside this page; its addresses are relative to the page too.
+fetch("openapi.json").then((answer) => answer.json()).then((spec) => {
+  const login = spec.components.securitySchemes.token.flows.password;
+  login.tokenUrl = new URL(login.tokenUrl, location.href).href;
+  spec.servers = [{ url: new URL(".", location.href).href.replace(/[/]$/, "") }];
+  SwaggerUIBundle({ spec, dom_id: "#reference", deepLinking: true, persistAuthorization: false });
+});
 """
 _FOLDER = files("nms.common") / "swagger"
 _POLICY = (
@@ -77,7 +86,7 @@ _ANSWER = {
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 
-router = APIRouter(include_in_schema=False)
+router = Router(include_in_schema=False)
 
 
 @router.get("/docs")
@@ -99,6 +108,23 @@ async def read_asset(asset: str, request: Request) -> Response:
     else:
         content = gzip.decompress(content)
     return Response(content, headers=headers, media_type=ASSETS[asset])
+
+
+def with_logins(document: dict[str, Any], token_url: str) -> dict[str, Any]:
+    """The OpenAPI document with the two ways to bear a token: log in by password (RFC 6749 4.3), or paste one."""
+    asked = {
+        scope.partition(":{")[0]
+        for path in document.get("paths", {}).values()
+        for operation in path.values()
+        for requirement in operation.get("security", ())
+        for scope in requirement.get(PASSWORD, ())
+    }
+    flow = {"tokenUrl": token_url, "scopes": dict.fromkeys(sorted(asked), "")}
+    document.setdefault("components", {})["securitySchemes"] = {
+        PASSWORD: {"type": "oauth2", "description": _SCOPES, "flows": {"password": flow}},
+        BEARER: {"type": "http", "scheme": "bearer", "description": "A token of `nms token`, or a service token."},
+    }
+    return document
 
 
 def with_problems(document: dict[str, Any]) -> dict[str, Any]:

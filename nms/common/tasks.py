@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
@@ -12,6 +12,7 @@ from nms.common.guard import requires
 from nms.common.order import AnyRunRepository, Run, RunState, request_cancel, retry
 from nms.common.paging import Page, Paging
 from nms.common.problem import NotFound
+from nms.common.router import Router
 from nms.common.waiting import first_of
 from nms.common.web import stopping
 
@@ -53,15 +54,15 @@ _SCOPES = TaskScopes()
 RunId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The id of the run.")]
 
 
-def tasks_router(get_repository: Callable[[], Awaitable[AnyRunRepository]], scopes: TaskScopes = _SCOPES) -> APIRouter:
+def tasks_router(get_repository: Callable[[], Awaitable[AnyRunRepository]], scopes: TaskScopes = _SCOPES) -> Router:
     """The router of `/tasks` over one room's runs; `get_repository` is `get_db_repository(RunRepository)` or alike."""
-    router = APIRouter(prefix="/tasks", tags=["tasks"])
+    router = Router(prefix="/tasks", tags=["tasks"])
     _add_reading(router, get_repository, scopes.read)
     _add_acting(router, get_repository, scopes.write)
     return router
 
 
-def _add_reading(router: APIRouter, get_repository: Callable[..., Any], scope: str) -> None:
+def _add_reading(router: Router, get_repository: Callable[..., Any], scope: str) -> None:
     Runs = Annotated[Any, Depends(get_repository)]  # noqa: N806
 
     async def find(run_id: RunId, repository: Runs) -> Run:
@@ -99,7 +100,7 @@ def _add_reading(router: APIRouter, get_repository: Callable[..., Any], scope: s
             yield ServerSentEvent(event="ended" if task.state.ended else "progress", data=task)
 
 
-def _add_acting(router: APIRouter, get_repository: Callable[..., Any], scope: str) -> None:
+def _add_acting(router: Router, get_repository: Callable[..., Any], scope: str) -> None:
     Runs = Annotated[Any, Depends(get_repository)]  # noqa: N806
 
     @router.post("/{run_id}/cancel", status_code=202, dependencies=[requires(scope)], summary="Cancel a run")

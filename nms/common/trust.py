@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-
-from fastapi import FastAPI
+from typing import Any
 
 from nms.common.clock import backoff
 from nms.common.db.dsn import DSNType, dsn_of
@@ -209,13 +208,13 @@ _feeds: dict[tuple[int, str], _Shared] = {}
 
 
 @asynccontextmanager
-async def live(app: FastAPI) -> AsyncIterator[None]:
+async def live(app: Any) -> AsyncIterator[None]:
     """The feed of an app's verifier while the app lives; all apps of a process share one per database."""
     settings: Settings = app.state.settings
     if settings.db_auth_dsn is None:
         yield
         return
-    verifier: Verifier = app.state.verifier
+    verifier: Verifier = app.verifier
     async with _shared_feed(dsn_of(DSNType.AUTH, settings)) as feed:
         with suppress(TimeoutError):
             await asyncio.wait_for(feed.read.wait(), START_SECONDS)

@@ -82,15 +82,13 @@ class Verifier:
         self._keys = keys
         self._issuer, self._audience = issuer, audience
         self._clock = clock
-        self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._known: dict[bytes | None, tuple[float, Caller]] = {}
         self.trust: Trust | None = None
 
-    def recall(self, given: bytes) -> Caller | None:
+    def recall(self, given: bytes | None) -> Caller | None:
         """The caller of an Authorization header that was verified before and is still good."""
         known = self._known.get(given)
-        if known is not None and self._clock() < known[0]:
-            return known[1]
-        return None
+        return known[1] if known is not None and self._clock() < known[0] else None
 
     async def identify(self, given: bytes) -> Caller:
         """The caller of an Authorization header (RFC 6750 section 2.1); raises TokenRefused."""

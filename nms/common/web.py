@@ -11,10 +11,11 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from nms.common import guard, log, metrics, reference, rendering, trust
+from nms.common import log, metrics, reference, rendering, trust
 from nms.common.health import Dependency, Readiness
 from nms.common.lifecycle import Life, Resource, Work
 from nms.common.middleware import Requests
+from nms.common.router import Router, UnguardedRoute, list_unguarded
 from nms.common.settings import RoleSettings, Settings
 from nms.common.verifier import Verifier, own_keys
 
@@ -27,7 +28,7 @@ class Role:
 
     `routers` are included as they are, so each carries its whole prefix. `resources` are entered in order when the
     role starts and left in reverse. `work` is the background work, off with `<ROLE>_WORKER=false`. `public` lists
-    paths that need no token beside `guard.PUBLIC_PATHS`.
+    paths that need no token beside `router.PUBLIC_PATHS`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class RoleApp(FastAPI):
     """A FastAPI app with our outermost layer and our form of the OpenAPI document."""
 
     role: Role
+    verifier: Verifier
 
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's own stack inside ours, so that an error in any part of it is rendered and counted."""
@@ -55,10 +57,18 @@ class RoleApp(FastAPI):
         )
 
     def openapi(self) -> dict[str, Any]:
-        """The document, with problems as the one form of an error."""
+        """The document, with problems as the one form of an error and with the ways to log in."""
         if self.openapi_schema is None:
-            self.openapi_schema = reference.with_problems(super().openapi())
+            document = reference.with_logins(super().openapi(), self._find_login())
+            self.openapi_schema = reference.with_problems(document)
         return self.openapi_schema
+
+    def _find_login(self) -> str:
+        """Where `/token` of auth is, from the page of this role's reference; as `nms up` mounts them by default."""
+        if self.role.name == "auth":
+            return "token"
+        settings: Settings = self.state.settings
+        return f"{settings.auth_url or '../auth'}/token"
 
 
 def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> FastAPI:
@@ -85,7 +95,7 @@ def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> F
     app.role = role
     app.state.settings = settings
     app.state.cursor_secret = key
-    app.state.verifier = Verifier(own_keys(settings), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+    app.verifier = Verifier(own_keys(settings), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     app.state.life = Life((trust.live, *role.resources), role.work if role_settings.worker else None)
     app.state.readiness = Readiness(
         {**role.dependencies, **({"worker": Dependency(app.state.life.probe)} if app.state.life.work else {})}
@@ -97,9 +107,9 @@ def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> F
 
 
 def _refuse_unguarded(app: RoleApp) -> None:
-    unguarded = guard.list_unguarded(app, app.role.public)
+    unguarded = list_unguarded(app, app.role.public)
     if unguarded:
-        raise guard.UnguardedRoute(f"No scope is asked for by {'; '.join(unguarded)}.", routes=unguarded)
+        raise UnguardedRoute(f"No scope is asked for by {'; '.join(unguarded)}.", routes=unguarded)
 
 
 @asynccontextmanager
@@ -132,7 +142,7 @@ class Ready(BaseModel):
 
 
 _TAGS = {"process": "This process: is it alive, is it ready, what has it counted."}
-process_router = APIRouter(tags=["process"])
+process_router = Router(tags=["process"])
 
 
 @process_router.get("/healthz", summary="Is the process alive")

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from nms.common import web
+from nms.common.router import Router
 from nms.common.settings import RoleSettings, get_settings
 
-router = APIRouter(tags=["endless"])
+router = Router(tags=["endless"])
 
 
 @router.get("/endless")

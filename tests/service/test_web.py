@@ -8,14 +8,15 @@ from typing import Annotated
 
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi import Path as PathParameter
 from pydantic import BaseModel
 
 from nms.common import log, web
-from nms.common.guard import Caller, UnguardedRoute, requires
+from nms.common.guard import Caller, requires
 from nms.common.paging import LARGEST_LIMIT, Page, Paging
 from nms.common.problem import Problem, Retry
+from nms.common.router import Router, UnguardedRoute
 from nms.common.settings import RoleSettings, Settings
 from nms.common.token import mint_token
 from tests.service.web_client import PASSWORD, SECRET, client_of, problem_of, settings_in
@@ -39,7 +40,7 @@ class Busy(Problem):
     status, code, retry, title = 503, "busy", Retry.LATER, "Busy"
 
 
-router = APIRouter(prefix="/customers", tags=["customers"])
+router = Router(prefix="/customers", tags=["customers"])
 
 
 @router.get("", dependencies=[requires("customers:read")])
@@ -204,8 +205,16 @@ async def test_a_token_without_the_scope_is_403_and_names_it(app: FastAPI, setti
     assert 'error="insufficient_scope", scope="customers:write"' in answer.headers["www-authenticate"]
 
 
-async def test_scopes_are_checked_before_the_body(stranger: httpx2.AsyncClient) -> None:
+async def test_scopes_are_checked_before_the_body_is_read(stranger: httpx2.AsyncClient) -> None:
     problem_of(await stranger.post("/customers", json={"wrong": 1}), 401, "unauthenticated")
+    read: list[int] = []
+
+    async def drip() -> AsyncIterator[bytes]:
+        read.append(1)
+        yield b"{}"
+
+    problem_of(await stranger.post("/customers", content=drip()), 401, "unauthenticated")
+    assert not read
 
 
 async def test_pages_follow_each_other_to_the_end_by_body_and_link(client: httpx2.AsyncClient) -> None:
@@ -244,11 +253,14 @@ async def test_the_document_has_tags_scopes_and_problems_only(stranger: httpx2.A
     document = (await stranger.get("/openapi.json")).json()
     listing = document["paths"]["/customers"]["get"]
     assert listing["tags"] == ["customers"]
-    assert listing["security"] == [{"token": ["customers:read"]}]
+    assert listing["security"] == [{"token": ["customers:read"]}, {"bearer": ["customers:read"]}]
     assert "application/problem+json" in listing["responses"]["default"]["content"]
     assert "422" not in listing["responses"]
-    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
-    assert "wildcards" in document["components"]["securitySchemes"]["token"]["description"]
+    ways = document["components"]["securitySchemes"]
+    assert ways["bearer"]["scheme"] == "bearer"
+    assert "wildcards" in ways["token"]["description"]
+    login = ways["token"]["flows"]["password"]
+    assert login == {"tokenUrl": "../auth/token", "scopes": {"customers:read": "", "customers:write": ""}}
     assert "HTTPValidationError" not in json.dumps(document)
     assert "examples" in document["components"]["schemas"]["Problem"]
     assert document["paths"]["/healthz"]["get"]["tags"] == ["process"]
@@ -268,7 +280,7 @@ async def test_the_reference_page_loads_nothing_from_elsewhere(stranger: httpx2.
 
 
 def test_a_role_with_an_unguarded_route_does_not_start(settings: Settings) -> None:
-    planted = APIRouter(prefix="/open")
+    planted = Router(prefix="/open")
 
     @planted.get("/door")
     async def walk_in() -> None: ...

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from nms.common import health, web
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging
+from nms.common.router import Router
 from nms.common.settings import RoleSettings, Settings
 from nms.common.token import mint_token
 from tests.service.web_client import PASSWORD, client_of, problem_of, settings_in
 
 NAMES = [f"p{number}" for number in range(8)]
-router = APIRouter(prefix="/names", tags=["names"])
+router = Router(prefix="/names", tags=["names"])
 
 
 @router.get("", dependencies=[requires("names:read")])

@@ -11,14 +11,15 @@ import asyncpg
 import httpx2
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from nms.common import service_token, web
 from nms.common.guard import Caller, requires
+from nms.common.router import Router
 from nms.common.settings import RoleSettings, Settings
 from tests.service.web_client import client_of
 
-router = APIRouter()
+router = Router()
 
 
 @router.get("/door")

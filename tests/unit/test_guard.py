@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from nms.common import web
 from nms.common.guard import Caller, is_grant, requires
+from nms.common.router import Router
 from nms.common.settings import RoleSettings
 from nms.common.token import mint_token
 from tests.service.web_client import client_of, problem_of, settings_in
@@ -81,7 +82,7 @@ def test_nobody_gives_more_than_he_has(held: str, given: str, covered: bool) -> 
     assert Caller("ann", "one", frozenset(held.split()), NOW).covers(given.split()) is covered
 
 
-router = APIRouter(prefix="/entities")
+router = Router(prefix="/entities")
 
 
 @router.get("/{entity}")

@@ -2,15 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from nms.auth.models import AuditEntry, AuditFilter
 from nms.auth.repository import AuthRepository
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging
+from nms.common.router import Router
 
-router = APIRouter(tags=["audit"])
+router = Router(tags=["audit"])
 
 Repository = Annotated[AuthRepository, Depends(get_db_repository(AuthRepository))]
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from nms.auth.api.tokens import Address, Repository
 from nms.auth.models import Actor, Session
@@ -11,8 +11,9 @@ from nms.auth.sessions import end_own_session, list_sessions
 from nms.common.guard import Caller, requires
 from nms.common.paging import Page, Paging
 from nms.common.problem import NotFound
+from nms.common.router import Router
 
-router = APIRouter(prefix="/sessions", tags=["sessions"])
+router = Router(prefix="/sessions", tags=["sessions"])
 
 
 def account_of(caller: Caller) -> UUID:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import Depends, Form, Query, Request, Response
 
 from nms.auth.keys import publish_keys
 from nms.auth.models import Credentials, Introspection, JsonWebKeySet, Revocations, Tokens
@@ -12,11 +12,12 @@ from nms.auth.revocations import list_revocations
 from nms.auth.tokens import Issuer, introspect, log_in, refresh_tokens, revoke_token
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
+from nms.common.router import Router
 
 PUBLIC = frozenset({"/token", "/token/refresh", "/token/revoke", "/.well-known/jwks.json"})
 """Who comes here has no access token yet, or brings the token in the body."""
 
-router = APIRouter(tags=["tokens"])
+router = Router(tags=["tokens"])
 
 
 def get_issuer(request: Request) -> Issuer:
@@ -94,7 +95,7 @@ async def revoke(
 
     Answers 200 for anything that is not a token of ours, since nothing of it is good anyway.
     """
-    await revoke_token(repository, issuer, request.app.state.verifier, (token, address))
+    await revoke_token(repository, issuer, request.app.verifier, (token, address))
 
 
 @router.post(
@@ -113,7 +114,7 @@ async def introspect_token(
 ) -> Introspection:
     """Whether a token is good, and what it says (RFC 7662); `active: false` and nothing more for any other text."""
     response.headers.update(NO_STORE)
-    return await introspect(repository, issuer, request.app.state.verifier, token)
+    return await introspect(repository, issuer, request.app.verifier, token)
 
 
 @router.get("/.well-known/jwks.json", summary="The keys that verify access tokens")

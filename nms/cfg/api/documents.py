@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 
 from nms.cfg.documents import apply_changeset, get_document, plan_changeset
 from nms.cfg.models import ChangesetBody
@@ -11,8 +11,9 @@ from nms.common.db.repositories import get_db_repository
 from nms.common.document import json_schema
 from nms.common.guard import Caller, requires
 from nms.common.paging import Page, Paging
+from nms.common.router import Router
 
-router = APIRouter(tags=["documents"])
+router = Router(tags=["documents"])
 
 Repository = Annotated[DocumentRepository, Depends(get_db_repository(DocumentRepository))]
 Kind = Annotated[str, Path(pattern="^[a-z]+$", max_length=40)]

@@ -2,15 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Depends, Path
 
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.revisions import get_revision
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging
+from nms.common.router import Router
 
-router = APIRouter(tags=["revisions"], dependencies=[requires("config:read")])
+router = Router(tags=["revisions"], dependencies=[requires("config:read")])
 
 Repository = Annotated[DocumentRepository, Depends(get_db_repository(DocumentRepository))]
 Number = Annotated[int, Path(ge=1, lt=1 << 63)]

@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from fastapi import Depends, Path, Query, Request, Response, status
 
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging
+from nms.common.router import Router
 from nms.sync.models import Pipeline
 from nms.sync.pipeline import Started, get_pipeline, pause, resume, resync
 from nms.sync.repository import SyncRepository
 
-router = APIRouter(prefix="/pipelines", tags=["pipelines"])
+router = Router(prefix="/pipelines", tags=["pipelines"])
 
 Repository = Annotated[SyncRepository, Depends(get_db_repository(SyncRepository))]
 Name = Annotated[

@@ -2,17 +2,18 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, status
+from fastapi import Body, Depends, Query, status
 
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging
+from nms.common.router import Router
 from nms.sync.api.pipelines import Name
 from nms.sync.models import Asked, HeldState, Quarantined, Selection
 from nms.sync.pipeline import ask_drop, ask_replay, list_quarantine
 from nms.sync.repository import SyncRepository
 
-router = APIRouter(prefix="/pipelines/{name}/quarantine", tags=["quarantine"])
+router = Router(prefix="/pipelines/{name}/quarantine", tags=["quarantine"])
 
 Repository = Annotated[SyncRepository, Depends(get_db_repository(SyncRepository))]
 State = Annotated[HeldState | None, Query(description="Only changes in this state.", examples=["held"])]
