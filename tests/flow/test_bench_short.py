@@ -36,3 +36,7 @@ def test_what_auth_costs_is_measured(tmp_path: Path) -> None:
     }
     # The meter sees what FastAPI asks for a dependency that does nothing.
     assert figures["(beside it, in a loop: an empty dependency of FastAPI over bare)"]["median"] > 1
+    assert figures["who exists: forms of the answer (status, headers, body) to four kinds of refusal"]["median"] == 1
+    assert figures["flood of 60 logins: answers beside 200, 429, 503 with Retry-After"]["median"] == 0
+    assert figures["refreshes"]["median"] > 1
+    assert figures["logins"]["median"] > 1

@@ -20,13 +20,13 @@ PUBLIC = frozenset({"/token", "/token/refresh", "/token/revoke", "/.well-known/j
 router = Router(tags=["tokens"])
 
 
-def get_issuer(request: Request) -> Issuer:
+async def get_issuer(request: Request) -> Issuer:
     """What this process makes tokens with."""
     issuer: Issuer = request.app.state.issuer
     return issuer
 
 
-def address_of(request: Request) -> str:
+async def address_of(request: Request) -> str:
     """Where a request comes from; behind a proxy the server that runs the app knows (`--forwarded-allow-ips`)."""
     return request.client.host if request.client else ""
 

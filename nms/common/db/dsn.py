@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from nms.common.problem import Problem, Unavailable
@@ -54,6 +55,7 @@ def dsn_of(kind: DSNType, settings: Settings) -> str:
     return check_dsn(secret.get_secret_value(), name=kind.variable)
 
 
+@lru_cache(maxsize=64)  # it is asked for with every request
 def check_dsn(dsn: str, *, name: str = "The DSN") -> str:
     """The same DSN in canonical form (`postgresql://`, every part quoted); raises DsnRefused.
 
