@@ -1,0 +1,103 @@
+"""Who is let in where: the scope of every route of every role, and the built-in roles that hold it.
+
+A new route stands here before it is whole: which scope it asks for, and so whom it lets in, is a decision to be seen.
+"""
+
+from collections.abc import Iterator
+
+PUBLIC = "public"
+"""For these routes no token is asked."""
+
+SCOPES: dict[str, str] = {
+    "audit:read": "admin",
+    "config:read": "admin operator viewer",
+    "config:write": "admin operator",
+    "me:read": "admin operator viewer",
+    "me:write": "admin operator viewer",
+    "pipelines:read": "admin operator viewer",
+    "pipelines:write": "admin operator",
+    "quarantine:read": "admin operator viewer",
+    "quarantine:write": "admin operator",
+    "revocations:read": "admin",
+    "tasks:read": "admin operator viewer",
+    "tasks:write": "admin operator",
+    "tokens:introspect": "admin",
+}
+"""Every scope that any route asks for, and the built-in roles that allow it."""
+
+_PROCESS = {
+    "GET /healthz": PUBLIC,
+    "GET /readyz": PUBLIC,
+    "GET /metrics": PUBLIC,
+    "GET /openapi.json": PUBLIC,
+    "GET /docs": PUBLIC,
+    "GET /docs/{asset}": PUBLIC,
+}
+_AUTH = {
+    "POST /token": PUBLIC,
+    "POST /token/refresh": PUBLIC,
+    "POST /token/revoke": PUBLIC,
+    "GET /.well-known/jwks.json": PUBLIC,
+    "POST /introspect": "tokens:introspect",
+    "GET /revocations": "revocations:read",
+    "GET /sessions": "me:read",
+    "DELETE /sessions/{session}": "me:write",
+    "GET /audit": "audit:read",
+}
+_CFG = {
+    "GET /documents": "config:read",
+    "GET /documents/{kind}/{name}": "config:read",
+    "PUT /changesets": "config:write",
+    "POST /plan": "config:read",
+    "GET /schema": "config:read",
+    "GET /revisions": "config:read",
+    "GET /revisions/{revision}": "config:read",
+}
+_SYNC = {
+    "GET /pipelines": "pipelines:read",
+    "GET /pipelines/{name}": "pipelines:read",
+    "POST /pipelines/{name}/pause": "pipelines:write",
+    "POST /pipelines/{name}/resume": "pipelines:write",
+    "POST /pipelines/{name}/resync": "pipelines:write",
+    "GET /pipelines/{name}/quarantine": "quarantine:read",
+    "POST /pipelines/{name}/quarantine/replay": "quarantine:write",
+    "POST /pipelines/{name}/quarantine/drop": "quarantine:write",
+    "GET /tasks": "tasks:read",
+    "GET /tasks/{run_id}": "tasks:read",
+    "GET /tasks/{run_id}/progress": "tasks:read",
+    "POST /tasks/{run_id}/cancel": "tasks:write",
+    "POST /tasks/{run_id}/retry": "tasks:write",
+}
+ROUTES: dict[str, dict[str, str]] = {
+    "auth": _AUTH | _PROCESS,
+    "cfg": _CFG | _PROCESS,
+    "inbox": _PROCESS,
+    "sync": _SYNC | _PROCESS,
+    "warehouse": _PROCESS,
+    "console": _PROCESS,
+}
+"""The scope that each route of each role asks for."""
+
+MADE_UP = {"session": "3f2f0d9e-6a0b-4f6c-8a0e-0c8c9d6f7a10", "revision": "9", "run_id": "9"}
+"""What stands in a path for a thing that nobody has; `nobody` where no form is asked."""
+
+ROLES = ("viewer", "operator", "admin")
+STRANGERS = ("nobody", "expired", "logged out", "disabled", "another key")
+"""Callers that no route knows, though each but the first brings a token that had been an administrator's."""
+SERVICE, OTHER_SERVICE = "service token of the scope", "service token of every other scope"
+
+
+def scopes_of(role: str) -> set[str]:
+    """What a built-in role allows."""
+    return {"*"} if role == "admin" else {scope for scope, roles in SCOPES.items() if role in roles.split()}
+
+
+def answers_of(scope: str) -> Iterator[tuple[str, int | None]]:
+    """Every kind of caller, and how it is refused by a route that asks for this scope; None: it is let in."""
+    for caller in STRANGERS:
+        yield caller, None if scope == PUBLIC else 401
+    for role in ROLES:
+        yield role, None if scope == PUBLIC or role in SCOPES[scope].split() else 403
+    if scope != PUBLIC:
+        yield SERVICE, None
+        yield OTHER_SERVICE, 403
