@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from importlib import import_module
-from inspect import isasyncgenfunction, iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, unwrap
 from typing import Any
 
 import pytest
@@ -26,7 +26,8 @@ def list_threaded(app: FastAPI) -> list[str]:
 def threaded_of(dependant: Any) -> Iterator[str]:
     if dependant is None:
         return
-    call = dependant.call
+    # FastAPI looks through wrappers, too.
+    call = unwrap(dependant.call)
     acts = (call, getattr(call, "__call__", None))  # noqa: B004 - a guard is an object with an async `__call__`
     if not any(iscoroutinefunction(act) or isasyncgenfunction(act) for act in acts):
         yield getattr(call, "__name__", repr(call))
