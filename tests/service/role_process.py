@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -72,7 +72,7 @@ def launch(app: str, folder: Path, server: Sequence[str], environment: Mapping[s
 async def running(
     app: str, folder: Path, *, server: Sequence[str] = UVICORN, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[RoleProcess]:
-    """An app that has given its first answer; it is killed at the end if it still runs."""
+    """An app that has given its first answer; it is killed at the end, with its children, if it still runs."""
     began = time.monotonic()
     role = launch(app, folder, server, environment or {})
     process = role.process
@@ -92,5 +92,8 @@ async def running(
         yield role
     finally:
         if process.poll() is None:
-            process.kill()
+            # A killed gunicorn does not take its workers along.
+            for pid in role.family():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.wait()

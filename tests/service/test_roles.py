@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from nms.common.db.dsn import DSNType
+from nms.common.db.embedded_process import is_running
 from nms.common.db.pool import get_pool
 from nms.common.settings import RoleSettings, Settings
 from nms.common.web import Role, create_app
@@ -98,6 +99,18 @@ async def test_several_workers_count_together(tmp_path: Path) -> None:
         found = re.findall(r'nms_http_requests_total\{.*route="/docs".*\} (\d+)', text)
         assert [int(float(count)) for count in found] == [40]
         assert await role.stop() == 0
+
+
+async def test_a_role_that_a_test_leaves_behind_is_gone_with_its_workers(tmp_path: Path) -> None:
+    server = (*GUNICORN, WORKERS[0], "--workers", "2")
+    async with running("nms.console.main:app", tmp_path, server=server) as role:
+        family = role.family()
+
+    async def gone() -> bool:
+        return not any(is_running(pid) for pid in family)
+
+    assert len(family) > 1
+    await eventually(gone, 5)
 
 
 async def test_readiness_answers_while_the_database_hangs_and_heals_with_it(
