@@ -6,11 +6,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
 
 from nms.common import web
 from nms.common.guard import Caller, requires
+from nms.common.router import Router
 from nms.common.settings import RoleSettings, Settings, get_settings
 from nms.common.web import Role
 
@@ -32,7 +33,7 @@ async def do_nothing() -> None:
 
 def make_app(settings: Settings, endpoint: Callable[..., Any], **options: Any) -> FastAPI:
     """The app of a role with this one route."""
-    router = APIRouter()
+    router = Router()
     router.get("/thing", **options)(endpoint)
     role = Role(name="auth", summary="", description="", routers=(router,), public=frozenset({"/thing"}))
     return web.create_app(role, settings, RoleSettings())
