@@ -13,6 +13,8 @@
 | `extent` | `Extent`: how long a fuzz test looks, in `make test` and in `make fuzz` |
 | `kafka` | `KafkaServer` of the session: `servers`, `create_topic()` with a name of your own |
 | `own_kafka` | one of this test alone, to cut off and to wipe |
+| `jsonplaceholder` | `NodeServer` of the session: `url`; 100 posts, 500 comments; it forgets every write |
+| `json_server` | json-server of this test alone over a copy of those data: `url`, `data`; it keeps every write |
 | `redis` | Redis DSN of an empty numbered database (TEST_REDIS_DSN: that one, flushed) |
 
 PostgreSQL's login in DSNs is `nms`: it owns its databases and may replicate, and is no superuser.
@@ -33,6 +35,7 @@ from nms.common.db.pool import close_pools
 from nms.common.settings import Settings, get_settings
 from tests.fuzz.extent import Extent
 from tests.services.kafka import KafkaServer
+from tests.services.node import NodeServer
 from tests.services.postgres import PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import DATABASES
@@ -208,6 +211,18 @@ def kafka(services: Session) -> KafkaServer:
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
     server = KafkaServer(tmp_path / "kafka").launch()
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="session")
+def jsonplaceholder(services: Session) -> NodeServer:
+    return services.jsonplaceholder()
+
+
+@pytest.fixture
+def json_server(tmp_path: Path) -> Iterator[NodeServer]:
+    server = NodeServer(tmp_path / "json-server", keeps_writes=True).launch()
     yield server
     server.end()
 

@@ -1,6 +1,7 @@
 """`make services`: installs the servers that tests need, or says in one sentence what to install.
 
-A server named by TEST_PG_DSN, TEST_AMQP_DSN or TEST_REDIS_DSN is not looked for.
+A server named by TEST_PG_DSN, TEST_AMQP_DSN or TEST_REDIS_DSN is not looked for. Node.js runs JSONPlaceholder and
+json-server, whose packages are locked in tests/services/npm and installed into .tools.
 """
 
 import os
@@ -11,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.services import node
 from tests.services.postgres import find_installed
+from tests.services.process import ServiceFailed
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 COMPOSED = Path(".cache/services.env")
-SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM = node.SYSTEM
 VARIABLES = {"postgresql": "TEST_PG_DSN", "rabbitmq-server": "TEST_AMQP_DSN", "redis-server": "TEST_REDIS_DSN"}
 # Of containers that only tests use, on loopback; the file itself has no default for any.
 PASSWORDS = dict.fromkeys(("NMS_DB_PASSWORD", "NMS_AMQP_PASSWORD", "JWT_SECRET_KEY", "SECRETS_KEY"), "of-tests-alone")
@@ -26,18 +29,41 @@ SERVICES = {
 }
 
 
+# Of Debian; others bring npm with nodejs.
+PROGRAMS = {"nodejs": "node", "npm": "npm"}
+
+
 def main() -> int:
-    missing = find_missing()
-    if missing and os.geteuid() == 0 and shutil.which("apt-get", path=SYSTEM):
-        install(missing)
-        missing = find_missing()
+    missing, tools = find_missing(), find_missing_tools()
+    if (missing or tools) and os.geteuid() == 0 and shutil.which("apt-get", path=SYSTEM):
+        install([*missing, *tools])
+        missing, tools = find_missing(), find_missing_tools()
     elif missing and runs_containers():
         compose(missing)
-        return 0
+        missing = []
     if missing:
         variables = ", ".join(VARIABLES[package] for package in missing)
         say(f"Tests need servers that are not here: install {' '.join(missing)}, or set {variables}.")
-    return int(bool(missing))
+    if tools:
+        say(f"Tests need Node.js for JSONPlaceholder and json-server: install {' '.join(tools)}.")
+    return int(bool(missing or tools) or not install_packages())
+
+
+def install_packages() -> bool:
+    """Install JSONPlaceholder and json-server unless they are here; answers whether they are now."""
+    try:
+        if not node.is_installed():
+            say("Installing jsonplaceholder, json-server")
+            node.install()
+    except ServiceFailed as failed:
+        say(str(failed))
+        return False
+    return True
+
+
+def find_missing_tools() -> list[str]:
+    """Debian's names of the packages that Node.js needs and that are not here."""
+    return [package for package, program in PROGRAMS.items() if not is_installed(program)]
 
 
 def find_missing() -> list[str]:

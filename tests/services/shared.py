@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tests.services.kafka import KafkaServer
+from tests.services.node import NodeServer
 from tests.services.postgres import ForeignServer, PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisServer
@@ -64,6 +65,10 @@ class Session:
         """The shared Kafka."""
         return self._shared("kafka", KafkaServer.from_dict, KafkaServer)
 
+    def jsonplaceholder(self) -> NodeServer:
+        """The shared JSONPlaceholder: it forgets every write, so that nobody meets anybody."""
+        return self._shared("jsonplaceholder", NodeServer.from_dict, NodeServer)
+
     def number(self, name: str) -> int:
         """The next number of a counter shared by the session's workers, from 1."""
         with self.locked(name):
@@ -92,6 +97,8 @@ class Session:
                 RedisServer.from_dict(facts).end(signal.SIGKILL)
             elif state.stem == "kafka":
                 KafkaServer.from_dict(facts).end(signal.SIGKILL)
+            elif state.stem == "jsonplaceholder":
+                NodeServer.from_dict(facts).end(signal.SIGKILL)
             else:
                 PostgresServer.from_dict(facts).end("immediate")
         shutil.rmtree(self.root, ignore_errors=True)
