@@ -15,6 +15,9 @@ from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
 
+LARGEST_BODY = 64 * 1024
+"""Strangers may send forms here: none of them needs more."""
+
 ROLE = Role(
     name="auth",
     summary="Users, roles and tokens",
@@ -28,6 +31,7 @@ ROLE = Role(
     dependencies={"database": health.database(DSNType.AUTH)},
     resources=(provide_passwords, enter_issuer),
     public=tokens.PUBLIC,
+    largest_body=LARGEST_BODY,
 )
 
 

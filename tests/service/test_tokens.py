@@ -12,7 +12,7 @@ from nms.auth.keys import rotate_keys
 from nms.auth.models import Actor
 from nms.common.seal import Sealer
 from nms.common.settings import Settings
-from tests.service.signing import House, house_of
+from tests.service.signing import PASSWORD, House, house_of
 from tests.service.web_client import problem_of
 from tests.waiting import eventually
 
@@ -263,3 +263,21 @@ async def test_revocations_are_told_from_a_place_on_and_a_late_commit_is_not_mis
         place, more = page["next"], page["more"]
     assert found >= {"two", "late", *(f"many {number}" for number in range(10))}
     problem_of(await house.ask("GET", "/revocations?since=x", tokens), 422, "malformed")
+
+
+async def test_a_stranger_cannot_make_auth_read_more_than_a_form(house: House) -> None:
+    answer = await house.try_login("ann@example.org", "x" * 100_000)
+    problem_of(answer, 413, "content-too-large")
+    answer = await house.try_login("ann@example.org", "x" * 2000)
+    problem_of(answer, 422, "malformed")
+    assert "x" * 20 not in answer.text
+
+
+async def test_a_login_as_swagger_and_oauth_clients_send_it_is_taken(house: House) -> None:
+    await house.add("ann@example.org", "viewer")
+    form = {"grant_type": "password", "username": "ann@example.org", "password": PASSWORD, "scope": ""}
+    answer = await house.client.post("/token", data={**form, "client_id": "", "client_secret": ""})
+    assert answer.status_code == 200
+    answer = await house.client.post("/token", data=form, auth=("some-client", "secret"))
+    assert answer.status_code == 200
+    problem_of(await house.client.post("/token", data={**form, "grant_type": "implicit"}), 400, "grant-refused")
