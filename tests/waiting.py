@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+PATIENCE = 30.0
+"""Seconds until a state that does not come is told: no promise, a machine may be slow. A promise names its seconds."""
+
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 10.0) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE) -> T:
     """The first true answer of `look`; fails with its last answer when none comes in time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
@@ -20,7 +23,7 @@ async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = 1
         await asyncio.sleep(0.02)
 
 
-async def insist(ask: Callable[[], Awaitable[T]], passing: type[Exception], seconds: float = 10.0) -> T:
+async def insist(ask: Callable[[], Awaitable[T]], passing: type[Exception], seconds: float = PATIENCE) -> T:
     """What `ask` answers, asked again while it meets an error that passes."""
 
     async def look() -> tuple[T] | None:

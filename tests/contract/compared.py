@@ -13,7 +13,7 @@ from nms.connectors.postgres.config import RuleSpec
 from nms.connectors.postgres.connector import DatasetSpec, PipelineSpec
 from nms.sync.changes import batch_of
 from tests.contract.pipelines import Connection, MakeDatabase, join, rows_of
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 OFTEN = 0.01
 
@@ -46,7 +46,7 @@ class Rounds:
             else:
                 return
 
-    async def pass_round(self, count: int = 2, seconds: float = 30.0) -> dict[str, Any]:
+    async def pass_round(self, count: int = 2, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait for so many more rounds to end (a second one has begun after now); gives the facts then."""
         wanted = self.opened.source.rounds + count
 

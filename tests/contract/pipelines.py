@@ -14,7 +14,7 @@ from nms.common.flow import Batch
 from nms.connectors.postgres.connector import Access, DatasetSpec, Opened, PipelineSpec, open_pipeline
 from nms.connectors.postgres.snapshot import Backfill, Chunk, Dataset
 from nms.connectors.postgres.wal import parse_lsn
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 PREPARE = Path(__file__).parents[2] / "nms/connectors/postgres/prepare.sql"
 MESSAGE = "select pg_logical_emit_message(true, 'test', '')::text"
@@ -67,12 +67,12 @@ class Pipe:
             finally:
                 await steps.leave()
 
-    async def catch_up(self, seconds: float = 20.0) -> None:
+    async def catch_up(self, seconds: float = PATIENCE) -> None:
         """Wait until everything is copied and everything written so far is at the target."""
         mark = parse_lsn(await self.source.fetchval(MESSAGE))
         await self.until(lambda: self.place > mark and not self.copying, seconds)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Wait for a state of the moving pipeline; a pipeline that ended is told at once."""
 
         async def look() -> bool:
@@ -122,7 +122,7 @@ class Steps:
     async def next(self) -> Batch:
         """The next batch, not applied."""
         asked, self.asked = self.asked or asyncio.ensure_future(anext(self.batches)), None
-        return await asyncio.wait_for(asked, 20)
+        return await asyncio.wait_for(asked, PATIENCE)
 
     async def apply(self, batch: Batch) -> None:
         """Apply and confirm a batch."""

@@ -19,7 +19,7 @@ from nms.common.db.repositories import BaseDwhRepository, BaseNmsRepository
 from nms.common.event import Envelope, Event, unpack
 from nms.common.problem import Problem, Unavailable
 from nms.common.settings import Settings
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 TOPOLOGY = {"counter": ["test.*"]}
 
@@ -65,7 +65,7 @@ class World:
         rows = await self.target.connection.fetch("select number from effect where key = $1 order by id", thing)
         return [row["number"] for row in rows]
 
-    async def reached(self, thing: str, count: int, seconds: float = 20.0) -> list[int]:
+    async def reached(self, thing: str, count: int, seconds: float = PATIENCE) -> list[int]:
         async def look() -> list[int] | None:
             found = await self.effects(thing)
             return found if len(found) >= count else None
@@ -82,7 +82,7 @@ class World:
             yield
         finally:
             stop.set()
-            await asyncio.wait_for(asyncio.gather(*tasks), 20)
+            await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
 
 
 async def note(tx: Any, envelope: Envelope) -> None:
@@ -211,7 +211,7 @@ async def count_dead(world: World, request: pytest.FixtureRequest) -> int:
         found = await asyncio.to_thread(broker.call, "GET", f"/queues/{vhost}/nms.counter.dead")
         return 2 if found.get("messages") == 2 else None
 
-    return await eventually(look, 20)
+    return await eventually(look)
 
 
 async def test_several_deliverers_of_one_name_share_the_work(world: World) -> None:
@@ -259,7 +259,7 @@ async def test_nothing_is_lost_or_doubled_when_the_process_is_killed(
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.contract.bus_worker", *parts, env=environment
         )
-        assert await asyncio.wait_for(process.wait(), 30) == -9
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == -9
     await world.put("a", *range(20, 25))
     async with world.running():
         assert await world.reached("a", 25) == list(range(25))

@@ -48,32 +48,35 @@ async def test_a_value_is_kept_and_forgotten(cache: Cache) -> None:
 
 
 async def test_a_value_ends_with_its_time(cache: Cache) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     await cache.set("a", b"1", 0.05)
-    assert await cache.get("a") == b"1"
+    assert await cache.get("a") == b"1" or loop.time() - began > 0.05
 
     async def gone() -> bool:
         return await cache.get("a") is None
 
-    await eventually(gone, 2)
+    await eventually(gone)
 
 
 async def test_counts_are_exact_and_end_with_the_time_of_the_first(cache: Cache) -> None:
-    counts = await asyncio.gather(*(cache.incr("n", 0.5) for _ in range(50)))
+    counts = await asyncio.gather(*(cache.incr("n", 1.0) for _ in range(50)))
     assert sorted(counts) == list(range(1, 51))
     assert await cache.incr("m", 60, by=5) == 5
 
     async def new() -> bool:
         return await cache.incr("n", 60) < 50
 
-    await eventually(new, 3)
+    await eventually(new)
 
 
 async def test_a_bucket_gives_its_burst_and_then_its_rate(cache: Cache) -> None:
-    waits = await asyncio.gather(*(cache.take("b", 50.0, 10.0) for _ in range(30)))
-    assert waits.count(0.0) in range(10, 14)
-    wait = await cache.take("b", 50.0, 10.0, 10.0)
-    assert 0.05 < wait <= 0.2
     loop = asyncio.get_running_loop()
+    began = loop.time()
+    waits = await asyncio.gather(*(cache.take("b", 50.0, 10.0) for _ in range(30)))
+    assert 10 <= waits.count(0.0) <= 10 + 50 * (loop.time() - began)
+    wait = await cache.take("b", 50.0, 10.0, 10.0)
+    assert 0.2 - (loop.time() - began) <= wait <= 0.2
     started, taken = loop.time(), 0
     while taken < 20:
         pause = await cache.take("b", 50.0, 10.0)

@@ -25,7 +25,7 @@ async def let_go(pipe: Pipe, server: PostgresServer) -> None:
         await server.execute("select pg_log_standby_snapshot()")
         return parse_lsn(await pipe.source.fetchval(KEPT, pipe.spec.slot)) >= mark
 
-    await eventually(look, 20)
+    await eventually(look)
 
 
 async def make_noise(session: Connection) -> None:

@@ -21,7 +21,7 @@ from nms.connectors.postgres import libpq
 from nms.connectors.postgres.statements import TargetTable
 from nms.connectors.postgres.target import Fence, PostgresTarget
 from nms.connectors.postgres.writer import Writer
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 PREPARE = Path(__file__).parents[2] / "nms/connectors/postgres/prepare.sql"
 TABLE = "create table item (id bigint primary key, name text, price numeric, extra jsonb)"
@@ -134,7 +134,7 @@ class Feed:
                 await moving
 
     async def arrive(self, expected: Sequence[tuple[Any, ...]], sql: str = "select id, name from item order by id",
-                     seconds: float = 20.0) -> None:  # fmt: skip
+                     seconds: float = PATIENCE) -> None:  # fmt: skip
         """Wait until the database answers what is expected."""
 
         async def look() -> bool:

@@ -22,7 +22,7 @@ from nms.sync.models import Pipeline
 from nms.sync.pipeline import adopt
 from nms.sync.repository import SyncRepository
 from nms.sync.worker import run_worker
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 PREPARE = Path(__file__).parents[2] / "nms/connectors/postgres/prepare.sql"
 TABLE = "create table public.item (id bigint primary key, name text not null)"
@@ -81,7 +81,7 @@ class Stage:
         assert found is not None
         return found
 
-    async def reach(self, *phases: str, name: str = "items", seconds: float = 10.0) -> Pipeline:
+    async def reach(self, *phases: str, name: str = "items", seconds: float = PATIENCE) -> Pipeline:
         """Wait until the pipeline is in one of the phases."""
 
         async def look() -> Pipeline | None:
@@ -93,7 +93,7 @@ class Stage:
         except AssertionError:
             raise AssertionError(f"not {phases} within {seconds} s: {await self.get(name)!r}") from None
 
-    async def arrive(self, sql: str, expected: list[Any], *, seconds: float = 10.0) -> None:
+    async def arrive(self, sql: str, expected: list[Any], *, seconds: float = PATIENCE) -> None:
         """Wait until the target answers what is expected."""
 
         async def look() -> bool:
@@ -110,7 +110,7 @@ class Stage:
             yield
         finally:
             stop.set()
-            await asyncio.wait_for(worker, 30)
+            await asyncio.wait_for(worker, PATIENCE)
 
     async def nms(self, *words: object, **options: Any) -> Result:
         """Run the command `nms` as an operator types it."""

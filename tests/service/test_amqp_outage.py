@@ -139,9 +139,9 @@ async def test_a_killed_broker_loses_nothing_either_way(own_broker: RabbitServer
         await broker.send("items", [{"id": number, "name": name, "price": 1, "extra": {}} for number, name in expected])
     async with consuming(dsn, collected):
         feeding = asyncio.create_task(insist(feed.move, Problem, 120))
-        await eventually(lambda: fed(feed, 1), 30)
+        await eventually(lambda: fed(feed, 1))
         pushing = asyncio.create_task(insist(lambda: push(dsn, store, written), Problem, 120))
-        await eventually(lambda: reached(collected, BATCH), 30)
+        await eventually(lambda: reached(collected, BATCH))
         await asyncio.to_thread(own_broker.end, signal.SIGKILL)
         assert not pushing.done()
         assert not await fed(feed, FED)
@@ -163,7 +163,7 @@ async def test_a_wiped_broker_gets_what_it_had_not_confirmed_and_a_copy_heals_th
         await broker.declare("out", "shop")
     written[0].append(update(COLD, "cold"))
     pushing = asyncio.create_task(insist(lambda: push(rabbitmq, store, written), Problem, 120))
-    await eventually(lambda: saved(store, 3), 30)
+    await eventually(lambda: saved(store, 3))
     await asyncio.to_thread(wipe, rabbitmq_server, rabbitmq)
     kept = len(store.positions)
     assert not pushing.done()
@@ -171,14 +171,14 @@ async def test_a_wiped_broker_gets_what_it_had_not_confirmed_and_a_copy_heals_th
         await broker.declare("out", "shop")
     async with consuming(rabbitmq, collected):
         await asyncio.wait_for(pushing, 120)
-        await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH), 30)
+        await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH))
         check(chain.from_iterable(written[kept:]), collected)
         # What the broker had confirmed went with it; a resync copies all rows under a new generation.
         assert COLD not in collected.names
         rows = {change.key: change for change in chain.from_iterable(written)}
         async with outlet(rabbitmq, "shop", store) as end:
             await end.apply(copy_of(rows.values(), generation=2))
-        await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH + len(rows)), 30)
+        await eventually(lambda: reached(collected, (BATCHES - kept) * BATCH + len(rows)))
     assert {key: names[-1] for key, names in collected.names.items()} == {
         key_of(change): name_of(change) for change in rows.values()
     }

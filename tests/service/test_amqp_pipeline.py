@@ -53,7 +53,7 @@ async def test_a_queue_between_two_databases_mirrors_all(
     await stage.at("source", "insert into item select n, 'n' || n from generate_series(1, 500) n")
     await stage.apply(*systems(stage, rabbitmq, monkeypatch), out(), into())
     async with stage.working():
-        await stage.reach("streaming", name="out", seconds=30)
+        await stage.reach("streaming", name="out")
         for sql in (
             "update item set name = 'ü\"\\' where id <= 10",
             "delete from item where id between 11 and 20",
@@ -62,10 +62,10 @@ async def test_a_queue_between_two_databases_mirrors_all(
             "insert into item values (2001, ''), (2002, E'a\\nb')",
         ):
             await stage.at("source", sql)
-        await stage.arrive(ALL, await stage.at("source", ALL), seconds=30)
+        await stage.arrive(ALL, await stage.at("source", ALL))
         await stage.at("source", "truncate item")
         await stage.at("source", "insert into item values (1, 'new')")
-        await stage.arrive(ALL, ["(1,new)"], seconds=30)
+        await stage.arrive(ALL, ["(1,new)"])
 
 
 async def test_a_resync_heals_what_a_wiped_broker_had_confirmed(
@@ -74,14 +74,14 @@ async def test_a_resync_heals_what_a_wiped_broker_had_confirmed(
     await stage.at("source", "insert into item values (1, 'a'), (2, 'b')")
     await stage.apply(*systems(stage, rabbitmq, monkeypatch), out())
     async with stage.working():
-        await eventually(lambda: has(broker, 2), 30)
+        await eventually(lambda: has(broker, 2))
         await (await broker.channel.get_queue("items")).purge()
         await stage.at("source", "insert into item values (3, 'c')")
-        await eventually(lambda: has(broker, 1), 30)
+        await eventually(lambda: has(broker, 1))
         await stage.apply(into())
-        await stage.arrive("select id from item order by id", [3], seconds=30)
+        await stage.arrive("select id from item order by id", [3])
         await stage.nms("resync", "out", "--yes")
-        await stage.arrive("select id from item order by id", [1, 2, 3], seconds=30)
+        await stage.arrive("select id from item order by id", [1, 2, 3])
 
 
 async def test_a_change_too_large_for_a_message_is_held_and_its_neighbours_leave(
@@ -94,11 +94,11 @@ async def test_a_change_too_large_for_a_message_is_held_and_its_neighbours_leave
     collected = Collected()
     await (await broker.channel.get_queue("items")).consume(collected.take)
     async with stage.working():
-        await eventually(lambda: came(collected, {1: ["a"], 3: ["c"]}), 30)
-        await stage.reach("streaming", name="out", seconds=30)
+        await eventually(lambda: came(collected, {1: ["a"], 3: ["c"]}))
+        await stage.reach("streaming", name="out")
         await stage.at("source", "insert into note values (11, 'd'), (12, repeat('x', 1000)), (13, 'e')")
         await stage.at("source", "update item set name = 'b' where id = 2")
-        await eventually(lambda: came(collected, {1: ["a"], 3: ["c"], 11: ["d"], 13: ["e"]}), 30)
+        await eventually(lambda: came(collected, {1: ["a"], 3: ["c"], 11: ["d"], 13: ["e"]}))
         # What is held counts, else the id of what stands behind it would be another one when it is sent again.
         assert collected.sequences[13].endswith("/00000003")
 
@@ -106,11 +106,11 @@ async def test_a_change_too_large_for_a_message_is_held_and_its_neighbours_leave
             rows = await stage.answer("quarantine", "list", "out")
             return sorted((one["key"], one["problem"]["code"]) for one in rows) == HELD
 
-        await eventually(held, 30)
+        await eventually(held)
         # The large one itself must go; what follows it on its key is whole and can be sent.
         monkeypatch.setattr(target, "EVENT_BYTES", 10_000)
         await stage.nms("quarantine", "replay", "out", "--key", "2")
-        await eventually(lambda: came_last(collected, 2, "b"), 30)
+        await eventually(lambda: came_last(collected, 2, "b"))
     assert len(collected.ids) == 6
     assert {key.rpartition(".")[0] for key in collected.keys} == {"public.item", "public.note"}
 
@@ -130,7 +130,7 @@ async def test_fields_deep_in_a_message_find_their_columns(
             "select tags[2] || (more #>> '{tags,0}') from public.person where since is null", ['say "y"x']
         )
         await broker.send("items", [{"user": {"email": "a@example.org"}, "since": "2026-01-02"}])
-        await stage.arrive("select since::text || tags[1] from public.person", ["2026-01-02x"], seconds=30)
+        await stage.arrive("select since::text || tags[1] from public.person", ["2026-01-02x"])
 
 
 async def came(collected: Collected, names: dict[int, list[str]]) -> bool:

@@ -26,7 +26,7 @@ async def collect(broker: Broker, queue: str, number: int) -> Collected:
     async def look() -> bool:
         return len(collected.ids) >= number
 
-    await eventually(look, 30)
+    await eventually(look)
     await made.cancel(tag)
     return collected
 
@@ -110,7 +110,7 @@ async def test_a_refused_event_does_not_let_the_next_of_its_key_pass(broker: Bro
         async def look() -> bool:
             return len(collected.ids) == 5
 
-        await eventually(look, 30)
+        await eventually(look)
     assert collected.names == {1: ["0", "1", "2", "3", "4"]}
 
 

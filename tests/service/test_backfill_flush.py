@@ -37,7 +37,7 @@ async def some_copied(stage: Stage) -> None:
     async def look() -> bool:
         return bool((await stage.at("target", "select count(*) > 10000 from public.item"))[0])
 
-    await eventually(look, 30)
+    await eventually(look)
 
 
 async def test_a_target_that_crashes_in_the_copy_gets_every_row(stage: tuple[Stage, PostgresServer]) -> None:

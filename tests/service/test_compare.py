@@ -40,7 +40,7 @@ async def rounds(stage: Stage, name: str, more: int = 2) -> dict[str, Any]:
         status: dict[str, Any] = (await stage.get(name)).status
         return status if status.get("rounds", 0) >= before + more else None
 
-    return await eventually(look, 20)
+    return await eventually(look)
 
 
 def example(**parts: Any) -> list[dict[str, Any]]:

@@ -35,10 +35,10 @@ async def test_what_is_held_outlives_a_resync(
     await stage.apply(*systems(stage, rabbitmq, monkeypatch), into())
     async with stage.working():
         await broker.send("items", [b"not json", {"id": 3, "name": None}])
-        await eventually(lambda: held(stage, broker, 2), 20)
+        await eventually(lambda: held(stage, broker, 2))
         await stage.nms("resync", "in", "--yes")
         await broker.send("items", [{"id": 2, "name": "b"}])
-        await stage.arrive("select id from item", [2], seconds=20)
+        await stage.arrive("select id from item", [2])
         assert (await stage.get("in")).generation == 2
         assert await held(stage, broker, 2)
 
@@ -52,14 +52,14 @@ async def test_what_is_held_outlives_a_target_that_lost_its_position(
     await stage.apply(*systems(stage, rabbitmq, monkeypatch), into())
     async with stage.working():
         await broker.send("items", [b"not json", {"id": 3, "name": None}, {"id": 1, "name": "a"}])
-        await stage.arrive("select id from item", [1], seconds=20)
-        await eventually(lambda: held(stage, broker, 2), 20)
-        await eventually(lambda: told(stage), 20)
+        await stage.arrive("select id from item", [1])
+        await eventually(lambda: held(stage, broker, 2))
+        await eventually(lambda: told(stage))
     await stage.at("target", loss)
     async with stage.working():
         await broker.send("items", [{"id": 2, "name": "b"}])
-        await stage.arrive("select id from item order by id", [1, 2], seconds=20)
-        await eventually(lambda: held(stage, broker, 2), 20)
+        await stage.arrive("select id from item order by id", [1, 2])
+        await eventually(lambda: held(stage, broker, 2))
 
 
 async def test_a_pipeline_that_followed_a_log_goes_on_with_a_queue(
@@ -68,10 +68,10 @@ async def test_a_pipeline_that_followed_a_log_goes_on_with_a_queue(
     documents = systems(stage, rabbitmq, monkeypatch)
     await stage.apply(*documents, pipeline("in"))
     async with stage.working():
-        await stage.reach("streaming", name="in", seconds=20)
+        await stage.reach("streaming", name="in")
         await stage.apply(*documents, into())
         await broker.send("items", [{"id": 1, "name": "a"}])
-        await stage.arrive("select id from item", [1], seconds=20)
+        await stage.arrive("select id from item", [1])
 
 
 async def test_no_property_of_a_message_halts_its_queue(
@@ -89,16 +89,16 @@ async def test_no_property_of_a_message_halts_its_queue(
     async with stage.working():
         await broker.send("items", [b"not json"], message_id="a\0b")
         await broker.send("items", [{"id": 1, "name": "a"}, emptied, {"id": 2, "name": "b"}, emptied])
-        await stage.arrive("select id from item order by id", [1, 2], seconds=20)
+        await stage.arrive("select id from item order by id", [1, 2])
 
         async def held() -> bool:
             rows = await stage.answer("quarantine", "list", "in")
             return sorted(one["op"] for one in rows) == ["message", "truncate", "truncate"]
 
-        await eventually(held, 20)
+        await eventually(held)
         await stage.at("target", "drop table public.child")
         await stage.nms("quarantine", "replay", "in", "--all")
-        await stage.arrive("select id from item", [], seconds=20)
+        await stage.arrive("select id from item", [])
 
 
 async def told(stage: Stage) -> bool:

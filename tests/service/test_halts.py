@@ -267,7 +267,7 @@ async def test_what_is_wrong_for_a_while_is_tried_again_and_heals_by_itself(
         assert away.problem["code"] == "server-away"
         await goes_on(stage, 1)
         await absent.start()
-        await stage.reach("streaming", name="away", seconds=20)
+        await stage.reach("streaming", name="away")
 
 
 async def drop_slot(server: PostgresServer) -> None:

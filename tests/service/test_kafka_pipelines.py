@@ -130,7 +130,7 @@ async def test_each_message_takes_effect_once_although_the_worker_is_killed(
                 sent += 20
             assert process.returncode == -signal.SIGKILL
     async with worker_process(tmp_path / "log"):
-        await stage.arrive("select count(*) from public.item", [sent], seconds=20)
+        await stage.arrive("select count(*) from public.item", [sent])
     assert await stage.at("target", "select count(*) from seen") == [sent]
     assert await stage.at("target", "select count(distinct (id, name)) from seen") == [sent]
 
@@ -149,7 +149,7 @@ async def test_each_change_is_an_event_although_the_worker_is_killed_and_the_clu
                            " on conflict (id) do update set name = excluded.name")  # fmt: skip
 
     async with worker_process(tmp_path / "log", "outlet.before_save=kill@10") as process:
-        await stage.reach("streaming", seconds=20)
+        await stage.reach("streaming")
         while process.poll() is None:
             await write(5)
         assert process.returncode == -signal.SIGKILL
@@ -164,6 +164,6 @@ async def test_each_change_is_an_event_although_the_worker_is_killed_and_the_clu
             found = await collect(own_kafka, topic, len(sent))
             return found if len({record.value for record in found}) >= len(sent) else []
 
-        records = await eventually(all_there, 30)
+        records = await eventually(all_there)
     assert find_faults(records, sent) == []
     assert len(records) > len(sent)

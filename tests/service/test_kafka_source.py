@@ -17,7 +17,7 @@ from nms.connectors.kafka.problems import KafkaAway, OffsetLost, TopicMissing, T
 from tests.conftest import MakeDatabase
 from tests.service.topics import Feed, access_to, send, shape_of
 from tests.services.kafka import KafkaServer
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ async def test_a_cluster_that_goes_away_ends_the_reading_and_loses_nothing(
     await feed.arrive([(1, "a")])
     own_kafka.set_down()
     with pytest.raises(KafkaAway):
-        await asyncio.wait_for(moving, 10)
+        await asyncio.wait_for(moving, PATIENCE)
     with pytest.raises(KafkaAway):
         await feed.move()
     own_kafka.set_up()

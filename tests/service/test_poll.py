@@ -109,12 +109,12 @@ async def test_a_pipeline_may_change_from_the_log_to_polling_and_back(stage: Sta
         await stage.arrive(NAMES, ["a"])
         await begin(stage, stage.source)
         await stage.at("source", "delete from public.item; insert into public.item values (2, 'b')")
-        await stage.arrive(NAMES, ["b"], seconds=20)
+        await stage.arrive(NAMES, ["b"])
         await stage.reach("streaming")
         assert await stage.at("source", slots) == [0]
         await stage.begin()
         await stage.at("source", "delete from public.item; insert into public.item values (3, 'c')")
-        await stage.arrive(NAMES, ["c"], seconds=20)
+        await stage.arrive(NAMES, ["c"])
 
 
 CASES: list[tuple[str, str, bool, str | None, str]] = [

@@ -147,7 +147,7 @@ async def until_ready(role: RoleProcess) -> None:
     async def ready() -> bool:
         return (await get(role, "/readyz")).status_code == 200
 
-    await eventually(ready, 20)
+    await eventually(ready)
 
 
 async def test_a_role_without_any_database_starts_and_says_what_it_lacks(tmp_path: Path) -> None:

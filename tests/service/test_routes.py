@@ -134,7 +134,7 @@ class Consumer:
         async def look() -> bool:
             return len(self.values(op)) >= count
 
-        await eventually(look, 20)
+        await eventually(look)
 
     def values(self, op: str) -> dict[int, str]:
         """The last value by key of one kind of change."""
@@ -170,7 +170,7 @@ async def test_a_table_becomes_events_with_lasting_ids(
         async def newest() -> bool:
             return sum(1 for title in consumer.values("update").values() if title == "newer") == 300
 
-        await eventually(newest, 20)
+        await eventually(newest)
     ids: dict[str, dict[str, Any]] = {}
     for event in consumer.events:
         assert ids.setdefault(event["id"], event)["data"] == event["data"], "one id, two changes"
@@ -210,7 +210,7 @@ def example_without(system: str) -> list[dict[str, Any]]:
 
 async def check_statuses(stage: Stage, emails: list[str]) -> None:
     counts = "select count(*) filter (where status = 'inactive') * 10000 + count(*) from public.subscription"
-    await stage.arrive(counts, [1000 * 10000 + 1000], seconds=20)
+    await stage.arrive(counts, [1000 * 10000 + 1000])
     status = f"select status from public.subscription where email = '{emails[0]}'"
     assert await stage.at("target", status) == ["inactive"]
 

@@ -29,7 +29,7 @@ from nms.common.run import (
 )
 from nms.common.schedule import enqueue_due
 from nms.common.settings import Settings
-from tests.waiting import eventually, insist
+from tests.waiting import PATIENCE, eventually, insist
 
 Look = Callable[[], Awaitable[Run | None]]
 
@@ -62,7 +62,7 @@ async def working(
         yield stop
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, PATIENCE)
 
 
 def in_state(runs: RunRepository, run: Run, *states: RunState) -> Look:
@@ -246,7 +246,7 @@ class Worker:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    async def hear(self, word: str, seconds: float = 15.0) -> list[str]:
+    async def hear(self, word: str, seconds: float = PATIENCE) -> list[str]:
         """The next line that begins with the word, split."""
         assert self.process.stdout is not None
         async with asyncio.timeout(seconds):

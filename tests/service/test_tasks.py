@@ -17,7 +17,7 @@ from nms.common.settings import RoleSettings, Settings
 from nms.common.tasks import tasks_router
 from nms.common.token import mint_token
 from tests.services.process import free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     await eventually(started)
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, PATIENCE)
 
 
 async def test_a_run_is_followed_live_to_its_end(served: str, settings: Settings, runs: RunRepository) -> None:

@@ -127,7 +127,7 @@ async def test_a_worker_that_dies_is_started_again(data_dir: Path) -> None:
         async def new_workers() -> list[int]:
             return [pid for pid in children_of(up.process.pid) if pid not in up.children]
 
-        (again,) = await eventually(new_workers, seconds=20)
+        (again,) = await eventually(new_workers)
         assert await up.stop() == 0
     assert not is_running(again)
 

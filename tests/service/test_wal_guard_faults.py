@@ -15,7 +15,7 @@ from nms.sync.repository import SyncRepository
 from tests.conftest import MakeDatabase
 from tests.service.stage import Stage, pipeline
 from tests.service.test_wal_guard import SLOTS, WRITE_80_MB
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 MAKE = "select pg_create_logical_replication_slot('nms_items', 'pgoutput')::text"
 DROP = "select pg_drop_replication_slot('nms_items')::text"
@@ -40,7 +40,7 @@ async def guarding() -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, PATIENCE)
 
 
 async def test_a_slot_made_anew_since_it_was_measured_is_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ async def test_a_slot_made_anew_since_it_was_measured_is_kept(stage: Stage, monk
     monkeypatch.setattr(guard, "measure_slots", slowly)
     await stage.begin(wal_budget="64MB", wal_policy="release")
     async with guarding():
-        await asyncio.wait_for(measured.wait(), 10)
+        await asyncio.wait_for(measured.wait(), PATIENCE)
         await stage.nms("resync", "items", "--yes")
         await stage.at("source", DROP)
         await stage.at("source", MAKE)

@@ -125,7 +125,7 @@ class Feed:
         async def look() -> bool:
             return await self.rows(sql) == list(expected)
 
-        await eventually(look, 20)
+        await eventually(look)
 
     async def _move(self, source: TopicSource, end: PostgresTarget) -> None:
         async for batch in source.batches():
@@ -205,7 +205,7 @@ async def collect(kafka: KafkaServer, topic: str, count: int) -> list[ConsumerRe
                     records.extend(part)
             return len(records) >= count
 
-        await eventually(look, 20)
+        await eventually(look)
         return sorted(records, key=lambda record: (record.partition, record.offset))
     finally:
         await consumer.stop()

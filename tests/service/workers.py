@@ -17,7 +17,7 @@ from nms.sync.pipeline import adopt, ask_drop, ask_replay, get_pipeline, resume,
 from nms.sync.repository import SyncRepository
 from nms.sync.worker import run_worker
 from tests.contract.pipelines import Pipe
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 NAME = "p"
 
@@ -33,7 +33,7 @@ class Work:
         """Where the pipeline stands."""
         return await get_pipeline(self.repository, NAME)
 
-    async def phase(self, phase: str, seconds: float = 20.0) -> Pipeline:
+    async def phase(self, phase: str, seconds: float = PATIENCE) -> Pipeline:
         """Wait for a phase."""
 
         async def look() -> Pipeline | None:
