@@ -1,8 +1,11 @@
 """The audit: what was done or tried, by whom, from where; it is only added to."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from nms.auth.models import Actor
+from nms.auth.problems import GrantExceeded
 from nms.auth.repository import AuthRepository
 
 
@@ -14,3 +17,16 @@ async def note(repository: AuthRepository, action: str, actor: Actor, subject: s
 async def note_refused(repository: AuthRepository, action: str, actor: Actor, subject: str = "", **facts: Any) -> None:
     """Add what was tried and refused."""
     await repository.insert_audit(action, "refused", (actor.name, actor.address), (subject, facts))
+
+
+@asynccontextmanager
+async def noted(
+    repository: AuthRepository, action: str, actor: Actor, subject: str = ""
+) -> AsyncIterator[AuthRepository]:
+    """A transaction of which it stays noted when it ends because somebody reached for more than he holds."""
+    try:
+        async with repository.transaction() as tx:
+            yield tx
+    except GrantExceeded as problem:
+        await note_refused(repository, action, actor, subject, scopes=problem.scopes)
+        raise

@@ -95,3 +95,54 @@ class TooManyAttempts(Problem):
     def __init__(self, seconds: int) -> None:
         super().__init__(f"Attempts from this network are held for {seconds} s.", retry_after=seconds)
         self.headers = {"Retry-After": str(seconds)}
+
+
+class GrantExceeded(Problem):
+    """Somebody would give or take scopes that he does not hold himself."""
+
+    status, code, title = 403, "grant-exceeded", "Nobody gives or takes more than he holds"
+    remedy = "Ask somebody who holds the scopes that `scopes` names, such as an administrator."
+
+    def __init__(self, scopes: list[str]) -> None:
+        super().__init__("This is about scopes that the caller does not hold.", scopes=scopes)
+
+
+class UserMoved(Problem):
+    """Someone changed the user since it was read."""
+
+    status, code, title = 409, "user-moved", "The user has changed meanwhile"
+    remedy = "Read the user again and repeat the change on its newest revision."
+
+
+class LastAdmin(Problem):
+    """Nobody could administer the house any more."""
+
+    status, code, title = 409, "last-admin", "This is the last administrator"
+    remedy = "Give the role admin to another user who can log in, then repeat it."
+
+    def __init__(self) -> None:
+        super().__init__("This is the only user who holds the role admin and can log in.")
+
+
+class PasswordWrong(Problem):
+    """The current password is not the right one, or there were too many tries."""
+
+    status, code, title = 403, "password-wrong", "The current password is wrong"
+    remedy = "Try again, after several tries in a minute; an administrator can set a new password."
+
+    def __init__(self) -> None:
+        super().__init__("The current password is not right, or there were too many tries.")
+
+
+class RoleBuiltIn(Problem):
+    """The roles admin, operator and viewer stay as they are."""
+
+    status, code, title = 409, "role-built-in", "A built-in role stays as it is"
+    remedy = "Create a role of your own with the scopes that you want."
+
+
+class RoleHeld(Problem):
+    """A role that users hold cannot go."""
+
+    status, code, title = 409, "role-held", "Users hold this role"
+    remedy = "Take the role from its users first; `GET /users?role=` lists them."

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from nms.auth.email import Email
 from nms.auth.models import (
     Attempt,
     AuditEntry,
@@ -16,6 +17,8 @@ from nms.auth.models import (
     Used,
     VerificationKey,
 )
+from nms.auth.role import Role
+from nms.auth.user import User
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseAuthRepository
 
@@ -39,6 +42,111 @@ class AuthRepository(BaseAuthRepository):
     async def update_account_hash(self, account: UUID, password: str) -> None:
         """Keep the same password under newer parameters."""
         await queries.update_account_hash(self.connection, id=account, password=password)
+
+    # -- users
+
+    async def list_users(
+        self, chosen: tuple[str | None, str | None, bool | None], after: Sequence[Any] | None, size: int
+    ) -> list[User]:
+        """Accounts of (normal form, role, disabled), None for any, the oldest first, behind (created_at, id)."""
+        email_key, role, disabled = chosen
+        created, last = after or (None, None)
+        rows = await queries.list_accounts(
+            self.connection,
+            email_key=email_key,
+            role=role,
+            disabled=disabled,
+            after_created=created,
+            after_id=last,
+            size=size,
+        )
+        return [User(**row) for row in rows]
+
+    async def get_user(self, account: UUID | None = None, email_key: str | None = None) -> User | None:
+        """An account by its id or its normal form."""
+        row = await queries.get_account(self.connection, id=account, email_key=email_key)
+        return None if row is None else User(**row)
+
+    async def lock_user(self, account: UUID) -> User | None:
+        """The same, and nobody else changes it until the end of the transaction."""
+        await queries.lock_account(self.connection, id=account)
+        return await self.get_user(account)
+
+    async def get_secret(self, account: UUID) -> tuple[str, str, str] | None:
+        """E-mail, its normal form and the hash of the password."""
+        row = await queries.get_account_secret(self.connection, id=account)
+        return None if row is None else (row["email"], row["email_key"], row["password"])
+
+    async def list_user_scopes(self, account: UUID) -> list[str]:
+        """What an account's roles allow."""
+        return list(await queries.list_account_scopes(self.connection, id=account))
+
+    async def insert_user(self, email: Email, name: str, password: str) -> UUID | None:
+        """Add an account with a hash; None when there is one of this normal form."""
+        account: UUID | None = await queries.insert_account(
+            self.connection, email=email.shown, email_key=email.key, name=name, password=password
+        )
+        return account
+
+    async def update_user(self, account: UUID, name: str | None, disabled: bool | None, password: str | None) -> int:
+        """Change what is not None; the new revision."""
+        return int(
+            await queries.update_account(self.connection, id=account, name=name, disabled=disabled, password=password)
+        )
+
+    async def replace_user_roles(self, account: UUID, roles: Sequence[str]) -> None:
+        """Let an account hold these roles and no others."""
+        await queries.delete_account_roles(self.connection, account_id=account, roles=list(roles))
+        await queries.insert_account_roles(self.connection, account_id=account, roles=list(roles))
+
+    async def delete_user(self, account: UUID) -> None:
+        """Delete an account with all that hangs on it."""
+        await queries.delete_account(self.connection, id=account)
+
+    # -- roles
+
+    async def list_roles(self, after: str | None, size: int) -> list[Role]:
+        """Roles by name."""
+        return [Role(**row) for row in await queries.list_roles(self.connection, after=after, size=size)]
+
+    async def get_role(self, name: str) -> Role | None:
+        """One role."""
+        row = await queries.get_role(self.connection, name=name)
+        return None if row is None else Role(**row)
+
+    async def lock_role(self, name: str) -> Role | None:
+        """The same, and nobody else changes or gives it until the end of the transaction."""
+        await queries.lock_role(self.connection, name=name)
+        return await self.get_role(name)
+
+    async def list_granted_scopes(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """The scopes of these roles, those that exist; nobody changes them until the end of the transaction."""
+        rows = await queries.list_granted_scopes(self.connection, names=list(names))
+        return {row["name"]: row["scopes"] for row in rows}
+
+    async def insert_role(self, name: str, description: str, scopes: Sequence[str]) -> bool:
+        """Add a role unless there is one of this name."""
+        return bool(await queries.insert_role(self.connection, name=name, description=description, scopes=list(scopes)))
+
+    async def update_role(self, name: str, description: str, scopes: Sequence[str]) -> None:
+        """Change a role."""
+        await queries.update_role(self.connection, name=name, description=description, scopes=list(scopes))
+
+    async def delete_role(self, name: str) -> bool:
+        """Delete a role that nobody holds."""
+        return bool(await queries.delete_role(self.connection, name=name))
+
+    async def count_active_holders(self, name: str) -> int:
+        """How many accounts hold a role and are not disabled."""
+        return int(await queries.count_active_holders(self.connection, name=name))
+
+    async def get_longest_scope(self, name: str) -> int:
+        """Characters of the scopes of the account that has most of them, of those who hold a role."""
+        return int(await queries.get_longest_scope(self.connection, name=name) or 0)
+
+    async def revoke_holders(self, name: str, seconds: float) -> int:
+        """Raise the revision of all who hold a role, with a revocation each; how many they are."""
+        return int(await queries.insert_holder_revocations(self.connection, name=name, seconds=seconds))
 
     # -- sessions
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "resync": ("nms.cli.pipelines:resync", "Copy a pipeline's data anew and go on from there."),
     "runs": ("nms.cli.runs:app", "List, watch, cancel and retry runs."),
     "quarantine": ("nms.cli.quarantine:app", "List, replay and drop the changes that a target refused."),
+    "user": ("nms.cli.user:app", "List users, make the first administrator, disable users, set passwords."),
     "keys": ("nms.cli.keys:app", "List and replace the keys that sign access tokens."),
     "token": ("nms.cli.token:token", "Mint a token for the operator of this machine."),
 }

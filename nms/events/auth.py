@@ -25,3 +25,62 @@ class SessionEnded(Event):
     def key(self) -> str:
         """In order per account."""
         return self.account
+
+
+class UserEvent(Event):
+    """Something that happened to an account; `user` is its id."""
+
+    user: str
+
+    @property
+    def key(self) -> str:
+        """In order per account."""
+        return self.user
+
+
+class UserCreated(UserEvent):
+    """There is a new user."""
+
+    type = "auth.user.created"
+
+    email: str
+    name: str = ""
+    roles: tuple[str, ...] = ()
+
+
+class UserChanged(UserEvent):
+    """A user is different; `fields` names what of `name`, `roles`, `disabled` and `password` has changed."""
+
+    type = "auth.user.changed"
+
+    revision: int
+    fields: tuple[str, ...]
+
+
+class UserDisabled(UserEvent):
+    """A user cannot log in any more, until enabled again."""
+
+    type = "auth.user.disabled"
+
+    revision: int
+
+
+class UserDeleted(UserEvent):
+    """A user is gone."""
+
+    type = "auth.user.deleted"
+
+
+class RoleChanged(Event):
+    """A role was created, means something else or is gone; `scopes` are those it has now, none when it is gone."""
+
+    type = "auth.role.changed"
+
+    role: str
+    scopes: tuple[str, ...] = ()
+    gone: bool = False
+
+    @property
+    def key(self) -> str:
+        """In order per role."""
+        return self.role

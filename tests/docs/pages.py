@@ -74,7 +74,7 @@ def _command_of(line: str) -> str | None:
     found = re.match(r"\s*(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(nms(?: .*)?)$", line)
     if not found:
         return None
-    return re.split(r"\s+[|>&;]", found[1])[0].strip()
+    return re.split(r"\s+[|<>&;]", found[1])[0].strip()
 
 
 def _argument_faults(text: str, whole: bool, words: list[str], command: Command) -> list[str]:

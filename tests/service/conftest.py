@@ -4,9 +4,14 @@ Slots are named after pipelines and are the whole server's: two tests with a pip
 """
 
 import os
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from nms.common.db.pool import close_pools
+from nms.common.settings import Settings, get_settings
+from tests.service.signing import House, house_of
 from tests.services.postgres import PostgresServer
 from tests.services.shared import Session
 
@@ -19,3 +24,22 @@ def server(request: pytest.FixtureRequest, services: Session) -> PostgresServer:
     if "TEST_PG_DSN" in os.environ:
         return services.postgres("foreign")
     return services.postgres("18", os.environ.get("PYTEST_XDIST_WORKER", ""))
+
+
+@pytest.fixture
+async def auth_settings(auth_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Settings]:
+    """As `settings`, of the database auth alone: the other two would cost more than most of its tests."""
+    given = {"DB_AUTH_DSN": auth_database, "ENVIRONMENT": "test", "DATA_DIR": str(tmp_path / "data")}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    yield get_settings()
+    await close_pools()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+async def house(auth_settings: Settings) -> AsyncIterator[House]:
+    """The auth role in this process, and what its callers do."""
+    async with house_of(auth_settings) as house:
+        yield house

@@ -19,9 +19,13 @@ SCOPES: dict[str, str] = {
     "quarantine:read": "admin operator viewer",
     "quarantine:write": "admin operator",
     "revocations:read": "admin",
+    "roles:read": "admin",
+    "roles:write": "admin",
     "tasks:read": "admin operator viewer",
     "tasks:write": "admin operator",
     "tokens:introspect": "admin",
+    "users:read": "admin",
+    "users:write": "admin",
 }
 """Every scope that any route asks for, and the built-in roles that allow it."""
 
@@ -42,6 +46,18 @@ _AUTH = {
     "GET /revocations": "revocations:read",
     "GET /sessions": "me:read",
     "DELETE /sessions/{session}": "me:write",
+    "GET /me": "me:read",
+    "PUT /me/password": "me:write",
+    "GET /users": "users:read",
+    "POST /users": "users:write",
+    "GET /users/{id}": "users:read",
+    "PATCH /users/{id}": "users:write",
+    "DELETE /users/{id}": "users:write",
+    "GET /roles": "roles:read",
+    "POST /roles": "roles:write",
+    "GET /roles/{name}": "roles:read",
+    "PUT /roles/{name}": "roles:write",
+    "DELETE /roles/{name}": "roles:write",
     "GET /audit": "audit:read",
 }
 _CFG = {
@@ -78,7 +94,8 @@ ROUTES: dict[str, dict[str, str]] = {
 }
 """The scope that each route of each role asks for."""
 
-MADE_UP = {"session": "3f2f0d9e-6a0b-4f6c-8a0e-0c8c9d6f7a10", "revision": "9", "run_id": "9"}
+_ID = "3f2f0d9e-6a0b-4f6c-8a0e-0c8c9d6f7a10"
+MADE_UP = {"session": _ID, "id": _ID, "revision": "9", "run_id": "9"}
 """What stands in a path for a thing that nobody has; `nobody` where no form is asked."""
 
 ROLES = ("viewer", "operator", "admin")
