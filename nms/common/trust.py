@@ -197,6 +197,12 @@ class Feed:
         return [Service(**row) for row in rows]
 
 
+async def probe(verifier: Verifier) -> None:
+    """Raise TrustAway when the last look of this verifier's feed failed."""
+    if not isinstance(verifier.trust, Feed) or not verifier.trust.is_current:
+        raise TrustAway("Keys and revocations of auth could not be read when they were last looked for.")
+
+
 @dataclass(slots=True)
 class _Shared:
     feed: Feed

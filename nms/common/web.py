@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -97,13 +98,20 @@ def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> F
     app.state.cursor_secret = key
     app.verifier = Verifier(own_keys(settings), issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     app.state.life = Life((trust.live, *role.resources), role.work if role_settings.worker else None)
-    app.state.readiness = Readiness(
-        {**role.dependencies, **({"worker": Dependency(app.state.life.probe)} if app.state.life.work else {})}
-    )
+    app.state.readiness = Readiness({**role.dependencies, **_own_dependencies(app, settings)})
     for router in (*role.routers, process_router, reference.router):
         app.include_router(router)
     _refuse_unguarded(app)
     return app
+
+
+def _own_dependencies(app: RoleApp, settings: Settings) -> dict[str, Dependency]:
+    own = {}
+    if app.state.life.work:
+        own["worker"] = Dependency(app.state.life.probe)
+    if settings.db_auth_dsn is not None:
+        own["trust"] = Dependency(partial(trust.probe, app.verifier), required=False)
+    return own
 
 
 def _refuse_unguarded(app: RoleApp) -> None:

@@ -17,6 +17,7 @@ from nms.common import service_token, web
 from nms.common.guard import Caller, requires
 from nms.common.router import Router
 from nms.common.settings import RoleSettings, Settings
+from nms.common.trust import Feed
 from tests.service.web_client import client_of
 
 router = Router()
@@ -94,6 +95,12 @@ class Auth:
             *(service_token.hash_of(token), number),
         )
 
+    async def last_used(self, number: str) -> Any:
+        """When a service token was last used."""
+        return await self.connection.fetchval(
+            "select max(last_used_at) from auth.service_secret where service_token_id = $1::text::uuid", number
+        )
+
 
 @asynccontextmanager
 async def auth_of(dsn: str) -> AsyncIterator[Auth]:
@@ -110,6 +117,12 @@ class Door:
 
     app: FastAPI
     client: httpx2.AsyncClient
+
+    @property
+    def feed(self) -> Feed:
+        app: Any = self.app
+        assert isinstance(app.verifier.trust, Feed)
+        return app.verifier.trust
 
     async def answer(self, token: str) -> httpx2.Response:
         return await self.client.get("/door", headers={"Authorization": f"Bearer {token}"})
