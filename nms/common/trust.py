@@ -36,7 +36,7 @@ POLL_SECONDS = 30.0
 PAUSE_SECONDS = 0.02
 """Between two looks at least, so that a burst of revocations is read together."""
 LOOK_SECONDS = 5.0
-START_SECONDS = 2.0
+START_SECONDS = 1.0
 """How long a role waits for its first look before it starts without."""
 FLUSH_SECONDS = 10.0
 ASK_SECONDS = 1.0
