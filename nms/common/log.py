@@ -23,6 +23,7 @@ _PATTERNS = (
     ("://", re.compile(r"(\w[\w+.-]*://[^\s:/@\"']*:)[^\s\"']*@"), r"\1***@"),
     ("bearer ", re.compile(r"\b(bearer)(\s+)[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE), r"\1\2***"),
     ("basic ", re.compile(r"\b(basic)(\s+)[A-Za-z0-9+/=]{16,}", re.IGNORECASE), r"\1\2***"),
+    ("nmss_", re.compile(r"\bnmss_[0-9A-Za-z]{8,}"), REDACTED),
     ("eyj", re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), REDACTED),
 )
 _NAMES = ("password", "passwd", "secret", "api_key", "apikey", "access_token", "refresh_token")

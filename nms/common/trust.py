@@ -134,9 +134,10 @@ class Feed:
         return await self.services.find(token)
 
     async def keep_flushing(self) -> None:
-        """Flush every FLUSH_SECONDS until cancelled."""
+        """Flush, and let go what has expired, every FLUSH_SECONDS until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
+            self.revocations.tidy()
             await self.flush()
 
     async def flush(self) -> None:
