@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nms.common.seal import Sealer, SealBroken, SealKeyChanged, derive_key
+from nms.common.seal import SealBroken, Sealer, SealKeyChanged, derive_key
 
 SECRET = b"k8Vf3sQ0pZx7Lr2Wm9Yt4Nc6Bd1Hj5Ga"
 sealer = Sealer(SECRET)
