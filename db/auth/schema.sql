@@ -183,8 +183,7 @@ create table auth.claim (
     seed bytea not null,
     created_at timestamp with time zone default now() not null,
     expires_at timestamp with time zone not null,
-    told_at timestamp with time zone,
-    claimed_by uuid
+    told_at timestamp with time zone
 );
 
 create table auth.known_address (
@@ -349,7 +348,6 @@ alter table auth.role add constraint role_name_check CHECK ((name ~ '^[a-z][a-z0
 alter table auth.service_secret add constraint service_secret_pkey PRIMARY KEY (hash);
 alter table auth.service_token add constraint service_token_pkey PRIMARY KEY (id);
 alter table auth.service_token add constraint service_token_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text));
-alter table auth.service_token add constraint service_token_name_key UNIQUE (name);
 alter table auth.session add constraint session_pkey PRIMARY KEY (id);
 alter table auth.signing_key add constraint signing_key_pkey PRIMARY KEY (kid);
 alter table auth.signing_key add constraint signing_key_algorithm_check CHECK ((algorithm = 'EdDSA'::text));
@@ -376,7 +374,6 @@ alter table common.seen add constraint seen_pkey PRIMARY KEY (subscriber, event_
 alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
 alter table auth.account_role add constraint account_role_account_id_fkey FOREIGN KEY (account_id) REFERENCES auth.account(id) ON DELETE CASCADE;
 alter table auth.account_role add constraint account_role_role_fkey FOREIGN KEY (role) REFERENCES auth.role(name) ON UPDATE CASCADE;
-alter table auth.claim add constraint claim_claimed_by_fkey FOREIGN KEY (claimed_by) REFERENCES auth.account(id) ON DELETE SET NULL;
 alter table auth.known_address add constraint known_address_account_id_fkey FOREIGN KEY (account_id) REFERENCES auth.account(id) ON DELETE CASCADE;
 alter table auth.service_secret add constraint service_secret_service_token_id_fkey FOREIGN KEY (service_token_id) REFERENCES auth.service_token(id) ON DELETE CASCADE;
 alter table auth.session add constraint session_account_id_fkey FOREIGN KEY (account_id) REFERENCES auth.account(id) ON DELETE CASCADE;
@@ -390,6 +387,7 @@ CREATE INDEX audit_subject_idx ON auth.audit USING btree (subject, at, id);
 CREATE INDEX revocation_expires_idx ON auth.revocation USING btree (expires_at);
 CREATE INDEX revocation_xid_idx ON auth.revocation USING btree (xid);
 CREATE INDEX service_secret_token_idx ON auth.service_secret USING btree (service_token_id, created_at);
+CREATE UNIQUE INDEX service_token_name_idx ON auth.service_token USING btree (name) WHERE (revoked_at IS NULL);
 CREATE INDEX session_account_idx ON auth.session USING btree (account_id, created_at DESC, id) WHERE (ended_at IS NULL);
 CREATE INDEX session_expired_idx ON auth.session USING btree (expires_at);
 CREATE UNIQUE INDEX signing_key_current_idx ON auth.signing_key USING btree ((true)) WHERE (verifies_until IS NULL);

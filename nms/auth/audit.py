@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from nms.auth.models import Actor
 from nms.auth.problems import GrantExceeded
 from nms.auth.repository import AuthRepository
+
+R = TypeVar("R", bound=AuthRepository)
 
 
 async def note(repository: AuthRepository, action: str, actor: Actor, subject: str = "", **facts: Any) -> None:
@@ -20,9 +22,7 @@ async def note_refused(repository: AuthRepository, action: str, actor: Actor, su
 
 
 @asynccontextmanager
-async def noted(
-    repository: AuthRepository, action: str, actor: Actor, subject: str = ""
-) -> AsyncIterator[AuthRepository]:
+async def noted(repository: R, action: str, actor: Actor, subject: str = "") -> AsyncIterator[R]:
     """A transaction of which it stays noted when it ends because somebody reached for more than he holds."""
     try:
         async with repository.transaction() as tx:

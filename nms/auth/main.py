@@ -5,7 +5,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from nms.auth.api import audit, passwords, roles, sessions, tokens, users
+from nms.auth.api import audit, claims, passwords, roles, service_tokens, sessions, tokens, users
 from nms.auth.password import provide_passwords
 from nms.auth.settings import AuthSettings
 from nms.auth.tokens import enter_issuer
@@ -22,18 +22,29 @@ ROLE = Role(
     name="auth",
     summary="Users, roles and tokens",
     description="Knows who calls: users, roles and tokens.",
-    routers=(tokens.router, sessions.router, passwords.router, users.router, roles.router, audit.router),
+    routers=(
+        tokens.router,
+        sessions.router,
+        passwords.router,
+        users.router,
+        roles.router,
+        service_tokens.router,
+        audit.router,
+        claims.router,
+    ),
     tags={
         "tokens": "Log in, refresh, log out; what a token is worth, and the keys that verify it.",
         "sessions": "Your own logins.",
         "me": "Who you are, and your password.",
         "users": "The people who log in.",
         "roles": "Sets of scopes that users hold together.",
+        "service-tokens": "What machines call with.",
         "audit": "What was done and refused, by whom, from where; it is only added to.",
+        "claim": "The first start: the form that makes the first administrator, once.",
     },
     dependencies={"database": health.database(DSNType.AUTH)},
     resources=(provide_passwords, enter_issuer),
-    public=tokens.PUBLIC,
+    public=tokens.PUBLIC | claims.PUBLIC,
     largest_body=LARGEST_BODY,
 )
 

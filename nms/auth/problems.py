@@ -94,7 +94,6 @@ class TooManyAttempts(Problem):
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"Attempts from this network are held for {seconds} s.", retry_after=seconds)
-        self.headers = {"Retry-After": str(seconds)}
 
 
 class GrantExceeded(Problem):
@@ -146,3 +145,24 @@ class RoleHeld(Problem):
 
     status, code, title = 409, "role-held", "Users hold this role"
     remedy = "Take the role from its users first; `GET /users?role=` lists them."
+
+
+class ServiceTokenOver(Problem):
+    """The service token is revoked or expired, and gets no secret any more."""
+
+    status, code, title = 409, "service-token-over", "The service token is over"
+    remedy = "Create another one; the name of a revoked one is free."
+
+
+class ClaimClosed(Problem):
+    """The link of the first start is not good: used, expired, another one, or somebody administers already."""
+
+    status, code, title = 410, "claim-closed", "This link is closed"
+    remedy = (
+        "Ask an administrator for an account. Where there is none yet, start the role auth again for a new link, "
+        "or run `nms user create-admin`."
+    )
+    headers = NO_STORE
+
+    def __init__(self) -> None:
+        super().__init__("This link does not make an administrator, or no longer.")

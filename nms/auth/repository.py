@@ -357,3 +357,7 @@ class AuthRepository(BaseAuthRepository):
     async def purge_service_secrets(self, days: int, size: int) -> int:
         """Delete secrets that were replaced and have been over for days."""
         return int(await queries.purge_service_secrets(self.connection, days=days, size=size))
+
+    async def purge_service_tokens(self, days: int, size: int) -> int:
+        """Delete service tokens that have been revoked for days."""
+        return int(await queries.purge_service_tokens(self.connection, days=days, size=size))

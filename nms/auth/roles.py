@@ -30,7 +30,7 @@ async def get_role(repository: AuthRepository, name: str) -> Role:
 
 async def create_role(repository: AuthRepository, new: NewRole, by: Giver) -> Role:
     """Add a role; raises Malformed, GrantExceeded, Duplicate."""
-    scopes = _check_scopes(new.scopes)
+    scopes = check_scopes(new.scopes)
     async with audit.noted(repository, "role.create", by.actor, new.name) as tx:
         by.check(scopes)
         if not await tx.insert_role(new.name, new.description, scopes):
@@ -45,7 +45,7 @@ async def change_role(repository: AuthRepository, name: str, body: RoleBody, by:
 
     When its scopes differ, the access tokens of all who hold it are refused from then on; their sessions go on.
     """
-    scopes = _check_scopes(body.scopes)
+    scopes = check_scopes(body.scopes)
     async with audit.noted(repository, "role.change", by.actor, name) as tx:
         role = await _lock(tx, name, by)
         by.check(scopes)
@@ -87,7 +87,7 @@ async def _take_back(tx: AuthRepository, name: str) -> None:
     await tx.revoke_holders(name, KEEP_SECONDS)
 
 
-def _check_scopes(scopes: Sequence[str]) -> list[str]:
+def check_scopes(scopes: Sequence[str]) -> list[str]:
     """The scopes in order, each once; raises Malformed with a pointer for each that is none."""
     wrong = [
         Pointer(f"/scopes/{place}", "a scope reads noun:verb, noun:verb:instance, noun:* or *")

@@ -13,7 +13,7 @@ from nms.auth.email import key_of
 from nms.auth.keys import Keyring
 from nms.auth.models import Actor, Credentials, Introspection, Login, Standing, Tokens
 from nms.auth.password import Passwords
-from nms.auth.problems import LoginRefused, RefreshRefused, ScopeRefused, TokenTypeRefused
+from nms.auth.problems import LoginRefused, RefreshRefused, ScopeRefused, TokenTypeRefused, TooManyAttempts
 from nms.auth.repository import AuthRepository
 from nms.auth.revocations import revoke
 from nms.auth.sessions import Refresh, RefreshKey
@@ -90,8 +90,12 @@ async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Creden
     Whatever the reason of a refusal, the same work was done before it.
     """
     key = key_of(credentials.email)
-    actor = Actor(credentials.email[:320], credentials.address)
-    admission = await throttle.admit(repository, key, credentials.address)
+    actor = Actor(credentials.email[:320].replace("\0", ""), credentials.address)
+    try:
+        admission = await throttle.admit(repository, key, credentials.address)
+    except TooManyAttempts:
+        await audit.note_refused(repository, "session.open", actor, reason="network")
+        raise
     login = await repository.get_login(key)
     stored = None if admission.held or login is None else login.password
     verdict = await issuer.passwords.verify(stored, credentials.password)
@@ -100,6 +104,25 @@ async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Creden
         subject = "" if login is None else str(login.id)
         await audit.note_refused(repository, "session.open", actor, subject, reason=reason)
         raise LoginRefused
+    try:
+        standing, refresh = await _open(repository, issuer, credentials, login, (actor, admission))
+    except (LoginRefused, ScopeRefused) as refused:
+        reason = "scope" if isinstance(refused, ScopeRefused) else "changed"
+        await audit.note_refused(repository, "session.open", actor, str(login.id), reason=reason)
+        raise
+    if verdict.stale:
+        await repository.update_account_hash(login.id, await issuer.passwords.hash(credentials.password))
+    return await issuer.issue(repository, standing, refresh)
+
+
+async def _open(
+    repository: AuthRepository,
+    issuer: Issuer,
+    credentials: Credentials,
+    login: Login,
+    by: tuple[Actor, throttle.Admission],
+) -> tuple[Standing, Refresh]:
+    actor, admission = by
     async with repository.transaction() as tx:
         opened = await sessions.open_session(tx, login, credentials, issuer.role)
         if opened is None:
@@ -109,9 +132,7 @@ async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Creden
         await tx.mark_account_used(login.id)
         await audit.note(tx, "session.open", actor, str(login.id), session=str(standing.session_id))
         await throttle.welcome(tx, admission, login.id)
-    if verdict.stale:
-        await repository.update_account_hash(login.id, await issuer.passwords.hash(credentials.password))
-    return await issuer.issue(repository, standing, refresh)
+    return standing, refresh
 
 
 def _check_scope(asked: str, standing: Standing) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from nms.auth.claim import ClaimRepository
+from nms.auth.claims import tell_claim
 from nms.auth.repository import AuthRepository
 from nms.common.bus.bus import open_bus
 from nms.common.problem import Problem
@@ -14,6 +16,7 @@ log = logging.getLogger(__name__)
 
 PURGE_SECONDS = 600.0
 PURGE_SIZE = 5000
+GREET_SECONDS = 5.0
 KEEP_DAYS = 30
 """Sessions, and secrets of service tokens, that are over are kept for so long: somebody may ask what they were."""
 KNOWN_DAYS = 180
@@ -21,13 +24,14 @@ KNOWN_DAYS = 180
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Relay the outbox and delete what is over until told to stop."""
+    """Tell of the claim, relay the outbox and delete what is over until told to stop."""
     repository = await AuthRepository.open()
     bus = open_bus(settings, repository, {})
     try:
         async with asyncio.TaskGroup() as duties:
             duties.create_task(bus.relay(repository, stop))
             duties.create_task(_keep_tidy(repository, stop))
+            duties.create_task(_greet(settings, stop))
     finally:
         await bus.close()
 
@@ -41,6 +45,7 @@ async def purge(repository: AuthRepository) -> int:
         lambda: repository.purge_revocations(PURGE_SIZE),
         lambda: repository.purge_sessions(KEEP_DAYS, PURGE_SIZE),
         lambda: repository.purge_service_secrets(KEEP_DAYS, PURGE_SIZE),
+        lambda: repository.purge_service_tokens(KEEP_DAYS, PURGE_SIZE),
     )
     for delete in deletions:
         while count := await delete():
@@ -48,6 +53,17 @@ async def purge(repository: AuthRepository) -> int:
             if count < PURGE_SIZE:
                 break
     return total
+
+
+async def _greet(settings: Settings, stop: asyncio.Event) -> None:
+    repository = await ClaimRepository.open()
+    while not stop.is_set():
+        try:
+            await tell_claim(repository, settings)
+            return
+        except Problem as problem:
+            log.warning("whether there is an administrator cannot be told yet: %s", problem.code)
+        await first_of(stop, timeout=GREET_SECONDS)
 
 
 async def _keep_tidy(repository: AuthRepository, stop: asyncio.Event) -> None:

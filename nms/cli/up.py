@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from nms.auth.claim import ClaimRepository
+from nms.auth.claims import open_claim
 from nms.cli import output
 from nms.cli.child import Child
 from nms.cli.command import command_with_own_databases
@@ -17,6 +19,7 @@ from nms.cli.connection import DATABASES, lacks_dsns, publish_dsns
 from nms.common.db import migrations
 from nms.common.db.dsn import DSNType, dsn_of
 from nms.common.db.embedded import Embedded
+from nms.common.db.pool import close_pools
 from nms.common.db.revisions import folder_of
 from nms.common.problem import Problem
 from nms.common.settings import get_settings
@@ -90,11 +93,12 @@ async def _run(host: str, port: int, where: str, stop: asyncio.Event) -> None:
     """Run the children until `stop`; raises NotStarted when they do not come up."""
     api = Child("serve", "--host", host, "--port", str(port), environment={"SYNC_WORKER": "false"})
     work = Child("worker", "sync")
+    claim = await _open_claim(f"http://{_reachable(host)}:{port}/auth")
     children = [asyncio.create_task(child.keep_running(stop), name=child.name) for child in (api, work)]
     try:
         await _wait_until_serving(host, port, api, stop)
         if not stop.is_set():
-            _greet(host, port, where, {"serve": api.pid, "worker": work.pid})
+            _greet(host, port, {"databases": where, "claim": claim}, {"serve": api.pid, "worker": work.pid})
         await stop.wait()
     finally:
         stop.set()
@@ -137,21 +141,35 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
 
 
-def _greet(host: str, port: int, where: str, processes: dict[str, int]) -> None:
+async def _open_claim(auth: str) -> str | None:
+    """The link of the first administrator while there is none; the role that starts next need not tell it again."""
+    repository = await ClaimRepository.open()
+    try:
+        claim = await open_claim(repository, get_settings())
+        if claim is not None:
+            await repository.mark_claim_told(0)
+    finally:
+        await close_pools()
+    return None if claim is None else claim.link(auth)
+
+
+def _greet(host: str, port: int, said: dict[str, str | None], processes: dict[str, int]) -> None:
     base = f"http://{_reachable(host)}:{port}"
     if output.is_json():
-        output.print_json({"url": base, "roles": list(ROLES), "databases": where, "pid": os.getpid(), **processes})
+        output.print_json({"url": base, "roles": list(ROLES), **said, "pid": os.getpid(), **processes})
         return
-    lines = (
+    lines = [
         f"NMS listens on {base}",
         f"  roles      {' '.join(f'/{role}' for role in ROLES)}",
         f"  API        {base}/sync/docs, and the same under every role",
-        f"  databases  {where}",
+        f"  databases  {said['databases']}",
         "Go on in another terminal, in this directory:",
         "  nms apply -f examples/subscriptions-log.yaml",
         "  nms pipelines",
         "  nms token --scope 'pipelines:read'",
         "Ctrl-C stops everything; the data are kept.",
-    )
+    ]
+    if said["claim"] is not None:
+        lines[4:4] = ["There is no administrator yet; this link makes one, within 24 hours:", f"  {said['claim']}"]
     for line in lines:
         output.say(line)

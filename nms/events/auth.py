@@ -84,3 +84,37 @@ class RoleChanged(Event):
     def key(self) -> str:
         """In order per role."""
         return self.role
+
+
+class ServiceTokenEvent(Event):
+    """Something that happened to a service token."""
+
+    id: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """In order per service token."""
+        return self.id
+
+
+class ServiceTokenCreated(ServiceTokenEvent):
+    """A machine may call."""
+
+    type = "auth.service-token.created"
+
+    scopes: tuple[str, ...]
+
+
+class ServiceTokenRotated(ServiceTokenEvent):
+    """It has another secret; those before are good for `overlap` seconds more."""
+
+    type = "auth.service-token.rotated"
+
+    overlap: int
+
+
+class ServiceTokenRevoked(ServiceTokenEvent):
+    """It is refused from now on."""
+
+    type = "auth.service-token.revoked"

@@ -14,7 +14,7 @@ from tests.house.tree import ROOT, refuse
 
 ROLES = ("auth", "cfg", "inbox", "sync", "warehouse", "console")
 PUBLIC: dict[str, set[str]] = {
-    "auth": {"/token", "/token/refresh", "/token/revoke", "/.well-known/jwks.json"},
+    "auth": {"/token", "/token/refresh", "/token/revoke", "/.well-known/jwks.json", "/claim"},
     "process": {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/{asset}"},
 }
 """Every path that answers without a token, and whose it is: adding one here is a decision to be seen in review."""

@@ -21,6 +21,8 @@ SCOPES: dict[str, str] = {
     "revocations:read": "admin",
     "roles:read": "admin",
     "roles:write": "admin",
+    "service-tokens:read": "admin",
+    "service-tokens:write": "admin",
     "tasks:read": "admin operator viewer",
     "tasks:write": "admin operator",
     "tokens:introspect": "admin",
@@ -58,7 +60,14 @@ _AUTH = {
     "GET /roles/{name}": "roles:read",
     "PUT /roles/{name}": "roles:write",
     "DELETE /roles/{name}": "roles:write",
+    "GET /service-tokens": "service-tokens:read",
+    "POST /service-tokens": "service-tokens:write",
+    "GET /service-tokens/{id}": "service-tokens:read",
+    "POST /service-tokens/{id}/rotate": "service-tokens:write",
+    "DELETE /service-tokens/{id}": "service-tokens:write",
     "GET /audit": "audit:read",
+    "GET /claim": PUBLIC,
+    "POST /claim": PUBLIC,
 }
 _CFG = {
     "GET /documents": "config:read",

@@ -77,12 +77,18 @@ async def test_entries_are_read_newest_first_by_what_one_looks_for(
     }
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["since=yesterday", "since=2026-05-01T12:00:00", "since=0001-01-01T00:00:00%2B14:00", "outcome=lost", "actor=%00"],
+MALFORMED = (
+    "since=yesterday",
+    "since=2026-05-01T12:00:00",
+    "since=0001-01-01T00:00:00%2B14:00",
+    "outcome=lost",
+    "actor=%00",
 )
-async def test_a_filter_that_cannot_be_is_malformed(client: httpx2.AsyncClient, query: str) -> None:
-    assert (await client.get(f"/audit?{query}")).status_code == 422
+
+
+async def test_a_filter_that_cannot_be_is_malformed(client: httpx2.AsyncClient) -> None:
+    for query in MALFORMED:
+        assert (await client.get(f"/audit?{query}")).status_code == 422, query
 
 
 async def test_the_audit_has_a_scope_of_its_own(client: httpx2.AsyncClient, settings: Settings) -> None:

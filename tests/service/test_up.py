@@ -106,6 +106,25 @@ async def test_one_command_serves_every_role_and_stops_all_it_started(data_dir: 
     assert not any(is_running(pid) for pid in (*up.children, server.pid))
 
 
+async def test_the_first_administrator_is_made_by_the_link_of_the_greeting(data_dir: Path) -> None:
+    ada = {"email": "ada@example.org", "password": "four words by chance"}
+    async with started(environment(data_dir)) as up:
+        link = httpx2.URL(up.said["claim"])
+        assert str(link).startswith(f"{up.said['url']}/auth/claim?token=")
+        async with httpx2.AsyncClient() as client:
+            assert (await client.get(link)).status_code == 200
+            form = {**ada, "again": ada["password"], "token": link.params["token"]}
+            assert (await client.post(link.copy_with(query=None), data=form)).status_code == 201
+            login = {"username": ada["email"], "password": ada["password"]}
+            tokens = (await client.post(f"{up.said['url']}/auth/token", data=login)).json()
+            bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+            assert (await client.get(f"{up.said['url']}/sync/pipelines", headers=bearer)).status_code == 200
+        assert await up.stop() == 0
+    async with started(environment(data_dir)) as up:
+        assert up.said["claim"] is None
+        assert await up.stop() == 0
+
+
 async def test_other_commands_find_the_embedded_databases(data_dir: Path) -> None:
     async with started(environment(data_dir)) as up:
         code, out, _ = await run_nms("db", "status", "--json", env=environment(data_dir))

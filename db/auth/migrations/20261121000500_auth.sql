@@ -82,10 +82,10 @@ create table auth.signing_key (
 );
 create unique index signing_key_current_idx on auth.signing_key ((true)) where verifies_until is null;
 
--- A machine's token; while it is rotated two secrets of it are good. Only hashes of secrets stand here.
+-- A machine's token; while it is rotated its earlier secrets are good, too. Only hashes of secrets stand here.
 create table auth.service_token (
     id uuid primary key default gen_random_uuid(),
-    name text not null unique check (name ~ '^[a-z][a-z0-9-]{0,62}$'),
+    name text not null check (name ~ '^[a-z][a-z0-9-]{0,62}$'),
     description text not null default '',
     scopes text[] not null,
     created_by text not null,
@@ -93,6 +93,7 @@ create table auth.service_token (
     expires_at timestamptz,
     revoked_at timestamptz
 );
+create unique index service_token_name_idx on auth.service_token (name) where revoked_at is null;
 create table auth.service_secret (
     hash bytea primary key,
     service_token_id uuid not null references auth.service_token on delete cascade,
@@ -181,14 +182,13 @@ create trigger audit_keep_rows before update or delete on auth.audit for each ro
 create trigger audit_keep_table before truncate on auth.audit for each statement execute function auth.keep_audit();
 
 -- The first administrator claims the house with a link; its token is computed from the seed, so that every process
--- that prints it prints the same one.
+-- that prints it prints the same one. The row goes when the link is used.
 create table auth.claim (
     one boolean primary key default true check (one),
     seed bytea not null,
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
-    told_at timestamptz,
-    claimed_by uuid references auth.account on delete set null
+    told_at timestamptz
 );
 
 -- What every role may read of auth: the keys that verify, what is revoked, whom a service token speaks for.
