@@ -12,6 +12,7 @@ from nms.cli import output
 from nms.cli.connection import provide_dsns
 from nms.cli.output import Exit
 from nms.common.db.pool import close_pools
+from nms.common.egress.shared import close_egress
 from nms.common.problem import Problem
 from nms.common.settings import Settings, get_settings
 
@@ -89,4 +90,5 @@ async def _finish(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     finally:
+        await close_egress()
         await close_pools()

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from nms.common import clock, metrics
 from nms.common.db.pool import close_pools
+from nms.common.egress.shared import close_egress
 from nms.common.problem import Problem, Retry
 
 STOP_SECONDS = 10.0
@@ -68,6 +69,7 @@ class Life:
             _living[here] -= 1
             if not _living[here]:
                 del _living[here]
+                await close_egress()
                 await close_pools()
                 metrics.leave()
 

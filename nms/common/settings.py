@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
+from nms.common.egress.address import parse_allowance
 from nms.common.problem import Pointer, Problem
 
 MINIMUM_KEY_BYTES = 32
@@ -85,7 +86,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".nms"), description="the embedded PostgreSQL, spools, generated keys")
     faults: str = Field(default="", validation_alias="NMS_FAULTS", description="fault points to arm; for tests")
     egress_allow: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="inner networks that outbound HTTP may reach, comma-separated"
+        (),
+        description="inner networks that outbound HTTP may reach, comma-separated, each with `:port` for that one only",
+    )
+    egress_ca: Path | None = Field(
+        None, description="PEM file of authorities that outbound HTTP trusts besides the system's"
     )
 
     @field_validator("environment", mode="before")
@@ -104,6 +109,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _check_allowances(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_allowance(text)
+        return value
 
     @model_validator(mode="after")
     def _refuse_weak_keys(self) -> Self:

@@ -1,0 +1,1 @@
+"""Outbound HTTP: guarded against leading inwards, and bounded in size and time."""
