@@ -41,7 +41,7 @@ services: $(INSTALLED) ## Install the servers that tests need, or say what to in
 
 test: services ## Run every test on real servers
 	@[ ! -f .cache/services.env ] || { set -a; . .cache/services.env; set +a; }; \
-	$(RUN)/pytest -n 3 --dist loadgroup $(ARGS)
+	$(RUN)/pytest -n 3 --dist loadgroup -o faulthandler_timeout=180 $(ARGS)
 
 check: services ## Check the house: floors, sizes, names, statements, types, lint
 	@$(RUN)/ruff format --check .
