@@ -4,7 +4,7 @@ from uuid import UUID
 
 from nms.auth import audit, throttle
 from nms.auth.password import Passwords, check_new_password
-from nms.auth.problems import PasswordWrong, UserMoved
+from nms.auth.problems import PasswordWrong, TooManyAttempts, UserMoved
 from nms.auth.repository import AuthRepository
 from nms.auth.role import Giver
 from nms.auth.sessions import end_sessions
@@ -27,7 +27,11 @@ async def change_own_password(
     email, email_key, stored = secret
     new = change.new.get_secret_value()
     check_new_password(new, email, "/new")
-    admission = await throttle.admit(repository, email_key, by.actor.address)
+    try:
+        admission = await throttle.admit(repository, email_key, by.actor.address)
+    except TooManyAttempts:
+        await audit.note_refused(repository, "user.password", by.actor, str(account), reason="network")
+        raise
     verdict = await passwords.verify(None if admission.held else stored, change.current.get_secret_value())
     if not verdict.good:
         await audit.note_refused(repository, "user.password", by.actor, str(account))

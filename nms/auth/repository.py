@@ -39,9 +39,9 @@ class AuthRepository(BaseAuthRepository):
         """Note the time of a login."""
         await queries.mark_account_used(self.connection, id=account)
 
-    async def update_account_hash(self, account: UUID, password: str) -> None:
+    async def update_account_hash(self, login: Login, password: str) -> None:
         """Keep the same password under newer parameters."""
-        await queries.update_account_hash(self.connection, id=account, password=password)
+        await queries.update_account_hash(self.connection, id=login.id, known=login.password, password=password)
 
     # -- users
 

@@ -11,6 +11,9 @@ from nms.auth.models import Actor
 from nms.auth.problems import GrantExceeded
 from nms.common.guard import Caller
 
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+"""Text of one line: no control characters, and none that turn the direction of what follows."""
+
 RoleName = Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,39}$")]
 
 
@@ -43,7 +46,7 @@ class RoleBody(BaseModel):
         },
     )
 
-    description: str = Field("", max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")
+    description: str = Field("", max_length=500, pattern=PLAIN)
     scopes: list[Annotated[str, Field(max_length=200)]] = Field(
         max_length=200, description="`noun:verb`, `noun:verb:instance`, `noun:*` or `*`."
     )

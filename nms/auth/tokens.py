@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from secrets import token_urlsafe
 
@@ -13,7 +13,7 @@ from nms.auth.email import key_of
 from nms.auth.keys import Keyring
 from nms.auth.models import Actor, Credentials, Introspection, Login, Standing, Tokens
 from nms.auth.password import Passwords
-from nms.auth.problems import LoginRefused, RefreshRefused, ScopeRefused, TokenTypeRefused, TooManyAttempts
+from nms.auth.problems import AuthBusy, LoginRefused, RefreshRefused, ScopeRefused, TokenTypeRefused, TooManyAttempts
 from nms.auth.repository import AuthRepository
 from nms.auth.revocations import revoke
 from nms.auth.sessions import Refresh, RefreshKey
@@ -111,7 +111,7 @@ async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Creden
         await audit.note_refused(repository, "session.open", actor, str(login.id), reason=reason)
         raise
     if verdict.stale:
-        await repository.update_account_hash(login.id, await issuer.passwords.hash(credentials.password))
+        await _renew_hash(repository, issuer, login, credentials.password)
     return await issuer.issue(repository, standing, refresh)
 
 
@@ -133,6 +133,12 @@ async def _open(
         await audit.note(tx, "session.open", actor, str(login.id), session=str(standing.session_id))
         await throttle.welcome(tx, admission, login.id)
     return standing, refresh
+
+
+async def _renew_hash(repository: AuthRepository, issuer: Issuer, login: Login, password: str) -> None:
+    """Keep the password under newer parameters; where there is no room for it now, the next login will."""
+    with suppress(AuthBusy):
+        await repository.update_account_hash(login, await issuer.passwords.hash(password))
 
 
 def _check_scope(asked: str, standing: Standing) -> None:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from nms.auth.role import RoleName
+from nms.auth.role import PLAIN, RoleName
 
-_NAME = Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="How people call it; may be empty.")
+_NAME = Field(max_length=200, pattern=PLAIN, description="How people call it; may be empty.")
 _EMAIL = Field(min_length=3, max_length=254, description="In any case and spelling; one account an address.")
 _ROLES = Field(max_length=50, description="Names of roles.")
 _PASSWORD = Field(

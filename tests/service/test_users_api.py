@@ -74,6 +74,8 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"roles": ["nobody"]}, "malformed", "/roles"),
     ({"roles": ["No Role"]}, "malformed", "/roles/0"),
     ({"name": "a\u0000b"}, "malformed", "/name"),
+    ({"name": "\u202egnp.exe"}, "malformed", "/name"),
+    ({"name": "\u009b31m"}, "malformed", "/name"),
     ({"surname": "x"}, "malformed", "/surname"),
 ]
 
@@ -164,6 +166,8 @@ async def test_a_deleted_user_is_gone_with_tokens_and_sessions_and_stays_in_the_
     problem_of(await house.refresh(tokens["refresh_token"]), 400, "refresh-refused")
     problem_of(await house.ask("GET", f"/users/{user['id']}", admin), 404, "not-found")
     problem_of(await house.ask("DELETE", f"/users/{user['id']}", admin), 404, "not-found")
+    # A login that is under way gets a session that nobody has ended: its tokens are refused by the account's name.
+    assert await house.pool.fetchval("select revision from auth.revocation where subject = $1", user["id"]) == 2
     (line,) = await house.audited("user.delete")
     assert (line["subject"], line["facts"]["email"]) == (user["id"], ADA["email"])
 

@@ -4,9 +4,9 @@ select id, email, password, disabled, revision from auth.account where email_key
 -- name: mark_account_used(id)!
 update auth.account set last_login_at = now() where id = :id;
 
--- name: update_account_hash(id, password)!
--- The same password under newer parameters: nothing of the account changes.
-update auth.account set password = :password where id = :id;
+-- name: update_account_hash(id, known, password)!
+-- The same password under newer parameters: nothing of the account changes. One that was set meanwhile stays.
+update auth.account set password = :password where id = :id and password = :known;
 
 -- name: list_accounts(email_key, role, disabled, after_created, after_id, size)
 -- The page begins at a key whatever the plan: the first one is behind the beginning of time.
