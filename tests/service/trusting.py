@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from nms.common.guard import Caller, requires
 from nms.common.router import Router
 from nms.common.settings import RoleSettings, Settings
 from nms.common.trust import Feed
+from nms.common.verifier import Verifier
 from tests.service.web_client import client_of
 
 router = Router()
@@ -120,9 +122,14 @@ class Door:
 
     @property
     def feed(self) -> Feed:
+        assert isinstance(self.verifier.trust, Feed)
+        return self.verifier.trust
+
+    @property
+    def verifier(self) -> Verifier:
         app: Any = self.app
-        assert isinstance(app.verifier.trust, Feed)
-        return app.verifier.trust
+        assert isinstance(app.verifier, Verifier)
+        return app.verifier
 
     async def answer(self, token: str) -> httpx2.Response:
         return await self.client.get("/door", headers={"Authorization": f"Bearer {token}"})
@@ -132,11 +139,19 @@ class Door:
 
     def refuses(self, token: str) -> Callable[[], Any]:
         """For `eventually`: whether the token is refused by now."""
+        return partial(self._answers, token, 401)
 
-        async def look() -> bool:
-            return await self.status(token) == 401
+    def lets_in(self, token: str) -> Callable[[], Any]:
+        """For `eventually`: whether the token is let in by now."""
+        return partial(self._answers, token, 200)
 
-        return look
+    async def is_away(self) -> bool:
+        """For `eventually`: whether the last look at auth failed; it looks now."""
+        self.feed._wake.set()
+        return not self.feed.is_current
+
+    async def _answers(self, token: str, status: int) -> bool:
+        return await self.status(token) == status
 
 
 @asynccontextmanager
