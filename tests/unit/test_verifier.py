@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 import time
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -16,7 +17,7 @@ from nms.common.guard import TokenRefused
 from nms.common.problem import Malformed
 from nms.common.settings import Settings, read_settings
 from nms.common.token import LONGEST_SECONDS, OperatorTokensOff, mint_token
-from nms.common.verifier import LEEWAY_SECONDS, LONGEST_TOKEN, REMEMBERED_TOKENS, Key, Verifier
+from nms.common.verifier import LEEWAY_SECONDS, LONGEST_TOKEN, REMEMBERED_TOKENS, SHARED, Key, Verifier, own_keys
 
 SECRET = "k8Vf3sQ0pZx7Lr2Wm9Yt4Nc6Bd1Hj5Ga"
 NOW = 1_800_000_000
@@ -248,3 +249,22 @@ def test_no_token_is_minted_where_operator_tokens_are_off() -> None:
     off = read_settings(Settings, environment="test", jwt_secret_key=SECRET, operator_tokens=False)
     with pytest.raises(OperatorTokensOff):
         mint_token(off, ["*"], subject="ann")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "operators", "names"),
+    [("EdDSA", True, {None}), ("EdDSA", False, set()), ("HS256", True, {None, SHARED}), ("HS256", False, {SHARED})],
+)
+def test_the_settings_say_whose_tokens_of_the_shared_key_are_taken(
+    clock: Clock, algorithm: str, operators: bool, names: set[str | None]
+) -> None:
+    own = read_settings(
+        Settings, environment="test", jwt_secret_key=SECRET, jwt_algorithm=algorithm, operator_tokens=operators
+    )
+    verifier = Verifier(own_keys(own), issuer="nms", audience="nms", clock=clock)
+    tokens = {None: sign(HEADER, CLAIMS), SHARED: sign({**HEADER, "kid": SHARED}, {**CLAIMS, "sid": "s", "rev": 1})}
+    taken = set()
+    for name, token in tokens.items():
+        with suppress(TokenRefused):
+            taken |= {name} if verifier.verify(token).key == name else set()
+    assert taken == names
