@@ -40,14 +40,31 @@ class Outcome(StrEnum):
 class AuditEntry(BaseModel):
     """Something that was done, or refused: who wanted it, of whom or what, from where."""
 
-    id: int
+    id: Annotated[int, Field(examples=[1204])]
     at: datetime
     action: Annotated[str, Field(description="what was wanted, as `noun.verb`", examples=["user.create"])]
     outcome: Outcome
-    actor: Annotated[str, Field(description="who wanted it: the subject of a token, or an operator of this machine")]
-    subject: Annotated[str, Field(description="whom or what it was done to; empty where that is the actor")]
-    address: Annotated[str, Field(description="the address that it came from; empty for a command")]
-    facts: Annotated[dict[str, Any], Field(description="more about it; never a password, token or key")]
+    actor: Annotated[
+        str,
+        Field(
+            description="who wanted it: the subject of a token, or an operator of this machine",
+            examples=["5f0e8f7e-0d1c-4c3b-9a58-0e6d2f1b7a90"],
+        ),
+    ]
+    subject: Annotated[
+        str,
+        Field(
+            description="whom or what it was done to; empty where that is the actor",
+            examples=["c4b0a5ee-9f43-4be2-8d0b-3a0e7f1d2c11"],
+        ),
+    ]
+    address: Annotated[
+        str, Field(description="the address that it came from; empty for a command", examples=["192.0.2.7"])
+    ]
+    facts: Annotated[
+        dict[str, Any],
+        Field(description="more about it; never a password, token or key", examples=[{"roles": ["viewer"]}]),
+    ]
 
 
 class AuditFilter(BaseModel):
@@ -139,13 +156,23 @@ class Tokens(BaseModel):
     scope: str = Field(description="What the access token allows, separated by blanks.")
 
 
+_KEY = {
+    "kty": "OKP",
+    "crv": "Ed25519",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    "kid": "k6bq2n",
+    "alg": "EdDSA",
+    "use": "sig",
+}
+
+
 class Session(BaseModel):
     """A login that is still good."""
 
     id: UUID
     current: bool = Field(False, description="Whether this request came with a token of it.")
-    address: str = Field(description="Where it was opened from.")
-    agent: str = Field(description="The User-Agent that opened it.")
+    address: str = Field(description="Where it was opened from.", examples=["192.0.2.7"])
+    agent: str = Field(description="The User-Agent that opened it.", examples=["Mozilla/5.0 (X11; Linux x86_64)"])
     created_at: datetime
     used_at: datetime = Field(description="When it was opened or refreshed last.")
     idle_until: datetime = Field(description="It ends then unless it is refreshed before.")
@@ -156,23 +183,28 @@ class Introspection(BaseModel):
     """What is known of a token (RFC 7662 section 2.2); nothing but `active` for one that is not good."""
 
     active: bool
-    scope: str | None = None
-    sub: str | None = None
-    username: str | None = None
-    token_type: str | None = None
-    exp: int | None = None
-    iss: str | None = None
-    aud: str | None = None
-    jti: str | None = None
-    sid: str | None = None
+    scope: str | None = Field(None, examples=["me:read me:write pipelines:read"])
+    sub: str | None = Field(None, examples=["5f0e8f7e-0d1c-4c3b-9a58-0e6d2f1b7a90"])
+    username: str | None = Field(None, examples=["ann@example.org"])
+    token_type: str | None = Field(None, examples=["Bearer"])
+    exp: int | None = Field(None, description="Seconds since 1970.", examples=[1795000000])
+    iss: str | None = Field(None, examples=["nms"])
+    aud: str | None = Field(None, examples=["nms"])
+    jti: str | None = Field(None, examples=["pB4vQ1x7hGZk2w9C"])
+    sid: str | None = Field(None, examples=["3f2f0d9e-6a0b-4f6c-8a0e-0c8c9d6f7a10"])
 
 
 class Revocation(BaseModel):
     """Something that is no longer good before it expires."""
 
-    kind: str = Field(description="`token` (jti), `session` (sid), `account` (sub), `service-token` (id), `key` (kid).")
-    subject: str
-    revision: int | None = Field(None, description="Of an account: tokens with a smaller `rev` are refused.")
+    kind: str = Field(
+        description="`token` (jti), `session` (sid), `account` (sub), `service-token` (id), `key` (kid).",
+        examples=["account"],
+    )
+    subject: str = Field(examples=["5f0e8f7e-0d1c-4c3b-9a58-0e6d2f1b7a90"])
+    revision: int | None = Field(
+        None, description="Of an account: tokens with a smaller `rev` are refused.", examples=[4]
+    )
     expires_at: datetime = Field(description="Nothing that it speaks of is good after that anyway.")
 
 
@@ -180,11 +212,14 @@ class Revocations(BaseModel):
     """Revocations since a place, and the place to go on from."""
 
     items: list[Revocation]
-    next: str = Field(description="Ask for `since=` this the next time; an item may be told twice, none is missed.")
+    next: str = Field(
+        description="Ask for `since=` this the next time; an item may be told twice, none is missed.",
+        examples=["80123"],
+    )
     more: bool = Field(description="Whether there is more right now.")
 
 
 class JsonWebKeySet(BaseModel):
     """The public keys of access tokens (RFC 7517 section 5, RFC 8037)."""
 
-    keys: list[dict[str, str]]
+    keys: list[dict[str, str]] = Field(examples=[[_KEY]])

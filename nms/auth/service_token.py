@@ -68,7 +68,13 @@ class MadeServiceToken(ServiceToken):
 class NewServiceToken(BaseModel):
     """A service token that is to be."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {**_ROBOT, "ttl": 31_536_000}})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {**_ROBOT, "ttl": 31_536_000},
+            "anyOf": [{"properties": {one: {"type": "null"}}} for one in ("expires_at", "ttl")],
+        },
+    )
 
     name: str = Field(pattern=_NAME, description="Unique among those that are not revoked.")
     description: str = Field("", max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")

@@ -1,7 +1,7 @@
 """What a user is: as it is created, changed and shown."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -15,6 +15,18 @@ _PASSWORD = Field(
     max_length=1024, description="12 to 128 characters, any of them; none that the lists of common passwords have."
 )
 _ADA = {"email": "ada@example.org", "name": "Ada Lovelace"}
+
+_USER: Any = {
+    "id": "0d7c5c1e-6f0e-4a43-9a4e-3f1f0f5f8a11",
+    **_ADA,
+    "roles": ["operator"],
+    "disabled": False,
+    "revision": 3,
+    "created_at": "2026-11-21T08:00:00Z",
+    "updated_at": "2026-11-21T09:30:00Z",
+    "password_changed_at": "2026-11-21T08:00:00Z",
+    "last_login_at": "2026-11-21T09:31:00Z",
+}
 
 
 class NewUser(BaseModel):
@@ -46,21 +58,7 @@ class UserChange(BaseModel):
 class User(BaseModel):
     """An account of a person."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": "0d7c5c1e-6f0e-4a43-9a4e-3f1f0f5f8a11",
-                **_ADA,
-                "roles": ["operator"],
-                "disabled": False,
-                "revision": 3,
-                "created_at": "2026-11-21T08:00:00Z",
-                "updated_at": "2026-11-21T09:30:00Z",
-                "password_changed_at": "2026-11-21T08:00:00Z",
-                "last_login_at": "2026-11-21T09:31:00Z",
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": _USER})
 
     id: UUID
     email: str
@@ -76,6 +74,8 @@ class User(BaseModel):
 
 class Me(User):
     """The account that the token speaks for."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {**_USER, "scopes": ["me:read", "me:write"]}})
 
     scopes: list[str] = Field(description="What this token allows.")
 

@@ -33,7 +33,7 @@ class Changeset:
 class ChangesetBody(BaseModel):
     """A changeset as it comes over HTTP."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     documents: Annotated[list[Any], Field(max_length=10_000, description="each as `/schema` describes it")]
     base: Annotated[

@@ -38,7 +38,11 @@ class Page(BaseModel, Generic[T]):
     """One page of a list."""
 
     items: list[T]
-    next: str | None = Field(default=None, description="The cursor of the next page; null on the last one.")
+    next: str | None = Field(
+        default=None,
+        description="The cursor of the next page; null on the last one.",
+        examples=["m2lBPBrUuKLe1n3wVqBSFlsxMjA0XQ"],
+    )
 
 
 class PageRequest:

@@ -1,4 +1,4 @@
-"""The reference of a role's API: the OpenAPI document with problems in it, and a page that shows it.
+"""The reference of a role's API: what the OpenAPI document says of problems and logins, and a page that shows it.
 
 The page is Swagger UI, vendored in `swagger/` with checksums: nothing is loaded from another host.
 """
@@ -39,7 +39,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-_PROBLEM = {
+PROBLEM = {
     "type": "object",
     "title": "Problem",
     "description": "An error (RFC 9457): a stable `code`, whether to `retry`, and a `remedy`; more members are facts.",
@@ -81,11 +81,6 @@ _PROBLEM = {
         }
     ],
 }
-_ANSWER = {
-    "description": "A problem",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
-
 router = Router(include_in_schema=False)
 
 
@@ -124,19 +119,4 @@ def with_logins(document: dict[str, Any], token_url: str) -> dict[str, Any]:
         PASSWORD: {"type": "oauth2", "description": _SCOPES, "flows": {"password": flow}},
         BEARER: {"type": "http", "scheme": "bearer", "description": "A token of `nms token`, or a service token."},
     }
-    return document
-
-
-def with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document with Problem as the one form of every error, in place of FastAPI's own 422."""
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    schemas["Problem"] = _PROBLEM
-    for path in document.get("paths", {}).values():
-        for operation in path.values():
-            answers = operation.setdefault("responses", {})
-            if "HTTPValidationError" in str(answers.get("422", "")):
-                del answers["422"]
-            answers.setdefault("default", _ANSWER)
     return document

@@ -27,6 +27,13 @@ class MethodNotAllowed(Problem):
     remedy = "Use one of the methods in the Allow header."
 
 
+class BadRequest(Problem):
+    """A body that cannot be read at all: a broken form, text that is not UTF-8."""
+
+    status, code, title = 400, "bad-request", "The body cannot be read"
+    remedy = "Send the body in the form that its Content-Type names, in UTF-8."
+
+
 def render_problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """The HTTP answer of a problem; `request_id` finds its lines in the log."""
     if problem.status >= 500:
@@ -67,6 +74,8 @@ async def _handle_http(request: Request, error: Exception) -> Response:
         return render_problem(MethodNotAllowed("This path has no such method."), {"Allow": _allowed_methods(request)})
     if error.status_code == HTTPStatus.NOT_FOUND:
         return render_problem(NotFound("Nothing stands at this path."))
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return render_problem(BadRequest("The body of the request cannot be read."), error.headers)
     return render_problem(_problem_of(error), error.headers)
 
 

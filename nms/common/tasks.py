@@ -8,8 +8,18 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
+from nms.common.answers import problems
 from nms.common.guard import requires
-from nms.common.order import AnyRunRepository, Run, RunState, request_cancel, retry
+from nms.common.order import (
+    AnyRunRepository,
+    Run,
+    RunEnded,
+    RunExists,
+    RunNotRetryable,
+    RunState,
+    request_cancel,
+    retry,
+)
 from nms.common.paging import Page, Paging
 from nms.common.problem import NotFound
 from nms.common.router import Router
@@ -103,12 +113,24 @@ def _add_reading(router: Router, get_repository: Callable[..., Any], scope: str)
 def _add_acting(router: Router, get_repository: Callable[..., Any], scope: str) -> None:
     Runs = Annotated[Any, Depends(get_repository)]  # noqa: N806
 
-    @router.post("/{run_id}/cancel", status_code=202, dependencies=[requires(scope)], summary="Cancel a run")
+    @router.post(
+        "/{run_id}/cancel",
+        status_code=202,
+        dependencies=[requires(scope)],
+        summary="Cancel a run",
+        responses=problems(RunEnded),
+    )
     async def cancel_task(run_id: RunId, repository: Runs) -> Task:
         """Ends a waiting run at once; a running one hears it within a second and is `cancelling` until it ends."""
         return Task.of(await request_cancel(repository, run_id))
 
-    @router.post("/{run_id}/retry", status_code=202, dependencies=[requires(scope)], summary="Retry a run")
+    @router.post(
+        "/{run_id}/retry",
+        status_code=202,
+        dependencies=[requires(scope)],
+        summary="Retry a run",
+        responses=problems(RunExists, RunNotRetryable),
+    )
     async def retry_task(run_id: RunId, repository: Runs) -> Task:
         """Queues a failed, cancelled or waiting run for now; it goes on from its checkpoint."""
         return Task.of(await retry(repository, run_id))

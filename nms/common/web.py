@@ -9,11 +9,12 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.types import ASGIApp
 
 from nms.common import log, metrics, reference, rendering, trust
-from nms.common.health import Dependency, Readiness
+from nms.common.answers import problems, with_problems
+from nms.common.health import Dependency, NotReady, Readiness
 from nms.common.lifecycle import Life, Resource, Work
 from nms.common.middleware import Requests
 from nms.common.router import Router, UnguardedRoute, list_unguarded
@@ -61,7 +62,7 @@ class RoleApp(FastAPI):
         """The document, with problems as the one form of an error and with the ways to log in."""
         if self.openapi_schema is None:
             document = reference.with_logins(super().openapi(), self._find_login())
-            self.openapi_schema = reference.with_problems(document)
+            self.openapi_schema = with_problems(document, reference.PROBLEM)
         return self.openapi_schema
 
     def _find_login(self) -> str:
@@ -137,16 +138,16 @@ class Health(BaseModel):
     """The process answers."""
 
     status: str = "alive"
-    role: str
-    version: str
+    role: str = Field(examples=["auth"])
+    version: str = Field(examples=["1.0.0"])
 
 
 class Ready(BaseModel):
     """The role can do its work; `dependencies` says how each thing it needs looks from here."""
 
     status: str = "ready"
-    role: str
-    dependencies: dict[str, Any] = {}
+    role: str = Field(examples=["auth"])
+    dependencies: dict[str, Any] = Field({}, examples=[{"database": {"state": "up", "required": True}}])
 
 
 _TAGS = {"process": "This process: is it alive, is it ready, what has it counted."}
@@ -159,7 +160,7 @@ async def read_health(request: Request) -> Health:
     return Health(role=request.app.role.name, version=request.app.version)
 
 
-@process_router.get("/readyz", summary="Is the role ready")
+@process_router.get("/readyz", summary="Is the role ready", responses=problems(NotReady))
 async def read_readiness(request: Request) -> Ready:
     """Asks every dependency and answers within 2 seconds; 503 `not-ready` with the same states when one is away."""
     readiness: Readiness = request.app.state.readiness

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 SILENT_SECONDS = 20.0
 """A worker says every half second where a pipeline stands; a dead one's pipelines are taken after its lease."""
@@ -76,10 +76,25 @@ class Quarantined(BaseModel):
     updated_at: datetime
 
 
+_NONE: JsonValue = {"type": "null"}
+_TEXT: JsonValue = {"type": "string"}
+_NOT_ALL: JsonValue = {"const": False}
+
+
 class Selection(BaseModel):
     """Which held changes: those of one key, of one dataset, or all of the pipeline."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["all"], "properties": {"all": {"const": True}, "key": _NONE, "dataset": _NONE}},
+                {"required": ["key"], "properties": {"all": _NOT_ALL, "key": _TEXT}},
+                {"required": ["dataset"], "properties": {"all": _NOT_ALL, "dataset": _TEXT, "key": _NONE}},
+            ]
+        },
+    )
 
     dataset: str | None = Field(default=None, max_length=200, description="the source's table, as the list shows it")
     key: str | None = Field(default=None, max_length=10_000, description="the key as the list shows it")

@@ -125,3 +125,9 @@ async def test_reading_does_not_allow_writing(client: httpx2.AsyncClient, settin
     assert (await apply(client, BILLING)).status_code == 403
     del client.headers["Authorization"]
     assert (await client.get("/documents")).status_code == 401
+
+
+async def test_parts_of_a_changeset_have_exactly_their_type(client: httpx2.AsyncClient) -> None:
+    for part in ({"prune": 0}, {"prune": "false"}, {"base": "0"}, {"base": False}):
+        answer = await apply(client, BILLING, **part)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{next(iter(part))}")

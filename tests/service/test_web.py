@@ -255,7 +255,9 @@ async def test_the_document_has_tags_scopes_and_problems_only(stranger: httpx2.A
     assert listing["tags"] == ["customers"]
     assert listing["security"] == [{"token": ["customers:read"]}, {"bearer": ["customers:read"]}]
     assert "application/problem+json" in listing["responses"]["default"]["content"]
-    assert "422" not in listing["responses"]
+    assert listing["responses"].keys() == {"200", "401", "403", "422", "503", "default"}
+    malformed = listing["responses"]["422"]["content"]["application/problem+json"]
+    assert malformed["examples"].keys() == {"malformed", "cursor-refused"}
     ways = document["components"]["securitySchemes"]
     assert ways["bearer"]["scheme"] == "bearer"
     assert "wildcards" in ways["token"]["description"]

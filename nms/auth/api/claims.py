@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from html import escape
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,8 +16,10 @@ from nms.auth.api.tokens import Address
 from nms.auth.claim import ClaimBody, ClaimRepository
 from nms.auth.claims import check_claim, use_claim
 from nms.auth.password import Passwords, get_passwords
-from nms.auth.problems import NO_STORE, ClaimClosed
+from nms.auth.problems import NO_STORE, AuthBusy, ClaimClosed, PasswordRefused
 from nms.auth.user import User
+from nms.common.answers import problems
+from nms.common.db.problems import Duplicate
 from nms.common.db.repositories import get_db_repository
 from nms.common.problem import Problem
 from nms.common.router import Router
@@ -84,13 +86,23 @@ _BODIES = {
         },
     },
 }
+_HTML: Mapping[str, Any] = MappingProxyType({"text/html": {"schema": {"type": "string"}}})
+"""The page says the same in words."""
+_CLOSED: dict[int | str, dict[str, Any]] = {410: {"description": ClaimClosed.title, "content": {**_HTML}}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    201: {"content": {**_HTML}},
+    **{
+        status: {**answer, "content": {**answer["content"], **_HTML}}
+        for status, answer in problems(ClaimClosed, PasswordRefused, Duplicate, AuthBusy).items()
+    },
+}
 
 router = Router(tags=["claim"])
 Repository = Annotated[ClaimRepository, Depends(get_db_repository(ClaimRepository))]
 Hashing = Annotated[Passwords, Depends(get_passwords)]
 
 
-@router.get("/claim", summary="The form for the first administrator", response_class=HTMLResponse)
+@router.get("/claim", summary="The form for the first administrator", response_class=HTMLResponse, responses=_CLOSED)
 async def show_claim(
     request: Request,
     repository: Repository,
@@ -105,7 +117,12 @@ async def show_claim(
 
 
 @router.post(
-    "/claim", summary="Make the first administrator", status_code=201, response_model=User, openapi_extra=_BODIES
+    "/claim",
+    summary="Make the first administrator",
+    status_code=201,
+    response_model=User,
+    responses=_ANSWERS,
+    openapi_extra=_BODIES,
 )
 async def claim(request: Request, repository: Repository, passwords: Hashing, address: Address) -> Response:
     """Make the account that holds admin, once, with the token of the link.

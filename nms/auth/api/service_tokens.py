@@ -7,7 +7,7 @@ from fastapi import Depends, Path, Query, Response, status
 
 from nms.auth.api.tokens import Address
 from nms.auth.models import Actor
-from nms.auth.problems import NO_STORE
+from nms.auth.problems import NO_STORE, GrantExceeded, ServiceTokenOver
 from nms.auth.role import Giver
 from nms.auth.service_token import MadeServiceToken, NewServiceToken, Rotation, ServiceToken, ServiceTokenRepository
 from nms.auth.service_tokens import (
@@ -16,12 +16,15 @@ from nms.auth.service_tokens import (
     revoke_service_token,
     rotate_service_token,
 )
+from nms.common.answers import problems
+from nms.common.db.problems import Duplicate
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import Caller, requires
 from nms.common.paging import Page, Paging
 from nms.common.router import Router
 
 router = Router(prefix="/service-tokens", tags=["service-tokens"])
+GONE = (GrantExceeded, ServiceTokenOver)
 READ, WRITE = requires("service-tokens:read"), requires("service-tokens:write")
 
 
@@ -41,7 +44,12 @@ async def list_service_tokens(
     return paging.page(rows, key=lambda row: (row.name, row.id))
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, summary="Create a service token")
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Create a service token",
+    responses=problems(GrantExceeded, Duplicate),
+)
 async def add_service_token(
     repository: Repository, new: NewServiceToken, caller: Writer, address: Address, response: Response
 ) -> MadeServiceToken:
@@ -60,7 +68,7 @@ async def read_service_token(repository: Repository, identity: Identity) -> Serv
     return await get_service_token(repository, identity)
 
 
-@router.post("/{id}/rotate", summary="Give a service token another secret")
+@router.post("/{id}/rotate", summary="Give a service token another secret", responses=problems(*GONE))
 async def rotate_secret(
     repository: Repository,
     identity: Identity,
@@ -78,7 +86,9 @@ async def rotate_secret(
     return await rotate_service_token(repository, identity, (rotation or Rotation()).overlap, by)
 
 
-@router.delete("/{id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a service token")
+@router.delete(
+    "/{id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a service token", responses=problems(GrantExceeded)
+)
 async def end_service_token(repository: Repository, identity: Identity, caller: Writer, address: Address) -> None:
     """End a service token with all its secrets, in every role within a second; its name is free again."""
     await revoke_service_token(repository, identity, Giver(Actor(caller.subject, address), caller))

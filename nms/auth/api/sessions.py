@@ -8,6 +8,7 @@ from fastapi import Path
 from nms.auth.api.tokens import Address, Repository
 from nms.auth.models import Actor, Session
 from nms.auth.sessions import end_own_session, list_sessions
+from nms.common.answers import problems
 from nms.common.guard import Caller, requires
 from nms.common.paging import Page, Paging
 from nms.common.problem import NotFound
@@ -23,7 +24,7 @@ def account_of(caller: Caller) -> UUID:
     return UUID(caller.subject)
 
 
-@router.get("", summary="List your sessions")
+@router.get("", summary="List your sessions", responses=problems(NotFound))
 async def list_own(
     repository: Repository, paging: Paging, caller: Annotated[Caller, requires("me:read")]
 ) -> Page[Session]:

@@ -6,10 +6,21 @@ from fastapi import Depends, Form, Query, Request, Response
 
 from nms.auth.keys import publish_keys
 from nms.auth.models import Credentials, Introspection, JsonWebKeySet, Revocations, Tokens
-from nms.auth.problems import NO_STORE, GrantRefused
+from nms.auth.problems import (
+    NO_STORE,
+    AuthBusy,
+    GrantRefused,
+    KeySealed,
+    LoginRefused,
+    RefreshRefused,
+    ScopeRefused,
+    TokenTypeRefused,
+    TooManyAttempts,
+)
 from nms.auth.repository import AuthRepository
-from nms.auth.revocations import list_revocations
+from nms.auth.revocations import PLACE, list_revocations
 from nms.auth.tokens import Issuer, introspect, log_in, refresh_tokens, revoke_token
+from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.router import Router
@@ -34,19 +45,28 @@ async def address_of(request: Request) -> str:
 Repository = Annotated[AuthRepository, Depends(get_db_repository(AuthRepository))]
 Issuing = Annotated[Issuer, Depends(get_issuer)]
 Address = Annotated[str, Depends(address_of)]
-Given = Annotated[str, Form(min_length=1, max_length=8192, description="The token itself.")]
-Hint = Annotated[str | None, Form(max_length=40, description="Taken and not needed: a token tells what it is.")]
+Given = Annotated[str, Form(min_length=1, max_length=8192, description="The token itself.", examples=["nmsr_4Zr0c1X9"])]
+Hint = Annotated[
+    str | None,
+    Form(max_length=40, description="Taken and not needed: a token tells what it is.", examples=["refresh_token"]),
+]
 
 
-@router.post("/token", summary="Log in")
+@router.post(
+    "/token",
+    summary="Log in",
+    responses=problems(LoginRefused, ScopeRefused, GrantRefused, TooManyAttempts, AuthBusy, KeySealed),
+)
 async def create_token(
     request: Request,
     response: Response,
     repository: Repository,
     issuer: Issuing,
     address: Address,
-    username: Annotated[str, Form(min_length=1, max_length=320, description="The e-mail address.")],
-    password: Annotated[str, Form(min_length=1, max_length=1024)],
+    username: Annotated[
+        str, Form(min_length=1, max_length=320, description="The e-mail address.", examples=["ann@example.org"])
+    ],
+    password: Annotated[str, Form(min_length=1, max_length=1024, examples=["correct horse battery"])],
     grant_type: Annotated[str, Form(max_length=40)] = "password",
     scope: Annotated[str, Form(max_length=2000, description="Less than the account may, or empty for all.")] = "",
 ) -> Tokens:
@@ -62,13 +82,13 @@ async def create_token(
     return await log_in(repository, issuer, Credentials(username, password, scope.strip(), address, agent))
 
 
-@router.post("/token/refresh", summary="Refresh")
+@router.post("/token/refresh", summary="Refresh", responses=problems(RefreshRefused, GrantRefused, KeySealed))
 async def refresh_token(
     response: Response,
     repository: Repository,
     issuer: Issuing,
     address: Address,
-    refresh_token: Annotated[str, Form(min_length=1, max_length=200)],
+    refresh_token: Annotated[str, Form(min_length=1, max_length=200, examples=["nmsr_4Zr0c1X9"])],
     grant_type: Annotated[str, Form(max_length=40)] = "refresh_token",
 ) -> Tokens:
     """Exchange a refresh token for the next pair.
@@ -82,7 +102,7 @@ async def refresh_token(
     return await refresh_tokens(repository, issuer, refresh_token, address)
 
 
-@router.post("/token/revoke", summary="Log out", status_code=200)
+@router.post("/token/revoke", summary="Log out", status_code=200, responses=problems(TokenTypeRefused))
 async def revoke(
     request: Request,
     repository: Repository,
@@ -117,7 +137,7 @@ async def introspect_token(
     return await introspect(repository, issuer, request.app.verifier, token)
 
 
-@router.get("/.well-known/jwks.json", summary="The keys that verify access tokens")
+@router.get("/.well-known/jwks.json", summary="The keys that verify access tokens", responses=problems(KeySealed))
 async def read_keys(response: Response, repository: Repository, issuer: Issuing) -> JsonWebKeySet:
     """The public keys of access tokens as a JWK set (RFC 7517); empty while JWT_SECRET_KEY signs (HS256)."""
     await issuer.keyring.signer(repository)
@@ -128,8 +148,10 @@ async def read_keys(response: Response, repository: Repository, issuer: Issuing)
 @router.get("/revocations", dependencies=[requires("revocations:read")], summary="What was revoked since")
 async def read_revocations(
     repository: Repository,
-    since: Annotated[str | None, Query(max_length=60, description="`next` of an earlier answer.")] = None,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    since: Annotated[
+        str | None, Query(pattern=PLACE, max_length=60, description="`next` of an earlier answer.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Revocations of an answer.")] = 1000,
 ) -> Revocations:
     """Revocations in the order they were made, from a place on; one that commits late is never missed.
 

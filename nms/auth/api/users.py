@@ -7,9 +7,12 @@ from fastapi import Body, Depends, Path, Query, Response, status
 
 from nms.auth.api.tokens import Address, Repository
 from nms.auth.password import Passwords, get_passwords
+from nms.auth.problems import AuthBusy, GrantExceeded, LastAdmin, PasswordRefused, UserMoved
 from nms.auth.role import Giver, RoleName
 from nms.auth.user import NewUser, User, UserChange
 from nms.auth.users import change_user, create_user, delete_user, get_user, list_users
+from nms.common.answers import problems
+from nms.common.db.problems import Duplicate
 from nms.common.guard import Caller, requires
 from nms.common.paging import Page, Paging
 from nms.common.router import Router
@@ -20,6 +23,7 @@ READ, WRITE = requires("users:read"), requires("users:write")
 Writer = Annotated[Caller, WRITE]
 Hashing = Annotated[Passwords, Depends(get_passwords)]
 Account = Annotated[UUID, Path(alias="id", description="The id of the user.")]
+REFUSALS = (PasswordRefused, GrantExceeded, Duplicate, AuthBusy)
 _CHANGES: Any = {
     "disable": {"value": {"disabled": True}},
     "roles": {"value": {"roles": ["viewer"], "revision": 3}},
@@ -40,7 +44,7 @@ async def list_all_users(
     return paging.page(rows, key=lambda row: (row.created_at, row.id))
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, summary="Create a user")
+@router.post("", status_code=status.HTTP_201_CREATED, summary="Create a user", responses=problems(*REFUSALS))
 async def add_user(
     repository: Repository, passwords: Hashing, new: NewUser, caller: Writer, address: Address, response: Response
 ) -> User:
@@ -60,7 +64,7 @@ async def read_user(repository: Repository, account: Account) -> User:
     return await get_user(repository, account)
 
 
-@router.patch("/{id}", summary="Change a user")
+@router.patch("/{id}", summary="Change a user", responses=problems(*REFUSALS, UserMoved, LastAdmin))
 async def patch_user(
     repository: Repository,
     passwords: Hashing,
@@ -78,7 +82,12 @@ async def patch_user(
     return await change_user(repository, passwords, account, change, Giver.of(caller, address))
 
 
-@router.delete("/{id}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a user")
+@router.delete(
+    "/{id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Delete a user",
+    responses=problems(LastAdmin, GrantExceeded),
+)
 async def remove_user(repository: Repository, account: Account, caller: Writer, address: Address) -> None:
     """Delete a user; its sessions end, its tokens are refused everywhere within a second. The audit keeps its name."""
     await delete_user(repository, account, Giver.of(caller, address))

@@ -6,7 +6,9 @@ from fastapi import Depends, Path, Query
 
 from nms.cfg.documents import apply_changeset, get_document, plan_changeset
 from nms.cfg.models import ChangesetBody
+from nms.cfg.problems import RevisionMoved
 from nms.cfg.repository import DocumentRepository
+from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
 from nms.common.document import json_schema
 from nms.common.guard import Caller, requires
@@ -36,13 +38,13 @@ async def read_document(repository: Repository, kind: Kind, name: Name) -> dict[
     return (await get_document(repository, kind, name)).to_dict()
 
 
-@router.put("/changesets")
+@router.put("/changesets", responses=problems(RevisionMoved))
 async def apply(body: ChangesetBody, repository: Repository, caller: Annotated[Caller, requires(WRITE)]) -> Any:
     """Store many documents as one revision, all or nothing; the same ones again change nothing."""
     return (await apply_changeset(repository, body.changeset(caller.subject))).to_dict()
 
 
-@router.post("/plan", dependencies=[requires(READ)])
+@router.post("/plan", dependencies=[requires(READ)], responses=problems(RevisionMoved))
 async def plan(body: ChangesetBody, repository: Repository) -> dict[str, Any]:
     """What a changeset would add, change and remove; nothing is stored."""
     return (await plan_changeset(repository, body.changeset("plan"))).to_dict()

@@ -4,12 +4,14 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request, Response, status
 
+from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging
 from nms.common.router import Router
 from nms.sync.models import Pipeline
 from nms.sync.pipeline import Started, get_pipeline, pause, resume, resync
+from nms.sync.problems import PipelineMoved
 from nms.sync.repository import SyncRepository
 
 router = Router(prefix="/pipelines", tags=["pipelines"])
@@ -69,6 +71,7 @@ async def resume_pipeline(repository: Repository, name: Name, request: Request, 
     dependencies=[WRITE],
     status_code=status.HTTP_202_ACCEPTED,
     summary="Copy a pipeline's data anew and go on from there",
+    responses=problems(PipelineMoved),
 )
 async def resync_pipeline(
     repository: Repository, name: Name, request: Request, response: Response, generation: Generation = None

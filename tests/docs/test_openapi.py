@@ -1,0 +1,65 @@
+"""The OpenAPI document of auth is part of the product: words, examples and every answer."""
+
+from typing import Any
+
+import pytest
+
+from nms.auth import problems
+from nms.auth.main import create_app
+from nms.common.problem import Problem
+from nms.common.settings import Settings, read_settings
+from tests.docs.openapi import gaps_of
+from tests.house.tree import refuse
+
+ELSEWHERE: dict[str, str] = {}
+"""Problems of auth that no route answers with, and where they are told."""
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return create_app(read_settings(Settings, environment="test", data_dir=tmp_path_factory.mktemp("data"))).openapi()
+
+
+def test_every_route_says_what_it_takes_and_answers(document: dict[str, Any]) -> None:
+    refuse(gaps_of(document))
+
+
+def test_every_problem_of_auth_is_an_answer_of_some_route(document: dict[str, Any]) -> None:
+    codes = {kind.code for kind in vars(problems).values() if isinstance(kind, type) and issubclass(kind, Problem)}
+    shown = {
+        code
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for status, answer in operation["responses"].items()
+        if status[0] in "45"
+        for code in answer["content"].get("application/problem+json", {}).get("examples", ())
+    }
+    silent = {"internal", problems.GrantProblem.code, *ELSEWHERE}
+    refuse(f"{code}: no route of auth documents it" for code in codes - shown - silent)
+
+
+def test_gaps_of_a_planted_document_are_found() -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer", "examples": ["x"]}},
+    }
+    operation = {
+        "summary": "Read", "description": "Reads.", "security": [{"bearer": []}],
+        "parameters": [{"name": "id", "in": "path"}],
+        "responses": {
+            "200": {"content": {"application/json": {"schema": schema}}},
+            "201": {"content": {"application/json": {"schema": schema["properties"]["age"]}}},
+            "401": {"description": "Unknown", "content": {"application/problem+json": {}}},
+        },
+    }  # fmt: skip
+    assert list(gaps_of({"components": {}, "paths": {"/planted": {"get": operation}}})) == [
+        f"GET /planted: {gap}"
+        for gap in (
+            "no tags",
+            "no description of the parameter id",
+            *(f"no answer {status}" for status in (403, 404, 422, 503)),
+            "answer 401 without words or example",
+            "no example of answer 200: /name",
+            "example of answer 201: $: 'x' is not of type 'integer'",
+        )
+    ]
