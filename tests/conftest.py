@@ -15,6 +15,8 @@
 | `own_kafka` | one of this test alone, to cut off and to wipe |
 | `jsonplaceholder` | `NodeServer` of the session: `url`; 100 posts, 500 comments; it forgets every write |
 | `json_server` | json-server of this test alone over a copy of those data: `url`, `data`; it keeps every write |
+| `hostile_api` | `HostileApi` in this process (see tests/services/hostile): `url`, `add()`, `plan()`, `journal` |
+| `hostile_server` | the same in a process of its own: `url`, `call("add", name=...)` |
 | `redis` | Redis DSN of an empty numbered database (TEST_REDIS_DSN: that one, flushed) |
 
 PostgreSQL's login in DSNs is `nms`: it owns its databases and may replicate, and is no superuser.
@@ -34,6 +36,8 @@ from nms.common.db.migrations import upgrade
 from nms.common.db.pool import close_pools
 from nms.common.settings import Settings, get_settings
 from tests.fuzz.extent import Extent
+from tests.services.hostile.api import HostileApi
+from tests.services.hostile_api import HostileServer
 from tests.services.kafka import KafkaServer
 from tests.services.node import NodeServer
 from tests.services.postgres import PostgresServer
@@ -223,6 +227,20 @@ def jsonplaceholder(services: Session) -> NodeServer:
 @pytest.fixture
 def json_server(tmp_path: Path) -> Iterator[NodeServer]:
     server = NodeServer(tmp_path / "json-server", keeps_writes=True).launch()
+    yield server
+    server.end()
+
+
+@pytest.fixture
+async def hostile_api(tmp_path: Path) -> AsyncIterator[HostileApi]:
+    api = await HostileApi(tmp_path).start()
+    yield api
+    await api.close()
+
+
+@pytest.fixture
+def hostile_server(tmp_path: Path) -> Iterator[HostileServer]:
+    server = HostileServer(tmp_path / "hostile").launch()
     yield server
     server.end()
 

@@ -41,6 +41,13 @@ SLEEPING: dict[str, dict[str, str]] = {
     "tests/service/test_egress.py": {
         "test_a_large_body_is_read_as_it_comes_and_a_slow_reader_is_not_the_remotes_fault": "the delay is the test",
     },
+    "tests/services/hostile/api.py": {"_answer": "the latency of an API"},
+    "tests/services/hostile/broken.py": {
+        "late": "an API that answers late",
+        "reset_when_read": "a reset drops what was not read: the client gets the time to",
+        "drip": "an API that sends a byte a second",
+        "drip_headers": "as there",
+    },
     "tests/flow/campaign.py": {
         "wait_for_mark": "waits for the end of the backfill, with a deadline",
         "wait_for_progress": "waits for new effects, with a deadline",
