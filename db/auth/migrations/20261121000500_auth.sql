@@ -11,8 +11,8 @@ create table auth.role (
     updated_at timestamptz not null default now()
 );
 
--- `email` is what was given, `email_key` the one normal form that is compared. `revision` goes up with every change
--- that makes earlier access tokens wrong (roles, password, disabled): a token carries the one it was made under.
+-- `email` is what was given, `email_key` the one normal form that is compared. `revision` goes up with every change,
+-- and a token carries the one it was made under: a revocation tells which is the first that is good.
 create table auth.account (
     id uuid primary key default gen_random_uuid(),
     email text not null,
