@@ -131,6 +131,11 @@ create table cfg.revision (
     message text default ''::text not null
 );
 
+create unlogged table common.bucket (
+    name text not null,
+    free_at timestamp with time zone not null
+) with (fillfactor=50);
+
 create table common.dead_letter (
     id bigint generated always as identity not null,
     subscriber text not null,
@@ -241,6 +246,7 @@ alter table cfg.document add constraint document_kind_check CHECK ((kind ~ '^[a-
 alter table cfg.document add constraint document_name_check CHECK ((name ~ '^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$'::text));
 alter table cfg.revision add constraint revision_pkey PRIMARY KEY (id);
 alter table cfg.revision add constraint revision_author_check CHECK ((author <> ''::text));
+alter table common.bucket add constraint bucket_pkey PRIMARY KEY (name);
 alter table common.dead_letter add constraint dead_letter_pkey PRIMARY KEY (id);
 alter table common.dead_letter add constraint dead_letter_subscriber_event_id_key UNIQUE (subscriber, event_id);
 alter table common.outbox add constraint outbox_pkey PRIMARY KEY (id);

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from nms.common.cache.bucket import Bucket
 from nms.common.cache.cache import Cache, open_cache
 from nms.common.cache.degrading import DegradingCache
 from nms.common.cache.local import LocalCache
@@ -71,26 +72,41 @@ async def test_counts_are_exact_and_end_with_the_time_of_the_first(cache: Cache)
 
 
 async def test_a_bucket_gives_its_burst_and_then_its_rate(cache: Cache) -> None:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    waits = await asyncio.gather(*(cache.take("b", 50.0, 10.0) for _ in range(30)))
-    assert 10 <= waits.count(0.0) <= 10 + 50 * (loop.time() - began)
-    wait = await cache.take("b", 50.0, 10.0, 10.0)
-    assert 0.2 - (loop.time() - began) <= wait <= 0.2
-    started, taken = loop.time(), 0
-    while taken < 20:
-        pause = await cache.take("b", 50.0, 10.0)
-        taken += pause == 0
-        await asyncio.sleep(pause)
-    assert loop.time() - started > 0.15
+    bucket = Bucket("b", 50.0, 10.0)
+    bookings = await asyncio.gather(*(cache.book(bucket) for _ in range(30)))
+    assert [booking.wait == 0 for booking in bookings] == [booking.granted for booking in bookings]
+    assert sum(booking.granted for booking in bookings) in range(10, 14)
+    assert 0.05 < (await cache.book(bucket, 10.0)).wait <= 0.2
     with pytest.raises(ValueError, match="never holds"):
-        await cache.take("b", 50.0, 10.0, 11.0)
+        await cache.book(bucket, 11.0)
+
+
+async def test_bookings_ahead_are_in_order_and_each_for_a_token_of_its_own(cache: Cache) -> None:
+    bucket = Bucket("b", 50.0, 1.0)
+    waits = [(await cache.book(bucket, ahead=1.0)).wait for _ in range(20)]
+    assert waits == sorted(waits)
+    assert waits[0] == 0
+    assert 0.3 < waits[-1] <= 0.38
+    refused = await cache.book(bucket, ahead=0.2)
+    assert not refused.granted
+    assert 0.2 < refused.wait <= 0.4
+    assert (await cache.book(bucket, ahead=1.0)).wait <= refused.wait, "what was refused took nothing"
+
+
+async def test_a_held_bucket_lets_nothing_go_and_a_shorter_hold_changes_nothing(cache: Cache) -> None:
+    bucket = Bucket("b", 100.0, 5.0)
+    await cache.hold(bucket, 30.0)
+    await cache.hold(bucket, 1.0)
+    booking = await cache.book(bucket)
+    assert not booking.granted
+    assert 29.0 < booking.wait <= 30.0
 
 
 async def test_buckets_are_apart(cache: Cache) -> None:
-    assert await cache.take("one", 0.001, 1.0) == 0
-    assert await cache.take("one", 0.001, 1.0) > 0
-    assert await cache.take("two", 0.001, 1.0) == 0
+    one, two = Bucket("one", 0.001), Bucket("two", 0.001)
+    assert (await cache.book(one)).granted
+    assert not (await cache.book(one)).granted
+    assert (await cache.book(two)).granted
 
 
 async def test_messages_reach_every_listener_in_order_and_nobody_else(cache: Cache) -> None:
@@ -124,7 +140,7 @@ async def test_the_cache_in_the_process_is_bounded() -> None:
     cache = LocalCache(entries=10)
     for number in range(50):
         await cache.set(f"k{number}", b"x", 60)
-        await cache.take(f"b{number}", 1, 1)
+        await cache.book(Bucket(f"b{number}", 1))
         await cache.get("k0") if number < 9 else None
     assert len(cache._values) == len(cache._buckets) == 10
 
@@ -164,8 +180,9 @@ async def test_while_redis_is_away_the_process_is_on_its_own_and_no_old_value_co
     assert await cache.get("page") is None
     await cache.delete("page")
     assert [await cache.incr("n", 60) for _ in range(3)] == [1, 2, 3]
-    assert await cache.take("b", 0.001, 1.0) == 0
-    assert await cache.take("b", 0.001, 1.0) > 0
+    assert (await cache.book(Bucket("b", 0.001))).granted
+    assert not (await cache.book(Bucket("b", 0.001))).granted
+    await cache.hold(Bucket("b", 0.001), 5.0)
     await cache.publish("c", b"x")
     with pytest.raises(Unavailable):
         await cache.check()

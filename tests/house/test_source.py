@@ -19,6 +19,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
     "nms/cli/main.py": {"*": "`nms --help` and each command load only what they use: 1.5 s of imports otherwise"},
     "nms/sync/capture.py": {"*": "the folder of a connector is named by the type of its system; drivers are large"},
     "nms/common/bus/bus.py": {"nms.common.bus.rabbit": "aio-pika costs 0.3 s: only where AMQP_DSN is set"},
+    "nms/common/budget.py": {"nms.common.cache.redis": "redis costs 0.5 s: only where REDIS_DSN is set"},
     "nms/common/cache/cache.py": {"nms.common.cache.redis": "redis costs 0.5 s: only where REDIS_DSN is set"},
     "nms/common/egress/shared.py": {
         "nms.common.egress.egress": "only where a process sends requests; every role can close"
@@ -34,9 +35,7 @@ SILENCED_TYPES: dict[str, str] = {
 SLEEPING: dict[str, dict[str, str]] = {
     "tests/waiting.py": {"eventually": "the waiting function: a condition and a deadline"},
     "tests/services/process.py": {"wait_until": "the waiting function: a condition and a deadline"},
-    "tests/contract/test_cache.py": {
-        "test_a_bucket_gives_its_burst_and_then_its_rate": "waits as long as the bucket says: that is the promise",
-    },
+    "tests/contract/budget_worker.py": {"work": "a request takes a while: the load of the test"},
     "tests/service/remote.py": {"say": "a remote that dawdles: the delay is the test"},
     "tests/service/test_egress.py": {
         "test_a_large_body_is_read_as_it_comes_and_a_slow_reader_is_not_the_remotes_fault": "the delay is the test",

@@ -44,7 +44,11 @@ TABLES_OF_OTHERS = (
     "nms/cli/demo/tables.sql",
 )
 """What makes the tables that our statements find in other systems."""
-ONLY = {"nms/common/queries/configuration.sql": DSNType.NMS, "nms/common/queries/trust.sql": DSNType.AUTH}
+ONLY = {
+    "nms/common/queries/bucket.sql": DSNType.NMS,
+    "nms/common/queries/configuration.sql": DSNType.NMS,
+    "nms/common/queries/trust.sql": DSNType.AUTH,
+}
 """Statements of such a package on tables that only one database has."""
 
 

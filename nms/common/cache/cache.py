@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import Protocol
 
+from nms.common.cache.bucket import Booking, Bucket
 from nms.common.cache.degrading import DegradingCache
 from nms.common.cache.local import LocalCache
 from nms.common.settings import Settings
@@ -28,11 +29,15 @@ class Cache(Protocol):
     async def incr(self, key: str, ttl: float, by: int = 1) -> int:
         """Count up; the first count lives for `ttl` seconds, and later ones do not prolong it."""
 
-    async def take(self, bucket: str, rate: float, burst: float, amount: float = 1.0) -> float:
-        """Take tokens of a bucket that refills by `rate` per second up to `burst`: 0, or seconds to wait for them.
+    async def book(self, bucket: Bucket, amount: float = 1.0, ahead: float = 0.0) -> Booking:
+        """Book tokens of a bucket that come within `ahead` seconds; nothing is taken when they come later.
 
-        Nothing is taken when the answer is not 0. `amount` above `burst` raises ValueError.
+        Each booking is for tokens of its own, in order: nobody has to ask again when its time is there. `amount`
+        above the burst raises ValueError.
         """
+
+    async def hold(self, bucket: Bucket, seconds: float) -> None:
+        """Let no token go for `seconds`; what was booked before stays booked."""
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Tell whoever listens now; a slow listener loses its oldest messages."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeVar
 
+from nms.common.cache.bucket import Booking, Bucket
 from nms.common.cache.local import LocalCache
 from nms.common.problem import Unavailable
 
@@ -66,11 +67,15 @@ class DegradingCache:
         """Count up; per process while the shared cache is away."""
         return await self._either(lambda: self._shared.incr(key, ttl, by), lambda: self._own.incr(key, ttl, by))
 
-    async def take(self, bucket: str, rate: float, burst: float, amount: float = 1.0) -> float:
-        """Take tokens; of a bucket per process while the shared cache is away."""
+    async def book(self, bucket: Bucket, amount: float = 1.0, ahead: float = 0.0) -> Booking:
+        """Book tokens; of a bucket per process while the shared cache is away."""
         return await self._either(
-            lambda: self._shared.take(bucket, rate, burst, amount), lambda: self._own.take(bucket, rate, burst, amount)
+            lambda: self._shared.book(bucket, amount, ahead), lambda: self._own.book(bucket, amount, ahead)
         )
+
+    async def hold(self, bucket: Bucket, seconds: float) -> None:
+        """Let no token go; of this process while the shared cache is away."""
+        await self._either(lambda: self._shared.hold(bucket, seconds), lambda: self._own.hold(bucket, seconds))
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Tell whoever listens now; nobody hears it while the shared cache is away."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from nms.common import clock
+from nms.common.cache.bucket import Booking, Bucket
 
 ENTRIES = 10_000
 BACKLOG = 1000
@@ -18,7 +19,7 @@ class LocalCache:
         self._entries = entries
         self._seconds = seconds
         self._values: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, float] = OrderedDict()
         self._listeners: dict[str, set[asyncio.Queue[bytes]]] = {}
 
     async def check(self) -> None:
@@ -59,18 +60,22 @@ class LocalCache:
         await self.set(key, str(count).encode(), until - now)
         return count
 
-    async def take(self, bucket: str, rate: float, burst: float, amount: float = 1.0) -> float:
-        """Take tokens, or give the seconds until there are enough."""
-        if amount > burst:
-            raise ValueError(f"a bucket of {burst} never holds {amount} tokens")
+    async def book(self, bucket: Bucket, amount: float = 1.0, ahead: float = 0.0) -> Booking:
+        """Book tokens that come within `ahead` seconds."""
         now = self._seconds()
-        tokens, at = self._buckets.pop(bucket, (burst, now))
-        tokens = min(burst, tokens + (now - at) * rate)
-        wait = 0.0 if tokens >= amount else (amount - tokens) / rate
-        self._buckets[bucket] = (tokens if wait else tokens - amount, now)
+        booking, free_at = bucket.book(self._buckets.pop(bucket.name, now), now, amount, ahead)
+        self._keep(bucket, free_at)
+        return booking
+
+    async def hold(self, bucket: Bucket, seconds: float) -> None:
+        """Let no token go for `seconds`."""
+        held = self._seconds() + bucket.held_until(seconds)
+        self._keep(bucket, max(held, self._buckets.pop(bucket.name, held)))
+
+    def _keep(self, bucket: Bucket, free_at: float) -> None:
+        self._buckets[bucket.name] = free_at
         while len(self._buckets) > self._entries:
             self._buckets.popitem(last=False)
-        return wait
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Tell whoever listens now."""

@@ -10,6 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from nms.common import clock
+from nms.common.cache.bucket import INSTANT, Booking, Bucket
 from nms.common.problem import Unavailable
 
 log = logging.getLogger(__name__)
@@ -25,19 +26,25 @@ local count = redis.call('incrby', KEYS[1], ARGV[1])
 if count == tonumber(ARGV[1]) then redis.call('pexpire', KEYS[1], ARGV[2]) end
 return count
 """
-_TAKE = """
-local rate, burst, amount = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+_NOW = """
 local time = redis.call('time')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local state = redis.call('hmget', KEYS[1], 'tokens', 'at')
-local tokens = tonumber(state[1]) or burst
-local at = tonumber(state[2]) or now
-tokens = math.min(burst, tokens + math.max(0, now - at) * rate)
-local wait = 0
-if tokens >= amount then tokens = tokens - amount else wait = (amount - tokens) / rate end
-redis.call('hset', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
-redis.call('pexpire', KEYS[1], math.ceil(burst / rate * 1000) + 1000)
-return string.format('%.6f', wait)
+local function keep(through)
+    redis.call('set', KEYS[1], string.format('%.6f', through), 'px', math.ceil((through - now) * 1000) + 1000)
+end
+local free = tonumber(redis.call('get', KEYS[1])) or now
+"""
+# The same steps as `Bucket.book`, by Redis' own clock.
+_BOOK = f"""{_NOW}
+local span, depth, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local through = math.max(free, now) + span
+local wait = through - depth - now
+if wait < {INSTANT} then wait = 0 end
+if wait <= ahead then keep(through) end
+return {{wait <= ahead and 1 or 0, string.format('%.6f', wait)}}
+"""
+_HOLD = f"""{_NOW}
+keep(math.max(free, now + tonumber(ARGV[1])))
 """
 
 
@@ -83,11 +90,15 @@ class RedisCache:
         """Count up; the first count sets the time to live."""
         return int(await self._call("EVAL", _INCR, 1, _named(key), by, max(1, round(ttl * 1000))))
 
-    async def take(self, bucket: str, rate: float, burst: float, amount: float = 1.0) -> float:
-        """Take tokens by Redis' own clock, or give the seconds until there are enough."""
-        if amount > burst:
-            raise ValueError(f"a bucket of {burst} never holds {amount} tokens")
-        return float(await self._call("EVAL", _TAKE, 1, _named(f"bucket:{bucket}"), rate, burst, amount))
+    async def book(self, bucket: Bucket, amount: float = 1.0, ahead: float = 0.0) -> Booking:
+        """Book tokens that come within `ahead` seconds, by Redis' own clock."""
+        span, depth = bucket.spans(amount)
+        granted, wait = await self._call("EVAL", _BOOK, 1, _named(f"bucket:{bucket.name}"), span, depth, ahead)
+        return Booking(bool(granted), float(wait))
+
+    async def hold(self, bucket: Bucket, seconds: float) -> None:
+        """Let no token go for `seconds`."""
+        await self._call("EVAL", _HOLD, 1, _named(f"bucket:{bucket.name}"), bucket.held_until(seconds))
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Tell whoever listens now."""
