@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool
 
 from nms.auth.role import PLAIN, RoleName
+from nms.common.whole import Whole
 
 _NAME = Field(max_length=200, pattern=PLAIN, description="How people call it; may be empty.")
 _EMAIL = Field(min_length=3, max_length=254, description="In any case and spelling; one account an address.")
@@ -50,9 +51,9 @@ class UserChange(BaseModel):
 
     name: Annotated[str, _NAME] | None = None
     roles: Annotated[list[RoleName], _ROLES] | None = None
-    disabled: bool | None = Field(None, description="Whether logins are refused and sessions are over.")
+    disabled: StrictBool | None = Field(None, description="Whether logins are refused and sessions are over.")
     password: Annotated[SecretStr, _PASSWORD] | None = None
-    revision: int | None = Field(None, ge=1, lt=2**63, description="Change only what has still this revision.")
+    revision: Whole | None = Field(None, ge=1, lt=2**63, description="Change only what has still this revision.")
 
 
 class User(BaseModel):

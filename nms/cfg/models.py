@@ -6,10 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from nms.cfg.text import Draft
 from nms.common.document import Document
+from nms.common.whole import Whole
 
 Identity = tuple[str, str]
 """Kind and name of a document."""
@@ -33,13 +34,13 @@ class Changeset:
 class ChangesetBody(BaseModel):
     """A changeset as it comes over HTTP."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     documents: Annotated[list[Any], Field(max_length=10_000, description="each as `/schema` describes it")]
     base: Annotated[
-        int | None, Field(ge=0, description="the revision they were written for; 409 when it is not current any more")
+        Whole | None, Field(ge=0, description="the revision they were written for; 409 when it is not current any more")
     ] = None
-    prune: Annotated[bool, Field(description="remove every document that is not among them")] = False
+    prune: Annotated[StrictBool, Field(description="remove every document that is not among them")] = False
     message: str = ""
 
     def changeset(self, author: str) -> Changeset:
