@@ -76,7 +76,7 @@ async def see(reader: asyncio.StreamReader, seconds: float = 0.25, most: int = 1
 
 
 def request_of(first: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """The bytes of a request after which the connection is to be closed."""
-    sized = {**headers, "Content-Length": str(len(body)), "Connection": "close"}
+    """The bytes of a request; the connection is to be closed after it unless the headers say otherwise."""
+    sized = {"Content-Length": str(len(body)), "Connection": "close", **headers}
     lines = [f"{first} HTTP/1.1", *(f"{name}: {value}" for name, value in sized.items()), "", ""]
     return "\r\n".join(lines).encode() + body

@@ -106,6 +106,27 @@ async def test_filters_and_fields_are_heard(hostile_api: HostileApi) -> None:
     assert (await ask(hostile_api, "/things?reference=seed-7&fields=id")).json["data"] == [{"id": 7}]
 
 
+async def test_children_are_listed_under_their_parent(hostile_api: HostileApi) -> None:
+    hostile_api.add("things", count=2)
+    hostile_api.add("parts", page_size=1, paging="next-url")
+    for parent in (1, 2, 2):
+        hostile_api.write("parts", {"things_id": parent})
+    first = (await ask(hostile_api, "/things/2/parts")).json
+    second = (await ask(hostile_api, target_of(first["next"]))).json
+    assert [one["id"] for one in (*first["data"], *second["data"])] == [2, 3]
+    assert second["next"] is None
+
+
+async def test_a_list_shows_what_was_written_last(hostile_api: HostileApi) -> None:
+    hostile_api.add("things", count=2, envelope="", paging="link")
+    assert (await ask(hostile_api, "/things")).json[0]["name"] == "Name 1"
+    await ask(hostile_api, "/things/1", "PATCH", {"name": "ours"})
+    assert [one["name"] for one in (await ask(hostile_api, "/things")).json] == ["ours", "Name 2"]
+    hostile_api.delete("things", 1)
+    seen = await ask(hostile_api, "/things")
+    assert ([one["name"] for one in seen.json], seen.headers["x-total-count"]) == (["Name 2"], "1")
+
+
 async def test_writes_are_done_and_counted_by_the_clients_key(hostile_api: HostileApi) -> None:
     hostile_api.add("things")
     created = await ask(hostile_api, "/things", "POST", {"reference": "a", "name": "A"})

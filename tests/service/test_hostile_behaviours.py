@@ -77,6 +77,7 @@ SIGHTS: dict[str, Callable[[Seen], bool]] = {
     "reset-in-body": lambda seen: seen.end == "reset" and 0 < len(seen.body) < seen.length,
     "close-before": lambda seen: (seen.data, seen.end) == (b"", "closed"),
     "close-after": lambda seen: (seen.data, seen.end) == (b"", "closed"),
+    "close-idle": lambda seen: len(records(seen)) == 3 and seen.headers.get("connection") is None,
     "length-long": lambda seen: seen.length == len(seen.body) + 100 and seen.end == "closed",
     "length-short": lambda seen: seen.length < len(seen.body),
     "length-twice": lambda seen: seen.data.lower().count(b"content-length: ") == 2,
@@ -165,6 +166,12 @@ async def test_a_write_is_done_or_not_as_the_sentence_says(api: HostileApi) -> N
     await asyncio.gather(*map(write, BEHAVIOURS))
     assert api.counts("things") == {name: {"create": 1} for name in BEHAVIOURS if name not in INSTEAD}
     assert {entry.behaviour for entry in api.journal.entries} == set(BEHAVIOURS)
+
+
+async def test_a_connection_that_is_to_stay_is_closed_all_the_same(api: HostileApi) -> None:
+    stay = {"Connection": "keep-alive"}
+    assert (await ask(api, "/things/1", headers=stay)).end == "silence"
+    assert (await ask(api, "/be/close-idle/things/1", headers=stay)).end == "closed"
 
 
 async def test_a_byte_a_second_comes_to_its_end_if_one_waits(api: HostileApi) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.services.hostile import broken, refusals
 from tests.services.hostile.behaviour import BEHAVIOURS, Call
@@ -25,7 +26,8 @@ CONTROL = "/_control"
 class HostileApi:
     """The server; its methods are the controls, and `POST /_control` calls them: `{"do": name, ...arguments}`.
 
-    A request to `/be/{behaviour}/...` is treated in that way; rules (`plan`) choose others by chance.
+    A request to `/be/{behaviour}/...` is treated in that way; rules (`plan`) choose others by chance. Records of a
+    resource `parts` whose `things_id` is 7 are listed at `/things/7/parts`, too.
     """
 
     def __init__(self, directory: Path, seed: int = 0) -> None:
@@ -180,6 +182,7 @@ class HostileApi:
             return self.logins.answer(request)
         if request.path == "/_secret":
             return Answer.of(200, {"secret": "of this machine"})
+        request = unnest(request)
         resource = self.resources.get(request.path.strip("/").partition("/")[0])
         if resource is None:
             return Answer.of(404, {"error": "there is no such resource"})
@@ -197,6 +200,15 @@ class HostileApi:
         except (KeyError, TypeError, ValueError) as error:
             return Answer.of(400, {"error": repr(error)})
         return Answer.of(200, {"answer": answer})
+
+
+def unnest(request: Request) -> Request:
+    """`/things/7/parts` is `/parts` of those whose `things_id` is 7; the next page's URL says it that way."""
+    match request.path.strip("/").split("/"):
+        case [parent, number, child]:
+            query = urlencode({**request.query, f"{parent}_id": number})
+            return replace(request, target=f"{request.prefix}/{child}?{query}")
+    return request
 
 
 CONTROLS: dict[str, Any] = {

@@ -85,6 +85,12 @@ async def done_and_closed(call: Call) -> bool:
     return False
 
 
+@behaviour("close-idle", "it was done and answered; then the connection closes, though nothing said that it would")
+async def close_idle(call: Call) -> bool:
+    await call.send(await call.effect())
+    return False
+
+
 @behaviour("length-long", "Content-Length is larger than the body; the connection closes")
 async def too_long(call: Call) -> bool:
     answer = await call.effect()

@@ -86,6 +86,7 @@ class Collection:
     _versions: dict[int, int] = field(default_factory=dict)
     _touched: list[tuple[str, int]] = field(default_factory=list)
     _last: int = 0
+    _encoded: dict[int, str] = field(default_factory=dict)
     _gone: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -97,6 +98,7 @@ class Collection:
             self.records = {number: self.generate(number) for number in self.order}
             self._touched = [(record["updated_at"], number) for number, record in self.records.items()]
             self.order = list(self.order)
+            self._encoded = {number: json.dumps(record) for number, record in self.records.items()}
 
     def generate(self, number: int) -> Record:
         """The record that a resource begins with under an id."""
@@ -116,6 +118,14 @@ class Collection:
         if self.options.generated:
             return self.generate(number) if 1 <= number <= self.options.count else None
         return self.records.get(number)
+
+    def encode(self, number: int) -> str:
+        """A record as JSON; what is stored is encoded once, so that the server is no part of what is measured."""
+        if self.options.generated:
+            return json.dumps(self.generate(number))
+        if number not in self._encoded:
+            self._encoded[number] = json.dumps(self.records[number])
+        return self._encoded[number]
 
     def was_deleted(self, number: int) -> bool:
         """Whether there was such a record once."""
@@ -155,6 +165,7 @@ class Collection:
         self._note("delete", record, request)
         if not self.options.forgets:
             del self.records[number]
+            self._encoded.pop(number, None)
             self._gone.add(number)
             assert isinstance(self.order, list)
             del self.order[bisect_left(self.order, number)]
@@ -174,6 +185,7 @@ class Collection:
             insort(self.order, number)
             self._gone.discard(number)
         self.records[number], self._versions[number] = kept, version
+        self._encoded.pop(number, None)
         self._touched.append((at, number))
         self.version += 1
         return kept

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tests.services.hostile.collection import Collection, Record
-from tests.services.hostile.wire import Answer, Request
+from tests.services.hostile.wire import JSON, Answer, Request
 
 # Parameters that are no filters.
 RESERVED = {"page", "per_page", "limit", "offset", "cursor", "updated_since", "fields", "deleted"}
@@ -35,17 +36,19 @@ def list_records(collection: Collection, request: Request, base: str, twist: str
     query = request.query
     ids = listed(collection, query)
     page = cut(collection, ids, query, twist)
-    records = [project(collection.get(number) or {}, query.get("fields", "")) for number in page.ids]
+    records = encode_records(collection, page.ids, query.get("fields", ""))
     if twist == "vanish" and page.start == 0 and page.ids:
         collection.remove(page.ids[0])
     style, following = collection.options.paging, Following(request, base, page, twist)
-    document: Any = STYLES[style](following) if style in STYLES else {}
+    told = STYLES[style](following) if style in STYLES else {}
     headers = HEADERS[style](following) if style in HEADERS else {}
-    if collection.options.envelope:
-        document = {collection.options.envelope: records, **document}
+    envelope = collection.options.envelope
+    if not envelope:
+        headers, body = {**headers, "X_Total_Count": str(page.total)}, records
     else:
-        document, headers = records, {**headers, "X_Total_Count": str(page.total)}
-    return Answer.of(200, document, **headers)
+        rest = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in told.items())
+        body = f"{{{json.dumps(envelope)}: {records}{', ' if rest else ''}{rest}}}"
+    return Answer(200, JSON, body.encode()).with_headers(**headers)
 
 
 def listed(collection: Collection, query: dict[str, str]) -> Sequence[int]:
@@ -94,12 +97,13 @@ def cut(collection: Collection, ids: Sequence[int], query: dict[str, str], twist
     return Page(cut_ids, len(ids), start, size, mark)
 
 
-def project(record: Record, fields: str) -> Record:
-    """A record with the named members only, or whole."""
+def encode_records(collection: Collection, ids: Sequence[int], fields: str) -> str:
+    """Records as a JSON array, whole or with the named members only."""
     if not fields:
-        return record
+        return f"[{', '.join(map(collection.encode, ids))}]"
     names = fields.split(",")
-    return {name: value for name, value in record.items() if name in names}
+    records = (collection.get(number) or {} for number in ids)
+    return json.dumps([{name: value for name, value in one.items() if name in names} for one in records])
 
 
 @dataclass(frozen=True, slots=True)
