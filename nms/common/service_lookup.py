@@ -98,6 +98,9 @@ class ServiceLookup:
             return None
         try:
             await self._ask(name)
+            while name not in self._found and name not in self._missing:
+                # It was forgotten between the answer and this line: nobody was told that it is not good.
+                await self._ask(name)
         except Problem:
             found = self._found.get(name)
             if found is None or now >= found.asked_at + STALE_SECONDS:
@@ -136,6 +139,7 @@ class ServiceLookup:
         there = {service.hash: _Found(service.to_caller(), now) for service in services}
         for name in names:
             self._found.pop(name, None)
+            self._missing.pop(name, None)
             if name in there:
                 _put(self._found, name, there[name])
             else:
