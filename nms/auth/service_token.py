@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from nms.auth.repository import AuthRepository, queries
-from nms.common.whole import Whole
+from nms.common.whole import WHOLE
 
 LONGEST_OVERLAP = 30 * 86_400
 LONGEST_TTL = 10 * 366 * 86_400
@@ -85,7 +85,9 @@ class NewServiceToken(BaseModel):
     expires_at: Annotated[AwareDatetime, Field(lt=_FAR)] | None = Field(
         None, description="When it ends; leave both this and `ttl` out for one that does not end by itself."
     )
-    ttl: Whole | None = Field(None, ge=1, le=LONGEST_TTL, description="The same, in seconds from now.")
+    ttl: Annotated[int, Field(ge=1, le=LONGEST_TTL), WHOLE] | None = Field(
+        None, description="The same, in seconds from now."
+    )
 
     @model_validator(mode="after")
     def _say_it_once(self) -> "NewServiceToken":
@@ -99,8 +101,8 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"overlap": 86_400}})
 
-    overlap: Whole = Field(
-        86_400, ge=0, le=LONGEST_OVERLAP, description="Seconds for which the secret that is replaced stays good."
+    overlap: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP), WHOLE] = Field(
+        86_400, description="Seconds for which the secret that is replaced stays good."
     )
 
 

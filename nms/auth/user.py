@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool
 
 from nms.auth.role import PLAIN, RoleName
-from nms.common.whole import Whole
+from nms.common.whole import WHOLE
 
 _NAME = Field(max_length=200, pattern=PLAIN, description="How people call it; may be empty.")
 _EMAIL = Field(min_length=3, max_length=254, description="In any case and spelling; one account an address.")
@@ -53,7 +53,9 @@ class UserChange(BaseModel):
     roles: Annotated[list[RoleName], _ROLES] | None = None
     disabled: StrictBool | None = Field(None, description="Whether logins are refused and sessions are over.")
     password: Annotated[SecretStr, _PASSWORD] | None = None
-    revision: Whole | None = Field(None, ge=1, lt=2**63, description="Change only what has still this revision.")
+    revision: Annotated[int, Field(ge=1, lt=2**63), WHOLE] | None = Field(
+        None, description="Change only what has still this revision."
+    )
 
 
 class User(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from nms.cfg.text import Draft
 from nms.common.document import Document
-from nms.common.whole import Whole
+from nms.common.whole import WHOLE
 
 Identity = tuple[str, str]
 """Kind and name of a document."""
@@ -38,7 +38,8 @@ class ChangesetBody(BaseModel):
 
     documents: Annotated[list[Any], Field(max_length=10_000, description="each as `/schema` describes it")]
     base: Annotated[
-        Whole | None, Field(ge=0, description="the revision they were written for; 409 when it is not current any more")
+        Annotated[int, Field(ge=0), WHOLE] | None,
+        Field(description="the revision they were written for; 409 when it is not current any more"),
     ] = None
     prune: Annotated[StrictBool, Field(description="remove every document that is not among them")] = False
     message: str = ""

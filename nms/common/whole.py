@@ -1,6 +1,6 @@
 """Whole numbers in bodies, as JSON Schema understands `integer`: 3 and 3.0, and no text or truth value."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BeforeValidator
 
@@ -11,5 +11,8 @@ def _refuse_others(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_refuse_others)]
-"""pydantic's int takes "3" and true as well, its strict one refuses 3.0."""
+WHOLE = BeforeValidator(_refuse_others)
+"""For `Annotated[int, Field(ge=1), WHOLE]`: pydantic's int takes "3" and true as well, its strict one refuses 3.0.
+
+It stands last, since the OpenAPI document tells only bounds that stand before it.
+"""
