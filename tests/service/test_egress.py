@@ -14,6 +14,7 @@ import pytest
 from nms.common.egress.address import parse_allowance
 from nms.common.egress.egress import Egress
 from nms.common.egress.exchange import Caps, Request
+from nms.common.egress.inflate import PIECE
 from nms.common.egress.problems import EgressRefused, RemoteProblem
 from nms.common.problem import Retry
 from tests.service.remote import OK, Behaviour, Names, Remote, answering, endless, listening, saying, silent
@@ -152,6 +153,35 @@ async def test_a_large_body_is_read_as_it_comes_and_a_slow_reader_is_not_the_rem
                 await asyncio.sleep(0.03)
     assert size == 20 * MEGABYTE
     assert largest <= MEGABYTE
+
+
+async def test_a_bomb_comes_out_in_small_parts() -> None:
+    async with (
+        both(answering(GZIPPED, b"content-encoding: gzip")) as (egress, remote),
+        egress.stream(Request("GET", remote.url(), caps=Caps(body=41 * MEGABYTE))) as answer,
+    ):
+        sizes = [len(part) async for part in answer.parts()]
+    assert sum(sizes) == 40 * MEGABYTE
+    assert max(sizes) <= PIECE
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", b"200 OK"), ("GET", b"304 Not Modified"), ("GET", b"204 No")])
+async def test_the_length_and_coding_of_a_body_that_is_not_sent_are_no_fault(method: str, status: bytes) -> None:
+    lines = b"\r\ncontent-encoding: br" + (b"" if b"204" in status else b"\r\ncontent-length: 99999999")
+    async with both(saying(b"HTTP/1.1 " + status + lines + b"\r\n\r\n")) as (egress, remote):
+        for _ in range(2):
+            answer = await egress.send(Request(method, remote.url(), caps=SHORT))
+            assert (answer.status, answer.body) == (int(status[:3]), b"")
+        assert len(remote.reached) == 1
+
+
+async def test_neither_proxies_of_the_environment_nor_cookies_have_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with both(answering(b"", b"set-cookie: hush=1; Path=/")) as (egress, remote):
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        for _ in range(2):
+            assert (await egress.send(Request("GET", remote.url()))).status == 200
+    assert b"hush" not in b"".join(remote.heads)
 
 
 # What a remote does, and: code, reason, whether the request may have had an effect.

@@ -165,6 +165,12 @@ class StreamedAnswer:
     async def parts(self) -> AsyncIterator[bytes]:
         """The body, inflated, in parts of at most 256 KB; raises as `read` does."""
         exchange, most = self._exchange, self._exchange.request.caps.body
+        if exchange.request.method == "HEAD" or self.status in (204, 304):
+            # Length and coding speak of a body that is not sent (RFC 9110 sections 8.6 and 15.4.5); to read to its end
+            # gives the connection back.
+            async for _ in self._raw():
+                pass
+            return
         if self.headers.get("content-length", "").isdigit() and int(self.headers["content-length"]) > most:
             raise exchange.fault(RemoteTooLarge, f"its answer is larger than {most} bytes", "body")
         with exchange.translated("idle"):
