@@ -76,6 +76,21 @@ async def test_a_forbidden_address_is_refused_however_it_is_spelled(url: str) ->
     await egress.close()
 
 
+@pytest.mark.parametrize("url", [
+    "http://user@example.com/", "http://user:hush@example.com/", "http://@example.com/", "http://example.com@1.1.1.1/",
+    "http://1.1.1.1%2f@example.com/", "http://example.com/a b", " http://example.com/", "http://exa\tmple.com/",
+    "http://example.com\\@1.1.1.1/", "http://1.1.1.1\\.example.com/", "http://example.com/\r\nHost:a", "http://a..b/",
+    "http://example.com./", "http://16843009/", "http://0x01010101/", "http://01.01.01.01/", "http://1.1/", "http://1.1.257/",
+    "http://1.1.1.1.1/", "http://example.0x1/", "http://[1.1.1.1]/", "http://[2606:4700::1%25eth0]/", "http://2606:4700::1/",
+    "http://example.com:0/", "http://example.com:65536/", "http://example.com:/", "http://example.com:80:80/", "http:///a",
+    "//example.com/", "example.com", "ftp://example.com/", "file:///etc/passwd", "http://exam%70le.com/", "http://-a.b/",
+])  # fmt: skip
+def test_an_address_with_two_readings_is_refused_wherever_it_leads(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^[a-z]") as refused:
+        parse_url(url)
+    assert "hush" not in str(refused.value)
+
+
 @pytest.mark.parametrize("text", MISTAKEN)
 def test_an_inner_address_that_the_standard_library_calls_global_is_not_public(text: str) -> None:
     address = ipaddress.ip_address(text)
