@@ -27,8 +27,10 @@ class LoginRefused(GrantProblem):
     code, title, error = "login-refused", "The login is refused", "invalid_grant"
     remedy = "Check e-mail and password; after several tries wait a minute. An administrator can set a new password."
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str, account: str = "") -> None:
+        """`reason` and `account` are for the audit, and stay out of the answer."""
         super().__init__("E-mail or password are wrong, or there were too many tries.")
+        self.reason, self.account = reason, account
 
 
 class RefreshRefused(GrantProblem):
@@ -46,6 +48,10 @@ class ScopeRefused(GrantProblem):
 
     code, title, error = "scope-refused", "The scope is refused", "invalid_scope"
     remedy = "Leave `scope` out to get all that the account may do, or ask for less."
+
+    def __init__(self, detail: str, account: str = "") -> None:
+        super().__init__(detail)
+        self.reason, self.account = "scope", account
 
 
 class GrantRefused(GrantProblem):

@@ -35,9 +35,9 @@ class AuthRepository(BaseAuthRepository):
         row = await queries.get_account_login(self.connection, email_key=email_key)
         return None if row is None else Login(**row)
 
-    async def mark_account_used(self, account: UUID) -> None:
-        """Note the time of a login."""
-        await queries.mark_account_used(self.connection, id=account)
+    async def mark_account_used(self, login: Login) -> bool:
+        """Note the time of a login; false when the account was closed or its password changed meanwhile."""
+        return bool(await queries.mark_account_used(self.connection, id=login.id, password=login.password))
 
     async def update_account_hash(self, login: Login, password: str) -> None:
         """Keep the same password under newer parameters."""
@@ -155,13 +155,12 @@ class AuthRepository(BaseAuthRepository):
     ) -> Standing | None:
         """Open a session (id, hash of its seed) with (scope, address, agent) that ends after (idle, absolute) seconds.
 
-        None when the account was closed or its password changed meanwhile.
+        None when the account is gone.
         """
         row = await queries.insert_session(
             self.connection,
             id=session[0],
             account_id=login.id,
-            password=login.password,
             seed_hash=session[1],
             scope=origin[0],
             address=origin[1],

@@ -87,6 +87,8 @@ async def open_session(
 ) -> tuple[Standing, Refresh] | None:
     """A new session and its first refresh token; None when the account was closed or changed meanwhile."""
     refresh = Refresh(uuid4(), token_bytes(_SEED_BYTES), 0)
+    if not await tx.mark_account_used(login):
+        return None
     standing = await tx.insert_session(
         login,
         (refresh.session, refresh.seed_hash),
@@ -106,7 +108,7 @@ async def use_refresh(
     if standing is not None:
         return standing, refresh.successor
     used = await repository.get_session_standing(refresh.session, refresh.seed_hash)
-    if used is None or not used.alive:
+    if used is None or not used.alive or refresh.generation >= used.generation:
         raise RefreshRefused
     if not is_recent(used, refresh.generation, settings.grace_seconds):
         await end_session(repository, refresh.session, "replayed", actor)

@@ -4,13 +4,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from math import isinf
 from secrets import token_urlsafe
 
 from fastapi import FastAPI
 
 from nms.auth import audit, sessions, throttle
 from nms.auth.email import key_of
-from nms.auth.keys import Keyring
+from nms.auth.keys import Keyring, Signer
 from nms.auth.models import Actor, Credentials, Introspection, Login, Standing, Tokens
 from nms.auth.password import Passwords
 from nms.auth.problems import AuthBusy, LoginRefused, RefreshRefused, ScopeRefused, TokenTypeRefused, TooManyAttempts
@@ -19,13 +20,16 @@ from nms.auth.revocations import revoke
 from nms.auth.sessions import Refresh, RefreshKey
 from nms.auth.settings import AuthSettings
 from nms.common import service_token
-from nms.common.guard import Caller, TokenRefused
+from nms.common.guard import Caller, TokenRefused, is_grant
 from nms.common.seal import Sealer
 from nms.common.settings import Settings, read_settings
 from nms.common.verifier import Verifier
 
 SELF_SCOPES = ("me:read", "me:write")
 """What everybody may who has a session: look at it, end it, change the own password."""
+
+TRIES = 3
+"""A password is looked at again when its hash was renewed by another login meanwhile."""
 
 
 @asynccontextmanager
@@ -49,9 +53,8 @@ class Issuer:
     refresh_key: RefreshKey
     passwords: Passwords
 
-    async def issue(self, repository: AuthRepository, standing: Standing, refresh: Refresh) -> Tokens:
+    def issue(self, signer: Signer, standing: Standing, refresh: Refresh) -> Tokens:
         """Both tokens of a session as it stands; the access token never outlives it."""
-        signer = await self.keyring.signer(repository)
         now = int(time.time())
         expires = min(now + self.role.access_seconds, int(standing.expires_at.timestamp()))
         scope = " ".join(scopes_of(standing))
@@ -89,30 +92,38 @@ async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Creden
 
     Whatever the reason of a refusal, the same work was done before it.
     """
-    key = key_of(credentials.email)
     actor = Actor(credentials.email[:320].replace("\0", ""), credentials.address)
     try:
-        admission = await throttle.admit(repository, key, credentials.address)
+        admission = await throttle.admit(repository, key_of(credentials.email), credentials.address)
     except TooManyAttempts:
         await audit.note_refused(repository, "session.open", actor, reason="network")
         raise
-    login = await repository.get_login(key)
-    stored = None if admission.held or login is None else login.password
-    verdict = await issuer.passwords.verify(stored, credentials.password)
-    if login is None or login.disabled or admission.held or not verdict.good:
-        reason = _reason(login, held=admission.held)
-        subject = "" if login is None else str(login.id)
-        await audit.note_refused(repository, "session.open", actor, subject, reason=reason)
-        raise LoginRefused
+    # Asked for first: what cannot be signed must open nothing.
+    signer = await issuer.keyring.signer(repository)
     try:
-        standing, refresh = await _open(repository, issuer, credentials, login, (actor, admission))
+        _check_form(credentials.scope)
+        opened = await _let_in(repository, issuer, credentials, (actor, admission))
     except (LoginRefused, ScopeRefused) as refused:
-        reason = "scope" if isinstance(refused, ScopeRefused) else "changed"
-        await audit.note_refused(repository, "session.open", actor, str(login.id), reason=reason)
+        await audit.note_refused(repository, "session.open", actor, refused.account, reason=refused.reason)
         raise
-    if verdict.stale:
-        await _renew_hash(repository, issuer, login, credentials.password)
-    return await issuer.issue(repository, standing, refresh)
+    return issuer.issue(signer, *opened)
+
+
+async def _let_in(
+    repository: AuthRepository, issuer: Issuer, credentials: Credentials, by: tuple[Actor, throttle.Admission]
+) -> tuple[Standing, Refresh]:
+    for _ in range(TRIES):
+        login = await repository.get_login(key_of(credentials.email))
+        held = by[1].held
+        verdict = await issuer.passwords.verify(None if held or login is None else login.password, credentials.password)
+        if login is None or login.disabled or held or not verdict.good:
+            raise LoginRefused(_reason(login, held=held), "" if login is None else str(login.id))
+        opened = await _open(repository, issuer, credentials, login, by)
+        if opened is not None:
+            if verdict.stale:
+                await _renew_hash(repository, issuer, login, credentials.password)
+            return opened
+    raise LoginRefused("changed")
 
 
 async def _open(
@@ -121,18 +132,19 @@ async def _open(
     credentials: Credentials,
     login: Login,
     by: tuple[Actor, throttle.Admission],
-) -> tuple[Standing, Refresh]:
+) -> tuple[Standing, Refresh] | None:
+    """A session; None when the account changed since its password was looked at, such as by a renewed hash."""
     actor, admission = by
     async with repository.transaction() as tx:
         opened = await sessions.open_session(tx, login, credentials, issuer.role)
         if opened is None:
-            raise LoginRefused
-        standing, refresh = opened
-        _check_scope(credentials.scope, standing)
-        await tx.mark_account_used(login.id)
+            return None
+        standing, _ = opened
+        if credentials.scope and set(credentials.scope.split()) != set(scopes_of(standing)):
+            raise ScopeRefused("The account does not have every scope that was asked for.", str(login.id))
         await audit.note(tx, "session.open", actor, str(login.id), session=str(standing.session_id))
         await throttle.welcome(tx, admission, login.id)
-    return standing, refresh
+    return opened
 
 
 async def _renew_hash(repository: AuthRepository, issuer: Issuer, login: Login, password: str) -> None:
@@ -141,17 +153,20 @@ async def _renew_hash(repository: AuthRepository, issuer: Issuer, login: Login, 
         await repository.update_account_hash(login, await issuer.passwords.hash(password))
 
 
-def _check_scope(asked: str, standing: Standing) -> None:
-    if asked and set(asked.split()) != set(scopes_of(standing)):
-        raise ScopeRefused("The account does not have every scope that was asked for.")
+def _check_form(scope: str) -> None:
+    """Before the password is looked at, so that a malformed scope tells nothing of it."""
+    if not all(is_grant(one) for one in scope.split()):
+        raise ScopeRefused("What was asked for is no scope.")
 
 
 async def refresh_tokens(repository: AuthRepository, issuer: Issuer, token: str, address: str) -> Tokens:
     """The next tokens of a session; raises RefreshRefused."""
     refresh = issuer.refresh_key.read(token)
     actor = Actor(f"session {refresh.session}", address)
+    # Asked for first: what cannot be signed must not use the token up.
+    signer = await issuer.keyring.signer(repository)
     standing, successor = await sessions.use_refresh(repository, refresh, actor, issuer.role)
-    return await issuer.issue(repository, standing, successor)
+    return issuer.issue(signer, standing, successor)
 
 
 async def revoke_token(repository: AuthRepository, issuer: Issuer, verifier: Verifier, given: tuple[str, str]) -> None:
@@ -177,7 +192,7 @@ async def revoke_token(repository: AuthRepository, issuer: Issuer, verifier: Ver
     except TokenRefused:
         return
     async with repository.transaction() as tx:
-        await revoke(tx, "token", caller.token_id)
+        await revoke(tx, "token", caller.token_id, expires_at=caller.expires_at)
         await audit.note(tx, "token.revoke", Actor(caller.subject, address), caller.token_id)
 
 
@@ -194,7 +209,7 @@ async def introspect(repository: AuthRepository, issuer: Issuer, verifier: Verif
         scope=" ".join(sorted(caller.scopes)),
         sub=caller.subject,
         token_type="Bearer",  # noqa: S106 - the type, not a token
-        exp=int(caller.expires_at),
+        exp=None if isinf(caller.expires_at) else int(caller.expires_at),
         iss=issuer.settings.jwt_issuer,
         aud=issuer.settings.jwt_audience,
         jti=caller.token_id,

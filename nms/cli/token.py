@@ -32,8 +32,8 @@ Subject = Annotated[str | None, typer.Option("--subject", help="Who it speaks fo
 def token(scope: Scopes, ttl: Life = "10m", subject: Subject = None) -> None:
     """Mint a token with JWT_SECRET_KEY (or the key of DATA_DIR) and print it.
 
-    Use it as `curl -H "Authorization: Bearer $(nms token --scope pipelines:read)" ...`. Nothing can take it back
-    before it expires.
+    Use it as `curl -H "Authorization: Bearer $(nms token --scope pipelines:read)" ...`. `POST /token/revoke` of
+    the role auth takes it back before it expires.
     """
     scopes = [part for given in scope for part in given.split()]
     seconds = _seconds_of(ttl)

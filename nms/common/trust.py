@@ -76,6 +76,11 @@ class Feed:
         self._asking: asyncio.Task[bool] | None = None
 
     @property
+    def was_read(self) -> bool:
+        """Whether keys and revocations were ever read."""
+        return self.read.is_set()
+
+    @property
     def is_current(self) -> bool:
         """Whether the last look succeeded."""
         return self.read.is_set() and not self._away

@@ -63,6 +63,10 @@ class Trust(Protocol):
     keys: dict[str, Key]
     revocations: Revocations
 
+    @property
+    def was_read(self) -> bool:
+        """Whether keys and revocations were ever read."""
+
     async def ask_for_key(self) -> None:
         """Look for new keys now; raises a Problem when none could ever be read."""
 
@@ -193,7 +197,8 @@ class Verifier:
         if "kid" in header and type(name) is not str:
             raise TokenRefused("The token is not signed with a key and algorithm of ours.")
         key = self._find_key(name)
-        if key is None:
+        # Without revocations no session's token can be judged, also where its key is ours.
+        if key is None or (name is not None and self.trust is not None and not self.trust.was_read):
             raise _UnknownKey
         if type(header.get("alg")) is not str or header["alg"] != key.algorithm:
             raise TokenRefused("The token is not signed with a key and algorithm of ours.")

@@ -1,8 +1,10 @@
 -- name: get_account_login(email_key)^
 select id, email, password, disabled, revision from auth.account where email_key = :email_key;
 
--- name: mark_account_used(id)!
-update auth.account set last_login_at = now() where id = :id;
+-- name: mark_account_used(id, password)!
+-- Comes first when a session is opened: it waits for whoever changes the account, and keeps him out until the commit,
+-- so that a change of the password or a closed account finds every session that it has to end.
+update auth.account set last_login_at = now() where id = :id and password = :password and not disabled;
 
 -- name: update_account_hash(id, known, password)!
 -- The same password under newer parameters: nothing of the account changes. One that was set meanwhile stays.

@@ -1,10 +1,9 @@
--- name: insert_session(id, account_id, password, seed_hash, scope, address, agent, idle, absolute)^
--- An account that was disabled or got another password since this one was looked at gets no session.
+-- name: insert_session(id, account_id, seed_hash, scope, address, agent, idle, absolute)^
 insert into auth.session (id, account_id, seed_hash, scope, address, agent, idle_until, expires_at)
 select :id::uuid, a.id, :seed_hash::bytea, :scope::text, :address::text, :agent::text,
     now() + least(:idle::interval, :absolute::interval), now() + :absolute::interval
 from auth.account a
-where a.id = :account_id and a.password = :password and not a.disabled
+where a.id = :account_id
 returning id as session_id, account_id, scope, expires_at,
     (select a.revision from auth.account a where a.id = account_id) as revision,
     (select coalesce(array_agg(distinct g.scope), '{}') from auth.account_role h
@@ -12,10 +11,14 @@ returning id as session_id, account_id, scope, expires_at,
      where h.account_id = session.account_id) as scopes;
 
 -- name: update_session_generation(id, seed_hash, generation, idle)^
--- One statement a refresh. A generation ahead of ours was issued before a restore, and is as good as ours.
+-- One statement a refresh. A generation ahead of ours was issued before a restore, and is as good as ours. Rotations
+-- are kept for the longest window there is (300 s); more of them than 64 in that time is no client's habit.
 update auth.session s
 set generation = :generation::bigint + 1,
-    rotations = case when s.generation = :generation then array_prepend(now(), s.rotations[1:7]) else array[now()] end,
+    rotations = case when s.generation = :generation then array_prepend(now(), array(
+            select kept.at from unnest(s.rotations[1:63]) with ordinality as kept (at, place)
+            where kept.at > now() - interval '300 s' order by kept.place
+        )) else array[now()] end,
     used_at = now(), idle_until = least(now() + :idle::interval, s.expires_at)
 from auth.account a
 where s.id = :id and s.seed_hash = :seed_hash and s.generation <= :generation and s.ended_at is null
