@@ -116,7 +116,8 @@ def is_meant(response: Response) -> bool:
     if not response.headers.get("content-type", [""])[0].endswith("problem+json"):
         return False
     problem = response.json()
-    return problem["code"] in MEANT or (problem["code"] == "malformed" and problem["detail"] != BAD_FORM)
+    code = problem.get("code")
+    return code in MEANT or (code == "malformed" and problem["detail"] != BAD_FORM)
 
 
 def is_nowhere(response: Response) -> bool:
