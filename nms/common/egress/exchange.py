@@ -182,8 +182,9 @@ class StreamedAnswer:
                 if size > most:
                     raise exchange.fault(RemoteTooLarge, f"its answer is larger than {most} bytes", "body")
                 yield piece
-                # Unpacking a bomb up to the cap must not keep the other work of this process waiting.
-                await asyncio.sleep(0)
+                if inflater.unpacks:
+                    # Unpacking a bomb up to the cap must not keep the other work of this process waiting.
+                    await asyncio.sleep(0)
         with exchange.translated("idle"):
             rest = inflater.end()
         if rest:

@@ -26,6 +26,11 @@ class Inflater:
         self._unpacker: zlib._Decompress | None = None
         self._head = b""
 
+    @property
+    def unpacks(self) -> bool:
+        """Whether one part that is fed may become many."""
+        return self._coding != "identity"
+
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The pieces that come out of the next bytes; raises Unpackable."""
         if self._coding == "identity":
