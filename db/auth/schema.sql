@@ -144,7 +144,7 @@ CREATE OR REPLACE FUNCTION trust.mark_used(hashes bytea[], seen timestamp with t
  SET search_path TO 'pg_catalog'
 AS $function$
     update auth.service_secret s set last_used_at = used.seen
-    from (select hash, max(seen) as seen from unnest(hashes, seen) as given (hash, seen) group by hash) as used
+    from (select hash, least(max(seen), now()) as seen from unnest(hashes, seen) as given (hash, seen) group by hash) as used
     where s.hash = used.hash and (s.last_used_at is null or s.last_used_at < used.seen)
 $function$;
 

@@ -1,6 +1,6 @@
 """The claim of the house by its first administrator: what is asked for, and its statements."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -15,7 +15,7 @@ _PASSWORD = Field(max_length=1024, description="12 to 128 characters; none that 
 class Claim:
     """A link that is good once, until a time, for whoever has it."""
 
-    token: str
+    token: str = field(repr=False)
     expires_at: datetime
 
     def link(self, base: str) -> str:

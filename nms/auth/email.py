@@ -48,6 +48,11 @@ def key_of(text: str) -> str:
         return " " + sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
+def is_address(key: str) -> bool:
+    """Whether a key is that of an address."""
+    return not key.startswith(" ")
+
+
 def _validate(text: str) -> str:
     if len(text) > LONGEST:
         raise EmailNotValidError(f"It is longer than {LONGEST} characters.")

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -31,7 +31,7 @@ class Signer:
 
     kid: str
     algorithm: str
-    key: Any
+    key: Any = field(repr=False)
 
     def sign(self, claims: Mapping[str, Any]) -> str:
         """An access token (RFC 9068) of these claims."""
@@ -41,9 +41,12 @@ class Signer:
 class Keyring:
     """The signer of this process; it looks every LOOK_SECONDS whether another one took its place."""
 
-    def __init__(self, sealer: Sealer, shared: bytes | None = None) -> None:
-        """With `shared` that key signs (HS256), and no other is made."""
+    def __init__(
+        self, sealer: Sealer, shared: bytes | None = None, is_trusted: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """With `shared` that key signs (HS256), and no other is made; `is_trusted` knows which names are given up."""
         self._sealer = sealer
+        self._is_trusted = is_trusted
         self._shared = None if shared is None else Signer(SHARED, "HS256", shared)
         self._signer: Signer | None = None
         self._looked = 0.0
@@ -52,11 +55,14 @@ class Keyring:
         """The key that signs now; the first one is made on first use. Raises KeySealed."""
         if self._shared is not None:
             return self._shared
-        if self._signer is None or clock.monotonic() - self._looked > LOOK_SECONDS:
+        if self._signer is None or self._is_due(self._signer):
             looked = clock.monotonic()
             self._signer = await self._load(repository)
             self._looked = looked
         return self._signer
+
+    def _is_due(self, signer: Signer) -> bool:
+        return clock.monotonic() - self._looked > LOOK_SECONDS or not self._is_trusted(signer.kid)
 
     async def _load(self, repository: AuthRepository) -> Signer:
         found = await repository.get_signing_key()

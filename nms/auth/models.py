@@ -149,10 +149,10 @@ class Tokens(BaseModel):
         }
     )
 
-    access_token: str = Field(description="A JWT (RFC 9068) for `Authorization: Bearer`.")
+    access_token: str = Field(repr=False, description="A JWT (RFC 9068) for `Authorization: Bearer`.")
     token_type: str = "Bearer"  # noqa: S105 - the type, not a token
     expires_in: int = Field(description="Seconds until the access token expires.")
-    refresh_token: str = Field(description="Good for one refresh; keep the one that the refresh answers.")
+    refresh_token: str = Field(repr=False, description="Good for one refresh; keep the one that the refresh answers.")
     scope: str = Field(description="What the access token allows, separated by blanks.")
 
 

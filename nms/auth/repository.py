@@ -200,9 +200,9 @@ class AuthRepository(BaseAuthRepository):
         return account
 
     async def mark_account_sessions_ended(self, account: UUID, reason: str, but: UUID | None) -> list[UUID]:
-        """End the sessions of an account, all but one; those that were still good."""
+        """End the sessions of an account, all but one; an access token of one that ran idle may still be good."""
         rows = await queries.mark_account_sessions_ended(self.connection, account_id=account, reason=reason, but=but)
-        return [row["id"] for row in rows if row["alive"]]
+        return [row["id"] for row in rows]
 
     async def list_sessions(self, account: UUID, after: Sequence[Any] | None, size: int) -> list[Session]:
         """The good sessions of an account, the newest first, behind (created_at, id)."""

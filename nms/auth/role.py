@@ -27,7 +27,7 @@ class Giver:
     @classmethod
     def of(cls, caller: Caller, address: str) -> Self:
         """Whoever sent a request, named by the subject of the token."""
-        return cls(Actor(caller.subject, address), caller)
+        return cls(Actor(caller.name, address), caller)
 
     def check(self, grants: Iterable[str]) -> None:
         """Raise GrantExceeded for the first grants that he does not hold."""

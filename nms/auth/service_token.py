@@ -63,7 +63,9 @@ class MadeServiceToken(ServiceToken):
         json_schema_extra={"example": {**_SHOWN, "token": "nmss_4Zr0uV3k9QbX7mJ2tYc8sLd5wGh1Np6fAe0Ri"}}
     )
 
-    token: str = Field(description="For `Authorization: Bearer`. It is shown here once; only its hash is kept.")
+    token: str = Field(
+        repr=False, description="For `Authorization: Bearer`. It is shown here once; only its hash is kept."
+    )
 
 
 class NewServiceToken(BaseModel):

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from secrets import token_bytes
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -37,7 +37,7 @@ class Refresh:
     """What a refresh token says."""
 
     session: UUID
-    seed: bytes
+    seed: bytes = field(repr=False)
     generation: int
 
     @property
@@ -136,7 +136,7 @@ async def end_session(repository: AuthRepository, session: UUID, reason: str, ac
 
 
 async def end_sessions(tx: AuthRepository, account: UUID, reason: str, but: UUID | None = None) -> int:
-    """End every session of an account, all but one; how many were good. The caller notes why in the audit."""
+    """End every session of an account, all but one; how many. The caller notes why in the audit."""
     ended = await tx.mark_account_sessions_ended(account, reason, but)
     await tx.insert_session_revocations(ended, KEEP_SECONDS)
     for session in ended:

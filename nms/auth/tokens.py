@@ -6,11 +6,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import isinf
 from secrets import token_urlsafe
-
-from fastapi import FastAPI
+from typing import Any
 
 from nms.auth import audit, sessions, throttle
-from nms.auth.email import key_of
+from nms.auth.email import is_address, key_of
 from nms.auth.keys import Keyring, Signer
 from nms.auth.models import Actor, Credentials, Introspection, Login, Standing, Tokens
 from nms.auth.password import Passwords
@@ -33,12 +32,13 @@ TRIES = 3
 
 
 @asynccontextmanager
-async def enter_issuer(app: FastAPI) -> AsyncIterator[None]:
+async def enter_issuer(app: Any) -> AsyncIterator[None]:
     """Give an app what it makes tokens with, as long as it lives."""
     settings: Settings = app.state.settings
     secret = settings.sealing_key()
     shared = settings.signing_key() if settings.jwt_algorithm == "HS256" else None
-    keyring, refresh_key = Keyring(Sealer(secret), shared), RefreshKey(secret)
+    keyring = Keyring(Sealer(secret), shared, app.verifier.knows)
+    refresh_key = RefreshKey(secret)
     app.state.issuer = Issuer(settings, read_settings(AuthSettings), keyring, refresh_key, app.state.passwords)
     yield
 
@@ -92,9 +92,11 @@ async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Creden
 
     Whatever the reason of a refusal, the same work was done before it.
     """
-    actor = Actor(credentials.email[:320].replace("\0", ""), credentials.address)
+    key = key_of(credentials.email)
+    # People type passwords into the field above: the audit keeps nothing that is no address.
+    actor = Actor(credentials.email if is_address(key) else "no address", credentials.address)
     try:
-        admission = await throttle.admit(repository, key_of(credentials.email), credentials.address)
+        admission = await throttle.admit(repository, key, credentials.address)
     except TooManyAttempts:
         await audit.note_refused(repository, "session.open", actor, reason="network")
         raise
@@ -193,7 +195,7 @@ async def revoke_token(repository: AuthRepository, issuer: Issuer, verifier: Ver
         return
     async with repository.transaction() as tx:
         await revoke(tx, "token", caller.token_id, expires_at=caller.expires_at)
-        await audit.note(tx, "token.revoke", Actor(caller.subject, address), caller.token_id)
+        await audit.note(tx, "token.revoke", Actor(caller.name, address), caller.token_id)
 
 
 async def introspect(repository: AuthRepository, issuer: Issuer, verifier: Verifier, token: str) -> Introspection:

@@ -82,6 +82,11 @@ class Caller:
     key: str | None = None
     issued_at: int = 0
 
+    @property
+    def name(self) -> str:
+        """Who it is, so that no kind of caller can be taken for another one: the id of an account, `service:ci`."""
+        return self.subject if self.kind is Kind.USER else f"{self.kind.value}:{self.subject}"
+
     def may(self, scope: str) -> bool:
         """Whether the grants allow this scope: it itself, `noun:verb` for an instance, `noun:*` or `*`."""
         held = self.scopes

@@ -24,6 +24,7 @@ _PATTERNS = (
     ("bearer ", re.compile(r"\b(bearer)(\s+)[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE), r"\1\2***"),
     ("basic ", re.compile(r"\b(basic)(\s+)[A-Za-z0-9+/=]{16,}", re.IGNORECASE), r"\1\2***"),
     ("nmss_", re.compile(r"\bnmss_[0-9A-Za-z]{8,}"), REDACTED),
+    ("nmsr_", re.compile(r"\bnmsr_[\w-]{8,}"), REDACTED),
     ("eyj", re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), REDACTED),
 )
 _NAMES = ("password", "passwd", "secret", "api_key", "apikey", "access_token", "refresh_token")

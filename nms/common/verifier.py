@@ -4,7 +4,7 @@ import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jwt
@@ -43,7 +43,7 @@ class Key:
     `secret` is the shared secret of HS256, or the 32 bytes of an Ed25519 public key (RFC 8032) for EdDSA.
     """
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     algorithm: str = "HS256"
 
     def check(self, signed: bytes, signature: bytes) -> bool:
@@ -111,6 +111,10 @@ class Verifier:
             if self.trust is not None:
                 await self.trust.ask_for_key()
             return self.verify(token)
+
+    def knows(self, kid: str) -> bool:
+        """Whether a key verifies, as far as is known here: nothing is known before auth was read."""
+        return self.trust is None or not self.trust.was_read or self._find_key(kid) is not None
 
     def verify(self, token: str) -> Caller:
         """The caller that a signed token speaks for, by what is known now; raises TokenRefused."""

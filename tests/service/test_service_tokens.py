@@ -152,8 +152,8 @@ async def test_nobody_gives_or_takes_more_than_he_holds(client: httpx2.AsyncClie
     client.headers["Authorization"] = f"Bearer {mint_token(settings, SCOPES, subject='ada')}"
     entries = (await client.get("/audit?outcome=refused")).json()["items"]
     assert [(each["actor"], each["action"]) for each in entries[:2]] == [
-        ("eve", "service-token.revoke"),
-        ("eve", "service-token.rotate"),
+        ("operator:eve", "service-token.revoke"),
+        ("operator:eve", "service-token.rotate"),
     ]
     assert len(entries) == 6
 

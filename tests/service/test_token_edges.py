@@ -1,14 +1,25 @@
 """Tokens where rules meet: long lives, no end, odd scopes, many refreshes, other lives of the database."""
 
+from datetime import UTC, datetime
+from uuid import uuid4
+
 import pytest
 
+from nms.auth.claim import Claim
+from nms.auth.keys import Signer, rotate_keys
+from nms.auth.models import Actor, Tokens
+from nms.auth.sessions import Refresh, RefreshKey
+from nms.common.log import redact
 from nms.common.problem import Problem
+from nms.common.seal import Sealer
 from nms.common.settings import Settings, get_settings
 from nms.common.token import mint_token
 from nms.common.trust import Feed
-from nms.common.verifier import Verifier, own_keys
-from tests.service.signing import House, house_of
+from nms.common.verifier import Key, Verifier, own_keys
+from tests.service.signing import PASSWORD, House, house_of
 from tests.waiting import eventually
+
+SECRET = b"k" * 31 + b"!"
 
 
 async def test_a_revoked_token_stays_revoked_until_it_expires(auth_settings: Settings) -> None:
@@ -100,3 +111,76 @@ async def test_a_role_that_never_read_revocations_takes_no_token_of_a_session(
     with pytest.raises(Problem) as refused:
         await verifier.identify_token(tokens["access_token"])
     assert refused.value.code == "trust-away"
+
+
+async def test_a_changed_password_refuses_tokens_of_sessions_that_ran_idle_too(house: House) -> None:
+    await house.add("ann@example.org", "viewer")
+    other = await house.log_in("ann@example.org")
+    await house.pool.execute("update auth.session set idle_until = now() - interval '1 s'")
+    own = await house.log_in("ann@example.org")
+    change = {"current": PASSWORD, "new": "another fine battery"}
+    assert (await house.ask("PUT", "/me/password", own, json=change)).status_code == 204
+
+    async def refused() -> bool:
+        return (await house.ask("GET", "/me", other)).status_code == 401
+
+    await eventually(refused)
+
+
+async def test_nobody_signs_with_a_key_that_was_given_up(house: House, auth_settings: Settings) -> None:
+    await house.add("ann@example.org", "viewer")
+    old = await house.log_in("ann@example.org")
+    await rotate_keys(house.repository, Sealer(auth_settings.sealing_key()), Actor("test"), give_up=True)
+
+    async def refused() -> bool:
+        return (await house.ask("GET", "/me", old)).status_code == 401
+
+    await eventually(refused)
+    fresh = await house.log_in("ann@example.org")
+    assert (await house.ask("GET", "/me", fresh)).status_code == 200
+
+
+async def test_what_a_machine_does_never_stands_as_done_by_an_account(house: House) -> None:
+    admin = await house.add("root@example.org", "admin")
+    root = await house.log_in("root@example.org")
+    name = f"a{str(admin)[1:]}"
+    made = await house.ask("POST", "/service-tokens", root, json={"name": name, "scopes": ["users:write", "me:*"]})
+    robot = {"access_token": made.json()["token"]}
+    new = {"email": "eve@example.org", "password": "four words by chance"}
+    assert (await house.ask("POST", "/users", robot, json=new)).status_code == 201
+    assert (await house.audited("user.create"))[-1]["actor"] == f"service:{name}"
+
+
+async def test_a_password_typed_as_the_address_is_kept_nowhere(house: House) -> None:
+    await house.try_login("my secret pass phrase", "ann@example.org")
+    (line,) = await house.audited("session.open")
+    assert line["actor"] == "no address"
+
+
+async def test_a_last_use_in_the_future_is_not_believed(house: House) -> None:
+    await house.add("root@example.org", "admin")
+    root = await house.log_in("root@example.org")
+    await house.ask("POST", "/service-tokens", root, json={"name": "robot", "scopes": ["pipelines:read"]})
+    future = "select trust.mark_used(array(select hash from trust.service_token), array['2299-01-01'::timestamptz])"
+    await house.pool.execute(future)
+    assert await house.pool.fetchval("select last_used_at <= now() from auth.service_secret")
+
+
+@pytest.mark.parametrize(
+    ("thing", "secret"),
+    [
+        (Signer("shared", "HS256", SECRET), repr(SECRET)),
+        (Key(SECRET), repr(SECRET)),
+        (Refresh(uuid4(), b"s" * 16, 1), repr(b"s" * 16)),
+        (Claim("the-claim-token", datetime.now(UTC)), "the-claim-token"),
+        (Tokens(access_token="eyJ.a.b", expires_in=1, refresh_token="nmsr_x", scope=""), "nmsr_x"),
+    ],
+    ids=["Signer", "Key", "Refresh", "Claim", "Tokens"],
+)
+def test_printing_it_shows_no_secret(thing: object, secret: str) -> None:
+    assert secret not in repr(thing)
+
+
+def test_the_log_hides_refresh_tokens() -> None:
+    token = RefreshKey(SECRET).sign(Refresh(uuid4(), b"s" * 16, 1))
+    assert token not in redact(f"could not use {token}")

@@ -1,7 +1,7 @@
 -- name: up#
 create schema auth;
 
--- A role is a set of grants: noun:verb, noun:*, *:verb, noun:verb:instance or *.
+-- A role is a set of grants: noun:verb, noun:verb:instance, noun:* or *.
 create table auth.role (
     name text primary key check (name ~ '^[a-z][a-z0-9-]{0,39}$'),
     description text not null default '',
@@ -211,7 +211,7 @@ where t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
 create function trust.mark_used(hashes bytea[], seen timestamptz[]) returns void
 language sql security definer set search_path = pg_catalog as $body$
     update auth.service_secret s set last_used_at = used.seen
-    from (select hash, max(seen) as seen from unnest(hashes, seen) as given (hash, seen) group by hash) as used
+    from (select hash, least(max(seen), now()) as seen from unnest(hashes, seen) as given (hash, seen) group by hash) as used
     where s.hash = used.hash and (s.last_used_at is null or s.last_used_at < used.seen)
 $body$;
 

@@ -57,7 +57,7 @@ async def add_service_token(
 
     Every role accepts it as `Authorization: Bearer nmss_...`. Nobody gives scopes that he does not hold himself.
     """
-    made = await create_service_token(repository, new, Giver(Actor(caller.subject, address), caller))
+    made = await create_service_token(repository, new, Giver(Actor(caller.name, address), caller))
     response.headers.update({**NO_STORE, "Location": f"service-tokens/{made.id}"})
     return made
 
@@ -82,7 +82,7 @@ async def rotate_secret(
     Set the new one at the machine, see in `last_used_at` that it is used, and let the earlier one run out.
     """
     response.headers.update(NO_STORE)
-    by = Giver(Actor(caller.subject, address), caller)
+    by = Giver(Actor(caller.name, address), caller)
     return await rotate_service_token(repository, identity, (rotation or Rotation()).overlap, by)
 
 
@@ -91,4 +91,4 @@ async def rotate_secret(
 )
 async def end_service_token(repository: Repository, identity: Identity, caller: Writer, address: Address) -> None:
     """End a service token with all its secrets, in every role within a second; its name is free again."""
-    await revoke_service_token(repository, identity, Giver(Actor(caller.subject, address), caller))
+    await revoke_service_token(repository, identity, Giver(Actor(caller.name, address), caller))

@@ -45,4 +45,4 @@ async def end_own(
     session: Annotated[UUID, Path(description="The id of the session.")],
 ) -> None:
     """End a session: its refresh token is worthless at once, its access tokens everywhere within a second."""
-    await end_own_session(repository, account_of(caller), session, Actor(caller.subject, address))
+    await end_own_session(repository, account_of(caller), session, Actor(caller.name, address))

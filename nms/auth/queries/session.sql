@@ -46,7 +46,7 @@ returning account_id;
 -- name: mark_account_sessions_ended(account_id, reason, but)
 update auth.session set ended_at = now(), end_reason = :reason
 where account_id = :account_id and ended_at is null and id is distinct from :but::uuid
-returning id, expires_at > now() and idle_until > now() as alive;
+returning id;
 
 -- name: list_account_sessions(account_id, after_created, after_id, size)
 select id, address, agent, created_at, used_at, idle_until, expires_at
