@@ -63,6 +63,18 @@ async def test_connections_are_used_again() -> None:
     assert len(remote.reached) == 1
 
 
+async def test_a_connection_that_the_remote_closed_meanwhile_is_not_used_again() -> None:
+    async with both(saying(OK, close=True)) as (egress, remote):
+
+        async def closed() -> bool:
+            return not remote.tasks
+
+        for _ in range(5):
+            assert (await egress.send(Request("GET", remote.url()))).body == b"ok"
+            await eventually(closed)
+    assert len(remote.reached) == 5
+
+
 async def test_a_redirect_is_an_answer_and_not_followed() -> None:
     inside = answering(b"", b"location: http://127.0.0.1/", status=b"302 Found")
     async with both(inside) as (egress, remote):
@@ -82,7 +94,7 @@ async def test_a_name_is_looked_up_once_and_the_connection_goes_to_that_very_ans
 
 async def test_a_name_that_turns_inwards_is_refused_at_its_next_connection() -> None:
     egress = local(["127.0.0.2"], ["127.0.0.1"])
-    async with listening(saying(OK, close=True)) as remote:
+    async with listening(answering(b"", b"connection: close")) as remote:
         assert (await egress.send(Request("GET", remote.url()))).status == 200
         with pytest.raises(EgressRefused):
             await egress.send(Request("GET", remote.url()))
