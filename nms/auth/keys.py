@@ -54,6 +54,10 @@ class Keyring:
     async def signer(self, repository: AuthRepository) -> Signer:
         """The key that signs now; the first one is made on first use. Raises KeySealed."""
         if self._shared is not None:
+            if not self._looked:
+                # A key of before JWT_ALGORITHM was changed verifies until its last token has expired, and no longer.
+                await repository.replace_signing_keys(KEEP_SECONDS, give_up=False)
+                self._looked = clock.monotonic()
             return self._shared
         if self._signer is None or self._is_due(self._signer):
             looked = clock.monotonic()

@@ -1,5 +1,7 @@
 """The use cases of service tokens: made, rotated with an overlap, revoked; nobody gives one more than he holds."""
 
+from datetime import UTC, datetime, timedelta
+from math import isinf
 from uuid import UUID
 
 from nms.auth import audit
@@ -8,8 +10,9 @@ from nms.auth.revocations import revoke
 from nms.auth.role import Giver
 from nms.auth.roles import check_scopes
 from nms.auth.service_token import MadeServiceToken, NewServiceToken, ServiceToken, ServiceTokenRepository
-from nms.common import outbox, service_token
+from nms.common import clock, outbox, service_token
 from nms.common.db.problems import Duplicate
+from nms.common.guard import Caller, Kind
 from nms.common.problem import Malformed, NotFound, Pointer
 from nms.events.auth import ServiceTokenCreated, ServiceTokenRevoked, ServiceTokenRotated
 
@@ -24,7 +27,7 @@ async def get_service_token(repository: ServiceTokenRepository, identity: UUID) 
 
 async def create_service_token(repository: ServiceTokenRepository, new: NewServiceToken, by: Giver) -> MadeServiceToken:
     """Add a service token with its first secret; raises Malformed, GrantExceeded, Duplicate."""
-    scopes = check_scopes(new.scopes)
+    scopes, new = check_scopes(new.scopes), _bounded(new, by.caller)
     async with audit.noted(repository, "service-token.create", by.actor, new.name) as tx:
         by.check(scopes)
         added = await tx.insert_service_token(new, scopes, by.actor.name)
@@ -39,6 +42,18 @@ async def create_service_token(repository: ServiceTokenRepository, new: NewServi
         facts = {"name": new.name, "scopes": scopes, "hint": made.secrets[0].hint}
         await audit.note(tx, "service-token.create", by.actor, str(identity), **facts)
     return made
+
+
+def _bounded(new: NewServiceToken, caller: Caller) -> NewServiceToken:
+    """A machine makes none that lives longer than itself."""
+    if caller.kind is not Kind.SERVICE or isinf(caller.expires_at):
+        return new
+    ends = datetime.fromtimestamp(caller.expires_at, UTC)
+    asked = new.expires_at if new.ttl is None else clock.now() + timedelta(seconds=new.ttl)
+    if asked is not None and asked > ends:
+        pointer = Pointer("/expires_at", "a service token makes none that lives longer than itself")
+        raise Malformed("The service token would outlive the one that makes it.", pointers=[pointer])
+    return new.model_copy(update={"expires_at": asked or ends, "ttl": None})
 
 
 async def rotate_service_token(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isinf
 from secrets import token_urlsafe
 from typing import Any
+from uuid import UUID
 
 from nms.auth import audit, sessions, throttle
 from nms.auth.email import is_address, key_of
@@ -26,6 +27,9 @@ from nms.common.verifier import Verifier
 
 SELF_SCOPES = ("me:read", "me:write")
 """What everybody may who has a session: look at it, end it, change the own password."""
+
+CLIENT = "nms"
+"""`client_id` of access tokens, which RFC 9068 asks for: there is one client, NMS itself."""
 
 TRIES = 3
 """A password is looked at again when its hash was renewed by another login meanwhile."""
@@ -62,6 +66,7 @@ class Issuer:
             "iss": self.settings.jwt_issuer,
             "aud": self.settings.jwt_audience,
             "sub": str(standing.account_id),
+            "client_id": CLIENT,
             "sid": str(standing.session_id),
             "rev": standing.revision,
             "scope": scope,
@@ -174,7 +179,7 @@ async def refresh_tokens(repository: AuthRepository, issuer: Issuer, token: str,
 async def revoke_token(repository: AuthRepository, issuer: Issuer, verifier: Verifier, given: tuple[str, str]) -> None:
     """Log out (RFC 7009) with a token from an address; any other text is let be.
 
-    A refresh token ends its session, an access token itself.
+    A token of a session ends it (RFC 7009 section 2.1 lets an access token do so, too); one of an operator, itself.
     """
     token, address = given
     if token.startswith(service_token.PREFIX):
@@ -192,6 +197,9 @@ async def revoke_token(repository: AuthRepository, issuer: Issuer, verifier: Ver
     try:
         caller = await verifier.identify_token(token)
     except TokenRefused:
+        return
+    if caller.session is not None:
+        await sessions.end_session(repository, UUID(caller.session), "logged out", Actor(caller.name, address))
         return
     async with repository.transaction() as tx:
         await revoke(tx, "token", caller.token_id, expires_at=caller.expires_at)

@@ -28,8 +28,8 @@ class Revocation:
 class Revocations:
     """Keeps revocations until what they revoke has expired anyway.
 
-    When there are more than MOST_KEPT it refuses every token issued up to now instead of forgetting one: their
-    holders take a new one with their session.
+    When there are more than MOST_KEPT it refuses every token of a session issued up to now instead of forgetting one:
+    their holders take a new one with their session. Operators' tokens have none: theirs are always kept.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -59,18 +59,20 @@ class Revocations:
         now = self._clock()
         self._kept = {key: kept for key, kept in self._kept.items() if kept.expires_at > now}
         if len(self._kept) > MOST_KEPT:
-            self._kept = {key: kept for key, kept in self._kept.items() if kept.kind == "key"}
+            self._kept = {key: kept for key, kept in self._kept.items() if kept.kind in ("key", "token")}
             self._refused_before = now
 
     def hold(self, caller: Caller) -> bool:
         """Whether the token of this caller is one of them."""
         kept = self._kept
-        if caller.issued_at <= self._refused_before or ("token", caller.token_id) in kept:
+        if ("token", caller.token_id) in kept:
             return True
         if caller.key is not None and ("key", caller.key) in kept:
             return True
         if caller.kind is not Kind.USER:
             return False
+        if caller.issued_at <= self._refused_before:
+            return True
         account = kept.get(("account", caller.subject))
         return ("session", caller.session) in kept or (
             account is not None and (account.revision is None or (caller.revision or 0) < account.revision)

@@ -44,6 +44,7 @@ def mint_token(
         "iss": settings.jwt_issuer,
         "aud": settings.jwt_audience,
         "sub": subject,
+        "client_id": "nms",
         "scope": " ".join(granted),
         "iat": issued,
         "nbf": issued,

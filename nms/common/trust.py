@@ -93,8 +93,8 @@ class Feed:
             while True:
                 self._wake.clear()
                 failures = 0 if await self.look() else failures + 1
-                if not failures and ear is None:
-                    ear = asyncio.create_task(listen(await self._pool(), CHANNEL, self._hear), name="listen-trust")
+                if not failures and (ear is None or ear.done()):
+                    ear = asyncio.create_task(self._listen(), name="listen-trust")
                 await asyncio.sleep(PAUSE_SECONDS)
                 pause = backoff(failures, base=0.2, cap=5.0) if failures else POLL_SECONDS
                 await first_of(self._wake, timeout=pause)
@@ -158,6 +158,13 @@ class Feed:
                 await queries.mark_services_used(pool, hashes=list(used), ages=ages)
         except (Problem, *DRIVER_ERRORS):
             self.services.give_back(used)
+
+    async def _listen(self) -> None:
+        """Listen until cancelled; what ends it is told, and the next look begins anew."""
+        try:
+            await listen(await self._pool(), CHANNEL, self._hear)
+        except (Problem, *DRIVER_ERRORS) as error:
+            log.warning("what auth tells cannot be heard: %s", getattr(error, "code", type(error).__name__))
 
     def _hear(self, payload: str) -> None:
         # Nothing was heard before this connection, and it may lead to another server than the last one did.
@@ -243,7 +250,7 @@ async def _shared_feed(dsn: str) -> AsyncIterator[Feed]:
     key = (id(asyncio.get_running_loop()), dsn)
     shared = _feeds.get(key)
     if shared is None:
-        feed = Feed(partial(get_pool_of, dsn))
+        feed = Feed(partial(get_pool_of, dsn, "trust"))
         tasks = [asyncio.create_task(feed.run(), name="trust"), asyncio.create_task(feed.keep_flushing(), name="used")]
         shared = _feeds[key] = _Shared(feed, tasks)
     shared.users += 1

@@ -103,6 +103,8 @@ class Verifier:
 
     async def identify_token(self, token: str) -> Caller:
         """The caller that a token of any kind speaks for; raises TokenRefused."""
+        if not token.isascii():
+            raise TokenRefused("The token is malformed.")
         if service_token.is_one(token):
             return await self._identify_service(token)
         try:

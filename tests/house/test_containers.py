@@ -9,7 +9,14 @@ import yaml
 ROOT = Path(__file__).parents[2]
 ROLES = ("auth", "cfg", "sync", "inbox", "warehouse", "console")
 SERVERS = ("postgres", "rabbitmq", "redis")
-SECRETS = ("NMS_DB_PASSWORD", "NMS_AMQP_PASSWORD", "JWT_SECRET_KEY", "SECRETS_KEY")
+SECRETS = (
+    "NMS_POSTGRES_PASSWORD",
+    "NMS_AUTH_PASSWORD",
+    "NMS_DB_PASSWORD",
+    "NMS_AMQP_PASSWORD",
+    "JWT_SECRET_KEY",
+    "SECRETS_KEY",
+)
 
 
 def read(text: str | None = None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tokens where rules meet: long lives, no end, odd scopes, many refreshes, other lives of the database."""
 
+import asyncio
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -9,6 +10,9 @@ from nms.auth.claim import Claim
 from nms.auth.keys import Signer, rotate_keys
 from nms.auth.models import Actor, Tokens
 from nms.auth.sessions import Refresh, RefreshKey
+from nms.common.db.dsn import DSNType
+from nms.common.db.pool import Pool, get_pool
+from nms.common.db.problems import DatabaseUnavailable
 from nms.common.log import redact
 from nms.common.problem import Problem
 from nms.common.seal import Sealer
@@ -17,6 +21,7 @@ from nms.common.token import mint_token
 from nms.common.trust import Feed
 from nms.common.verifier import Key, Verifier, own_keys
 from tests.service.signing import PASSWORD, House, house_of
+from tests.service.web_client import problem_of
 from tests.waiting import eventually
 
 SECRET = b"k" * 31 + b"!"
@@ -184,3 +189,71 @@ def test_printing_it_shows_no_secret(thing: object, secret: str) -> None:
 def test_the_log_hides_refresh_tokens() -> None:
     token = RefreshKey(SECRET).sign(Refresh(uuid4(), b"s" * 16, 1))
     assert token not in redact(f"could not use {token}")
+
+
+async def test_a_change_to_the_shared_key_lets_the_earlier_one_expire(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.add("ann@example.org", "viewer")
+    earlier = await house.log_in("ann@example.org")
+    monkeypatch.setenv("JWT_ALGORITHM", "HS256")
+    get_settings.cache_clear()
+    async with house_of(get_settings()) as shared:
+        later = await shared.log_in("ann@example.org")
+        for tokens in (earlier, later):
+            assert (await shared.ask("GET", "/me", tokens)).status_code == 200
+        endless = "select count(*) from auth.signing_key where verifies_until is null"
+        assert await shared.pool.fetchval(endless) == 0
+
+
+async def test_public_keys_are_told_and_no_session_is_opened_under_another_secrets_key(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.add("ann@example.org", "viewer")
+    await house.log_in("ann@example.org")
+    monkeypatch.setenv("SECRETS_KEY", "another key of the same length, of 48 bytes in all")
+    get_settings.cache_clear()
+    async with house_of(get_settings()) as other:
+        problem_of(await other.try_login("ann@example.org"), 503, "key-sealed")
+        assert len((await other.client.get("/.well-known/jwks.json")).json()["keys"]) == 1
+        assert await other.pool.fetchval("select count(*) from auth.session") == 1
+
+
+async def test_a_service_token_makes_none_that_outlives_it(house: House) -> None:
+    await house.add("root@example.org", "admin")
+    root = await house.log_in("root@example.org")
+    scopes = ["service-tokens:write", "service-tokens:read"]
+    body = {"name": "parent", "scopes": scopes, "ttl": 3600}
+    parent = (await house.ask("POST", "/service-tokens", root, json=body)).json()
+    machine = {"access_token": parent["token"]}
+    child = await house.ask("POST", "/service-tokens", machine, json={"name": "child", "scopes": scopes})
+    assert child.json()["expires_at"] == parent["expires_at"]
+    longer = {"name": "longer", "scopes": scopes, "ttl": 7200}
+    problem_of(await house.ask("POST", "/service-tokens", machine, json=longer), 422, "malformed")
+    shorter = await house.ask("POST", "/service-tokens", machine, json={**longer, "ttl": 60})
+    assert shorter.status_code == 201
+
+
+async def test_the_feed_goes_on_when_its_ear_fails(auth_settings: Settings) -> None:
+    pool, calls = await get_pool(DSNType.AUTH), 0
+
+    async def flaky() -> Pool:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise DatabaseUnavailable("The pool was being opened anew.")
+        return pool
+
+    feed = Feed(flaky)
+    task = asyncio.create_task(feed.run())
+    try:
+
+        async def looked_again() -> bool:
+            feed._wake.set()
+            return calls >= 4
+
+        await eventually(looked_again)
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -39,7 +39,7 @@ async def test_a_login_gives_a_pair_whose_access_token_opens_what_the_roles_allo
     assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 600)
     claims = claims_of(tokens["access_token"])
     assert claims["sub"] == str(account)
-    assert claims.keys() == {"iss", "aud", "sub", "sid", "rev", "scope", "iat", "nbf", "exp", "jti"}
+    assert claims.keys() == {"iss", "aud", "sub", "client_id", "sid", "rev", "scope", "iat", "nbf", "exp", "jti"}
     header = claims_of(tokens["access_token"], 0)
     assert (header["typ"], header["alg"]) == ("at+jwt", "EdDSA")
     (key,) = (await house.client.get("/.well-known/jwks.json")).json()["keys"]
@@ -160,16 +160,18 @@ async def test_a_logout_is_real_within_a_second(house: House) -> None:
         assert (await house.client.post("/token/revoke", data={"token": nonsense})).status_code == 200
 
 
-async def test_an_access_token_alone_can_be_revoked(house: House) -> None:
+async def test_an_access_token_ends_its_session_when_it_is_revoked(house: House) -> None:
     await house.add("ann@example.org", "viewer")
     tokens = await house.log_in("ann@example.org")
-    await house.client.post("/token/revoke", data={"token": tokens["access_token"]})
+    for _ in range(3):
+        await house.client.post("/token/revoke", data={"token": tokens["access_token"]})
 
     async def out() -> bool:
         return (await house.ask("GET", "/sessions", tokens)).status_code == 401
 
     await eventually(out, 1)
-    assert (await house.refresh(tokens["refresh_token"])).status_code == 200
+    problem_of(await house.refresh(tokens["refresh_token"]), 400, "refresh-refused")
+    assert await house.pool.fetchval("select count(*) from auth.revocation") == 1
 
 
 async def test_own_sessions_are_listed_and_ended_one_by_one(house: House) -> None:

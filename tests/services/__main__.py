@@ -21,7 +21,15 @@ COMPOSED = Path(".cache/services.env")
 SYSTEM = node.SYSTEM
 VARIABLES = {"postgresql": "TEST_PG_DSN", "rabbitmq-server": "TEST_AMQP_DSN", "redis-server": "TEST_REDIS_DSN"}
 # Of containers that only tests use, on loopback; the file itself has no default for any.
-PASSWORDS = dict.fromkeys(("NMS_DB_PASSWORD", "NMS_AMQP_PASSWORD", "JWT_SECRET_KEY", "SECRETS_KEY"), "of-tests-alone")
+SECRETS = (
+    "NMS_POSTGRES_PASSWORD",
+    "NMS_AUTH_PASSWORD",
+    "NMS_DB_PASSWORD",
+    "NMS_AMQP_PASSWORD",
+    "JWT_SECRET_KEY",
+    "SECRETS_KEY",
+)
+PASSWORDS = dict.fromkeys(SECRETS, "of-tests-alone")
 SERVICES = {
     "postgresql": ("postgres", "postgresql://postgres:of-tests-alone@127.0.0.1:5432/postgres"),
     "rabbitmq-server": ("rabbitmq", "amqp://nms:of-tests-alone@127.0.0.1:5672/%2F"),

@@ -1,5 +1,6 @@
 """Tokens over HTTP: log in, refresh, log out, ask what a token is worth, the keys that verify them."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import Depends, Form, Query, Request, Response
@@ -139,8 +140,10 @@ async def introspect_token(
 
 @router.get("/.well-known/jwks.json", summary="The keys that verify access tokens", responses=problems(KeySealed))
 async def read_keys(response: Response, repository: Repository, issuer: Issuing) -> JsonWebKeySet:
-    """The public keys of access tokens as a JWK set (RFC 7517); empty while JWT_SECRET_KEY signs (HS256)."""
-    await issuer.keyring.signer(repository)
+    """The public keys of access tokens as a JWK set (RFC 7517); none is made while JWT_SECRET_KEY signs (HS256)."""
+    # Makes the first key; those that are there are public whatever SECRETS_KEY is set.
+    with suppress(KeySealed):
+        await issuer.keyring.signer(repository)
     response.headers["Cache-Control"] = "public, max-age=60"
     return await publish_keys(repository)
 

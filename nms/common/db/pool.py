@@ -14,11 +14,11 @@ from nms.common.settings import get_settings
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-MIN_SIZE, MAX_SIZE = 1, 10
+MIN_SIZE, MAX_SIZE, APART_SIZE = 1, 10, 3
 SERVER_SETTINGS = {"application_name": "nms", "timezone": "UTC"}
 CONNECT_SECONDS, ACQUIRE_SECONDS, COMMAND_SECONDS = 10.0, 30.0, 60.0
 
-_pools: dict[tuple[int, str], asyncio.Task[Pool]] = {}
+_pools: dict[tuple[int, str, str], asyncio.Task[Pool]] = {}
 
 
 async def get_pool(kind: DSNType) -> Pool:
@@ -30,22 +30,22 @@ async def get_pool(kind: DSNType) -> Pool:
     return await get_pool_of(dsn_of(kind, get_settings()))
 
 
-async def get_pool_of(dsn: str) -> Pool:
-    """The pool of a checked DSN, for this event loop."""
-    key = (id(asyncio.get_running_loop()), dsn)
+async def get_pool_of(dsn: str, apart: str = "") -> Pool:
+    """The pool of a checked DSN, for this event loop; `apart` names a small one for what must not wait for requests."""
+    key = (id(asyncio.get_running_loop()), dsn, apart)
     task = _pools.get(key)
     if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-        task = _pools[key] = asyncio.create_task(_open(dsn), name="open-pool")
+        task = _pools[key] = asyncio.create_task(_open(dsn, APART_SIZE if apart else MAX_SIZE), name="open-pool")
     # A caller who goes away must not take the pool from the others.
     return await asyncio.shield(task)
 
 
-async def _open(dsn: str) -> Pool:
+async def _open(dsn: str, size: int) -> Pool:
     with translated():
         return await asyncpg.create_pool(
             dsn,
             min_size=MIN_SIZE,
-            max_size=MAX_SIZE,
+            max_size=size,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
             init=prepare_connection,
