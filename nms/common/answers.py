@@ -18,6 +18,8 @@ _ANY = {"description": "A problem", "content": {MEDIA_TYPE: {"schema": _REFERENC
 _RETRY_AFTER = {"description": "Seconds until the next try.", "schema": {"type": "integer"}}
 _ALWAYS_THERE = "process"
 """The tag of what a process answers about itself, whatever is away."""
+_OAUTH_FORM = "application/x-www-form-urlencoded"
+"""Where nothing but this is taken, the route itself names the problem of one that cannot be read (RFC 6749)."""
 
 
 def problems(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -59,12 +61,15 @@ def _problems_of(operation: dict[str, Any]) -> Iterator[type[Problem]]:
     """What follows from the form of an operation."""
     if operation.get("security"):
         yield from (Unauthenticated, TokenRefused, Forbidden)
+    bodies = operation.get("requestBody", {}).get("content", {}).keys() - {_OAUTH_FORM}
+    if bodies:
+        yield BadRequest
     if "requestBody" in operation:
-        yield from (BadRequest, ContentTooLarge)
+        yield ContentTooLarge
     parameters = {parameter["name"]: parameter["in"] for parameter in operation.get("parameters", ())}
     if "path" in parameters.values():
         yield NotFound
-    if "requestBody" in operation or parameters:
+    if bodies or parameters:
         yield Malformed
     if "cursor" in parameters:
         yield CursorRefused

@@ -34,9 +34,10 @@ def lacking_words(operation: Mapping[str, Any]) -> Iterator[str]:
 
 def lacking_answers(operation: Mapping[str, Any]) -> Iterator[str]:
     parameters, body = operation.get("parameters", ()), "requestBody" in operation
+    oauth = body and [*operation["requestBody"]["content"]] == ["application/x-www-form-urlencoded"]
     wanted = {401, 403} if operation.get("security") else set()
     wanted |= {404} if any(parameter["in"] == "path" for parameter in parameters) else set()
-    wanted |= {422} if parameters or body else set()
+    wanted |= {422} if parameters or (body and not oauth) else set()
     wanted |= {400, 413} if body else set()
     wanted |= set() if operation.get("tags") == ["process"] else {503}
     for status in sorted(wanted):

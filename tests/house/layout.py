@@ -17,8 +17,8 @@ FRAME = {"__init__", "main", "settings", "problems", "models", "repository", "wo
 WORDS = {
     "*": {"system", "dataset", "change", "batch", "position", "pipeline", "run", "lease", "quarantine", "endpoint",
           "entity", "entities", "outbox", "problem", "event", "task", "document", "revision", "secret"},
-    "auth": {"user", "role", "token", "session", "revocation", "password", "email", "claim", "throttle", "audit", "key",
-             "service_token"},
+    "auth": {"form", "user", "role", "token", "session", "revocation", "password", "email", "claim", "throttle",
+             "audit", "key", "service_token"},
     "cfg": {"changeset", "difference", "plan", "consistency", "text"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake"},
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard"},

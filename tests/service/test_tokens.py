@@ -271,7 +271,7 @@ async def test_a_stranger_cannot_make_auth_read_more_than_a_form(house: House) -
     answer = await house.try_login("ann@example.org", "x" * 100_000)
     problem_of(answer, 413, "content-too-large")
     answer = await house.try_login("ann@example.org", "x" * 2000)
-    problem_of(answer, 422, "malformed")
+    problem_of(answer, 400, "grant-malformed")
     assert "x" * 20 not in answer.text
 
 

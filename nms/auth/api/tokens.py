@@ -1,15 +1,18 @@
 """Tokens over HTTP: log in, refresh, log out, ask what a token is worth, the keys that verify them."""
 
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Depends, Form, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
+from pydantic import BaseModel, Field
 
+from nms.auth.api.forms import body_of, read_form
 from nms.auth.keys import publish_keys
 from nms.auth.models import Credentials, Introspection, JsonWebKeySet, Revocations, Tokens
 from nms.auth.problems import (
     NO_STORE,
     AuthBusy,
+    GrantProblem,
     GrantRefused,
     KeySealed,
     LoginRefused,
@@ -46,77 +49,90 @@ async def address_of(request: Request) -> str:
 Repository = Annotated[AuthRepository, Depends(get_db_repository(AuthRepository))]
 Issuing = Annotated[Issuer, Depends(get_issuer)]
 Address = Annotated[str, Depends(address_of)]
-Given = Annotated[str, Form(min_length=1, max_length=8192, description="The token itself.", examples=["nmsr_4Zr0c1X9"])]
-Hint = Annotated[
-    str | None,
-    Form(max_length=40, description="Taken and not needed: a token tells what it is.", examples=["refresh_token"]),
-]
+
+
+class LoginForm(BaseModel):
+    """A login (RFC 6749 section 4.3.2)."""
+
+    username: str = Field(min_length=1, max_length=320, description="The e-mail address.", examples=["ann@example.org"])
+    password: str = Field(min_length=1, max_length=1024, repr=False, examples=["correct horse battery"])
+    grant_type: Literal["password"] = "password"
+    scope: str = Field("", max_length=2000, description="Less than the account may, or empty for all.")
+
+
+class RefreshForm(BaseModel):
+    """A refresh (RFC 6749 section 6)."""
+
+    refresh_token: str = Field(min_length=1, max_length=200, repr=False, examples=["nmsr_4Zr0c1X9"])
+    grant_type: Literal["refresh_token"] = "refresh_token"
+
+
+class TokenForm(BaseModel):
+    """A token that something is wanted of (RFC 7009 section 2.1, RFC 7662 section 2.1)."""
+
+    token: str = Field(
+        min_length=1, max_length=8192, repr=False, description="The token itself.", examples=["nmsr_4Zr0c1X9"]
+    )
+    token_type_hint: str = Field(
+        "", max_length=40, description="Taken and not needed: a token tells what it is.", examples=["refresh_token"]
+    )
 
 
 @router.post(
     "/token",
     summary="Log in",
-    responses=problems(LoginRefused, ScopeRefused, GrantRefused, TooManyAttempts, AuthBusy, KeySealed),
+    response_model=Tokens,
+    responses=problems(LoginRefused, ScopeRefused, GrantProblem, GrantRefused, TooManyAttempts, AuthBusy, KeySealed),
+    openapi_extra=body_of(LoginForm),
 )
-async def create_token(
-    request: Request,
-    response: Response,
-    repository: Repository,
-    issuer: Issuing,
-    address: Address,
-    username: Annotated[
-        str, Form(min_length=1, max_length=320, description="The e-mail address.", examples=["ann@example.org"])
-    ],
-    password: Annotated[str, Form(min_length=1, max_length=1024, examples=["correct horse battery"])],
-    grant_type: Annotated[str, Form(max_length=40)] = "password",
-    scope: Annotated[str, Form(max_length=2000, description="Less than the account may, or empty for all.")] = "",
-) -> Tokens:
+async def create_token(request: Request) -> Response:
     """Open a session with e-mail and password (OAuth 2.0 password form, as Swagger's Authorize sends it).
 
     The answer to a wrong password, an unknown or disabled account and one with too many tries is the same 400
     `invalid_grant`. Too many tries from one network are answered 429 with Retry-After.
     """
-    if grant_type != "password":
-        raise GrantRefused("This address takes grant_type=password only.")
-    agent = request.headers.get("user-agent", "")
-    response.headers.update(NO_STORE)
-    return await log_in(repository, issuer, Credentials(username, password, scope.strip(), address, agent))
+    form = await read_form(request, LoginForm)
+    agent, address = request.headers.get("user-agent", ""), await address_of(request)
+    credentials = Credentials(form.username, form.password, form.scope.strip(), address, agent)
+    return _hand_out(await log_in(await AuthRepository.open(), request.app.state.issuer, credentials))
 
 
-@router.post("/token/refresh", summary="Refresh", responses=problems(RefreshRefused, GrantRefused, KeySealed))
-async def refresh_token(
-    response: Response,
-    repository: Repository,
-    issuer: Issuing,
-    address: Address,
-    refresh_token: Annotated[str, Form(min_length=1, max_length=200, examples=["nmsr_4Zr0c1X9"])],
-    grant_type: Annotated[str, Form(max_length=40)] = "refresh_token",
-) -> Tokens:
+@router.post(
+    "/token/refresh",
+    summary="Refresh",
+    response_model=Tokens,
+    responses=problems(RefreshRefused, GrantProblem, GrantRefused, KeySealed),
+    openapi_extra=body_of(RefreshForm),
+)
+async def refresh_token(request: Request) -> Response:
     """Exchange a refresh token for the next pair.
 
     Asking again with the same one within 30 s (AUTH_GRACE_SECONDS), from any number of callers at once, gives the same
     successor; later it is a replay, and the session ends.
     """
-    if grant_type != "refresh_token":
-        raise GrantRefused("This address takes grant_type=refresh_token only.")
-    response.headers.update(NO_STORE)
-    return await refresh_tokens(repository, issuer, refresh_token, address)
+    form = await read_form(request, RefreshForm)
+    repository, address = await AuthRepository.open(), await address_of(request)
+    return _hand_out(await refresh_tokens(repository, request.app.state.issuer, form.refresh_token, address))
 
 
-@router.post("/token/revoke", summary="Log out", status_code=200, responses=problems(TokenTypeRefused))
-async def revoke(
-    request: Request,
-    repository: Repository,
-    issuer: Issuing,
-    address: Address,
-    token: Given,
-    token_type_hint: Hint = None,  # noqa: ARG001
-) -> None:
+def _hand_out(tokens: Tokens) -> Response:
+    return Response(tokens.model_dump_json(), headers=NO_STORE, media_type="application/json")
+
+
+@router.post(
+    "/token/revoke",
+    summary="Log out",
+    status_code=200,
+    responses=problems(GrantProblem, TokenTypeRefused),
+    openapi_extra=body_of(TokenForm),
+)
+async def revoke(request: Request, repository: Repository, issuer: Issuing, address: Address) -> None:
     """Make a token worthless (RFC 7009): a refresh token ends its session, and every role knows within a second.
 
     Answers 200 for anything that is not a token of ours, since nothing of it is good anyway.
     """
-    await revoke_token(repository, issuer, request.app.verifier, (token, address))
+    form = await read_form(request, TokenForm)
+    await revoke_token(repository, issuer, request.app.verifier, (form.token, address))
 
 
 @router.post(
@@ -124,18 +140,16 @@ async def revoke(
     dependencies=[requires("tokens:introspect")],
     summary="What a token is worth",
     response_model_exclude_none=True,
+    responses=problems(GrantProblem),
+    openapi_extra=body_of(TokenForm),
 )
 async def introspect_token(
-    request: Request,
-    response: Response,
-    repository: Repository,
-    issuer: Issuing,
-    token: Given,
-    token_type_hint: Hint = None,  # noqa: ARG001
+    request: Request, response: Response, repository: Repository, issuer: Issuing
 ) -> Introspection:
     """Whether a token is good, and what it says (RFC 7662); `active: false` and nothing more for any other text."""
+    form = await read_form(request, TokenForm)
     response.headers.update(NO_STORE)
-    return await introspect(repository, issuer, request.app.verifier, token)
+    return await introspect(repository, issuer, request.app.verifier, form.token)
 
 
 @router.get("/.well-known/jwks.json", summary="The keys that verify access tokens", responses=problems(KeySealed))
