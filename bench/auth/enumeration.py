@@ -20,8 +20,8 @@ KINDS = ("unknown", "wrong", "disabled", "held")
 BY_CHANCE = (b"date:", b"x-request-id:")
 REQUEST_ID = re.compile(rb'"request_id": ?"[^"]*"')
 HOLD = """
-insert into auth.throttle (key, attempts, forgiven_at, held_until, admitted)
-select key, 30, now() + interval '1 hour', now() + interval '1 hour', false from unnest($1::bytea[]) as given (key)
+insert into auth.throttle (key, attempts, forgiven_at, held_until, held_for, admitted)
+select key, 30, now() + interval '1 hour', now() + interval '1 hour', 1, false from unnest($1::bytea[]) as given (key)
 """
 
 
@@ -59,7 +59,7 @@ async def add_kinds(place: Place, count: int) -> dict[str, list[str]]:
         "disabled": await place.add_accounts("disabled", count, disabled=True),
         "held": await place.add_accounts("held", count),
     }
-    keys = [attempt_of(email, "127.0.0.1").keys[2] for email in emails["held"]]
+    keys = [attempt_of(email, "127.0.0.1").keys[-1] for email in emails["held"]]
     await place.database.execute(HOLD, keys)
     await place.database.execute("vacuum analyze")
     return emails

@@ -9,7 +9,7 @@ create schema trust;
 create sequence common.outbox_position as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 create sequence common.run_epoch as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 
-CREATE OR REPLACE FUNCTION auth.count_attempt(given bytea, forgiving double precision, delays double precision[], open boolean, OUT admitted boolean, OUT held_until timestamp with time zone)
+CREATE OR REPLACE FUNCTION auth.count_attempt(given bytea, forgiving double precision, delays double precision[], open boolean, lot double precision, OUT admitted boolean, OUT seconds double precision, OUT refused bigint)
  RETURNS record
  LANGUAGE plpgsql
 AS $function$
@@ -19,25 +19,39 @@ declare
     moment timestamptz;
     ahead float8;
 begin
+    admitted := open;
+    seconds := 0;
+    refused := 0;
+    if given is null then
+        return;
+    end if;
     insert into auth.throttle as t (key, attempts, forgiven_at, held_until, admitted)
     values (given, 1, '-infinity', '-infinity', open)
     on conflict (key) do update set
-        attempts = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 1 else t.attempts + 1 end
-    returning t.forgiven_at, t.held_until into one;
+        attempts = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 1 else t.attempts + 1 end,
+        refused = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 0 else t.refused end
+    returning t.forgiven_at, t.held_until, t.held_for, t.refused into one;
+    if not open then
+        return;
+    end if;
     -- Read while the row is locked: attempts come one after the other in time, too.
     moment := clock_timestamp();
-    admitted := open and one.held_until <= moment;
-    held_until := one.held_until;
-    if open then
-        ahead := extract(epoch from greatest(one.forgiven_at, moment) - moment)::float8 + step;
-        ahead := least(ahead, forgiving);
-        one.forgiven_at := moment + make_interval(secs => ahead);
-        if admitted then
-            held_until := moment + make_interval(secs => delays[round(ahead / step)::integer]);
-        end if;
+    ahead := extract(epoch from greatest(one.held_until, moment) - moment)::float8;
+    admitted := ahead <= 0 or lot * one.held_for < one.held_for - ahead;
+    ahead := extract(epoch from greatest(one.forgiven_at, moment) - moment)::float8 + step;
+    ahead := least(ahead, forgiving);
+    one.held_for := delays[round(ahead / step)::integer];
+    if not admitted then
+        seconds := one.held_for;
+        one.refused := one.refused + 1;
+        refused := one.refused;
     end if;
     update auth.throttle as t set
-        forgiven_at = one.forgiven_at, held_until = count_attempt.held_until, admitted = count_attempt.admitted
+        forgiven_at = moment + make_interval(secs => ahead),
+        held_until = moment + make_interval(secs => one.held_for),
+        held_for = one.held_for,
+        refused = one.refused,
+        admitted = count_attempt.admitted
     where t.key = given;
 end
 $function$;
@@ -259,9 +273,11 @@ create table auth.signing_key (
 
 create table auth.throttle (
     key bytea not null,
-    attempts integer not null,
+    attempts bigint not null,
+    refused bigint default 0 not null,
     forgiven_at timestamp with time zone not null,
     held_until timestamp with time zone not null,
+    held_for double precision default 0 not null,
     admitted boolean not null
 );
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from nms.auth.models import Actor
-from nms.auth.problems import GrantExceeded
+from nms.auth.problems import GrantExceeded, TooManyAttempts
 from nms.auth.repository import AuthRepository
 
 R = TypeVar("R", bound=AuthRepository)
@@ -19,6 +19,14 @@ async def note(repository: AuthRepository, action: str, actor: Actor, subject: s
 async def note_refused(repository: AuthRepository, action: str, actor: Actor, subject: str = "", **facts: Any) -> None:
     """Add what was tried and refused."""
     await repository.insert_audit(action, "refused", (actor.name, actor.address), (subject, facts))
+
+
+async def note_held(
+    repository: AuthRepository, action: str, actor: Actor, held: TooManyAttempts, subject: str = ""
+) -> None:
+    """Add what a network tried that is held: of its attempts the 1st, 2nd, 4th, 8th ... with how many there were."""
+    if held.refused.bit_count() == 1:
+        await note_refused(repository, action, actor, subject, reason="network", attempts=held.refused)
 
 
 @asynccontextmanager

@@ -6,12 +6,12 @@ import secrets
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 
-from nms.auth import audit
+from nms.auth import audit, throttle
 from nms.auth.claim import Claim, ClaimBody, ClaimRepository
 from nms.auth.email import parse_email
 from nms.auth.models import Actor
 from nms.auth.password import Passwords, check_new_password
-from nms.auth.problems import ClaimClosed
+from nms.auth.problems import ClaimClosed, TooManyAttempts
 from nms.auth.role import Giver
 from nms.auth.user import NewUser, User
 from nms.auth.users import ADMIN, insert_user
@@ -54,8 +54,16 @@ async def check_claim(repository: ClaimRepository, settings: Settings, token: st
 async def use_claim(
     repository: ClaimRepository, settings: Settings, passwords: Passwords, body: ClaimBody, address: str
 ) -> User:
-    """Make the first administrator, once; raises ClaimClosed, Malformed, PasswordRefused, Duplicate, AuthBusy."""
+    """Make the first administrator, once; raises ClaimClosed, Malformed, PasswordRefused, Duplicate, AuthBusy.
+
+    Every try is an attempt of its network, so that strangers cannot fill the audit; raises TooManyAttempts.
+    """
     by = Giver(Actor("claim", address), _CLAIMANT)
+    try:
+        await throttle.admit_network(repository, address)
+    except TooManyAttempts as held:
+        await audit.note_held(repository, "claim.use", by.actor, held)
+        raise
     try:
         await check_claim(repository, settings, body.token)
         new, hashed = await _prepare(body, passwords)

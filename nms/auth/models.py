@@ -82,11 +82,14 @@ class AuditFilter(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to log in; `keys` are the rows that it is counted in: of its network, of both, of its account."""
+    """An attempt to log in, and the rows that it is counted in.
+
+    `keys` are those of its site, its network, the account with either, and the account; None where there is none.
+    """
 
     email_key: str
     network: str
-    keys: tuple[bytes, bytes, bytes]
+    keys: tuple[bytes | None, bytes, bytes | None, bytes | None, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ async def change_own_password(
     check_new_password(new, email, "/new")
     try:
         admission = await throttle.admit(repository, email_key, by.actor.address)
-    except TooManyAttempts:
-        await audit.note_refused(repository, "user.password", by.actor, str(account), reason="network")
+    except TooManyAttempts as held:
+        await audit.note_held(repository, "user.password", by.actor, held, str(account))
         raise
     verdict = await passwords.verify(None if admission.held else stored, change.current.get_secret_value())
     if not verdict.good:

@@ -96,10 +96,11 @@ class TooManyAttempts(Problem):
     """The network that asks has failed too often lately; it is told, since it knows that itself."""
 
     status, code, retry, title = 429, "too-many-attempts", Retry.LATER, "Too many attempts"
-    remedy = "Wait for the seconds that Retry-After names; attempts until then make the next wait longer."
+    remedy = "Wait for the seconds that Retry-After names; attempts until then are let through by lot and prolong it."
 
-    def __init__(self, seconds: int) -> None:
+    def __init__(self, seconds: int, refused: int = 1) -> None:
         super().__init__(f"Attempts from this network are held for {seconds} s.", retry_after=seconds)
+        self.refused = refused
 
 
 class GrantExceeded(Problem):

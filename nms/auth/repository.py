@@ -305,31 +305,33 @@ class AuthRepository(BaseAuthRepository):
     # -- attempts to log in
 
     async def count_attempt(
-        self, attempt: Attempt, forgiving: float, delays: Sequence[Sequence[float]]
-    ) -> tuple[bool, float]:
-        """Count an attempt in its three rows: whether it is let through, and seconds while its network is held.
+        self, attempt: Attempt, forgiving: float, delays: Sequence[Sequence[float]], lots: Sequence[float]
+    ) -> tuple[bool, float, int]:
+        """Count an attempt in its rows: whether it is let through, seconds while its network is held, how many were.
 
-        `delays` are, for each row, the seconds to wait by the number of attempts.
+        `delays` are, for site, network, pair and account, the seconds to wait by the number of attempts.
         """
-        network, pair, account = (list(each) for each in delays)
+        site, network, pair, account = (list(each) for each in delays)
         row = await queries.count_attempts(
             self.connection,
             email_key=attempt.email_key,
             network=attempt.network,
             keys=list(attempt.keys),
+            lots=list(lots),
             forgiving=forgiving,
+            site_delays=site,
             network_delays=network,
             pair_delays=pair,
             account_delays=account,
         )
-        return row["admitted"], row["network_seconds"]
+        return row["admitted"], row["network_seconds"], row["network_refused"]
 
-    async def forgive_attempts(self, attempt: Attempt, step: float) -> None:
-        """Forget what was counted for the account, and take back one attempt of the network, `step` seconds of it."""
-        network, pair, account = attempt.keys
-        await queries.update_forgiven(self.connection, key=network, step=step)
-        await queries.delete_attempts(self.connection, key=pair)
-        await queries.delete_attempts(self.connection, key=account)
+    async def forgive_attempts(self, attempt: Attempt, steps: tuple[float, float]) -> None:
+        """Forget what was counted for the account, and take back one attempt of site and network, so many seconds."""
+        for key, step in zip(attempt.keys[:2], steps, strict=True):
+            await queries.update_forgiven(self.connection, key=key, step=step)
+        for key in attempt.keys[2:]:
+            await queries.delete_attempts(self.connection, key=key)
 
     async def upsert_known_address(self, account_id: UUID, network: str) -> None:
         """Remember where an account has logged in from."""

@@ -102,8 +102,8 @@ async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Creden
     actor = Actor(credentials.email if is_address(key) else "no address", credentials.address)
     try:
         admission = await throttle.admit(repository, key, credentials.address)
-    except TooManyAttempts:
-        await audit.note_refused(repository, "session.open", actor, reason="network")
+    except TooManyAttempts as held:
+        await audit.note_held(repository, "session.open", actor, held)
         raise
     # Asked for first: what cannot be signed must open nothing.
     signer = await issuer.keyring.signer(repository)

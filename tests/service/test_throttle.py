@@ -1,18 +1,19 @@
 """Attempts to log in are counted one by one, held up for a while, and never keep a victim out for good."""
 
 import asyncio
+from random import Random
+from time import monotonic
 from uuid import UUID
 
 import pytest
 
+from nms.auth import throttle
 from nms.auth.problems import TooManyAttempts
 from nms.auth.repository import AuthRepository
-from nms.auth.throttle import ACCOUNT, NETWORK, PAIR, Admission, admit, attempt_of, welcome
+from nms.auth.throttle import ACCOUNT, NETWORK, PAIR, SITE, Admission, admit, attempt_of, welcome
 from nms.auth.worker import purge
 from nms.common.settings import Settings
-
-ADA = "ada@example.org"
-HOME, OFFICE = "198.51.100.1", "2001:db8:1:2::7"
+from tests.service.throttled import ADA, HOME, OFFICE, Counted, attempts, fail, turn
 
 
 @pytest.fixture
@@ -20,29 +21,18 @@ async def repository(settings: Settings) -> AuthRepository:
     return await AuthRepository.open()
 
 
+@pytest.fixture(autouse=True)
+def draw(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The lots that are drawn next, the last one for ever: none wins unless a test says so."""
+    lots = [1.0]
+    monkeypatch.setattr(throttle, "draw_lot", lambda: lots.pop(0) if len(lots) > 1 else lots[0])
+    return lots
+
+
 async def add_account(repository: AuthRepository, email: str) -> UUID:
     insert = "insert into auth.account (email, email_key, password) values ($1, $1, 'x') returning id"
     identity: UUID = await repository.connection.fetchval(insert, email)
     return identity
-
-
-async def attempts(repository: AuthRepository, email: str, address: str) -> list[int]:
-    """What is counted for the network, for both, and for the account."""
-    keys = attempt_of(email, address).keys
-    rows = await repository.connection.fetch("select key, attempts from auth.throttle")
-    counted = {row["key"]: row["attempts"] for row in rows}
-    return [counted.get(key, 0) for key in keys]
-
-
-async def turn(repository: AuthRepository, seconds: float) -> None:
-    """Let time pass for the throttle."""
-    past = "update auth.throttle set held_until = held_until - $1, forgiven_at = forgiven_at - $1"
-    await repository.connection.execute(past.replace("$1", f"interval '{seconds} s'"))
-
-
-async def fail(repository: AuthRepository, times: int, email: str = ADA, address: str = HOME) -> list[bool]:
-    """Attempts one after another; which of them were held."""
-    return [(await admit(repository, email, address)).held for _ in range(times)]
 
 
 async def come_in(repository: AuthRepository, email: str, address: str, account_id: UUID) -> Admission:
@@ -81,17 +71,56 @@ async def test_parallel_attempts_at_many_accounts_from_many_networks_never_meet_
     await asyncio.gather(*(one(number) for number in range(96)))
 
 
-async def test_waits_grow_and_an_attempt_while_held_makes_only_the_next_wait_longer(
-    repository: AuthRepository,
-) -> None:
+async def test_waits_grow_and_an_attempt_while_held_begins_the_next_longer_one(repository: AuthRepository) -> None:
     assert await fail(repository, PAIR.free + 2) == [False] * (PAIR.free + 1) + [True]
     await turn(repository, 1.5)
-    # Two more are counted by now: the wait is 4 s, not 2.
-    assert await fail(repository, 2) == [False, True]
-    await turn(repository, 2.5)
+    # Two more are counted by now: the wait is 2 s, then 4.
     assert await fail(repository, 1) == [True]
-    await turn(repository, 2.5)
-    assert await fail(repository, 1) == [False]
+    await turn(repository, 4.5)
+    assert await fail(repository, 2) == [False, True]
+
+
+@pytest.mark.parametrize(("lot", "held"), [(0.4, False), (0.6, True)])
+async def test_what_is_held_is_let_through_with_the_chance_of_the_quiet_before_it(
+    repository: AuthRepository, draw: list[float], lot: float, held: bool
+) -> None:
+    await fail(repository, 30)
+    await turn(repository, PAIR.longest / 2)
+    draw[:] = [lot]
+    assert await fail(repository, 1) == [held]
+
+
+@pytest.mark.parametrize("key", range(5))
+async def test_every_key_draws_a_lot_of_its_own(repository: AuthRepository, draw: list[float], key: int) -> None:
+    """Let through by four lots and refused by the fifth."""
+    keys = attempt_of(ADA, OFFICE).keys
+    hold = (
+        "insert into auth.throttle (key, attempts, forgiven_at, held_until, held_for, admitted) select key, 9,"
+        " now() + interval '9 min', now() + interval '30 s', 60, true from unnest($1::bytea[]) as given (key)"
+    )
+    await repository.connection.execute(hold, list(keys))
+    draw[:] = [0.9 if n == key else 0.1 for n in range(5)]
+    if key < 2:
+        with pytest.raises(TooManyAttempts):
+            await admit(repository, ADA, OFFICE)
+    else:
+        assert await fail(repository, 1, address=OFFICE) == [True]
+    await repository.connection.execute("update auth.throttle set held_until = now() + interval '30 s', held_for = 60")
+    draw[:] = [0.1]
+    assert await fail(repository, 1, address=OFFICE) == [False]
+
+
+async def test_the_database_decides_as_the_arithmetic_does(repository: AuthRepository, draw: list[float]) -> None:
+    counted, chance, turned, answers = Counted(PAIR), Random(3), 0.0, []
+    for _ in range(150):
+        lot, quiet = chance.random(), chance.choice([0.0, 0.0, 1.0, 5.0, 20.0, 45.0])
+        turned += quiet
+        await turn(repository, quiet)
+        draw[:] = [1.0, 1.0, 1.0, lot, 1.0]
+        now = monotonic() + turned
+        await repository.connection.execute("delete from auth.throttle where key <> $1", attempt_of(ADA, HOME).keys[3])
+        answers.append(await fail(repository, 1) == [not counted.admit(now, lot)])
+    assert all(answers)
 
 
 async def test_nobody_waits_longer_than_a_minute_however_often_it_was_tried(repository: AuthRepository) -> None:
@@ -118,7 +147,7 @@ async def test_a_network_that_fails_at_many_accounts_is_told_to_wait(repository:
         await admit(repository, f"user-{number}@example.org", HOME)
     with pytest.raises(TooManyAttempts) as refused:
         await admit(repository, "another@example.org", HOME)
-    assert (refused.value.status, refused.value.retry_after) == (429, 1)
+    assert (refused.value.status, refused.value.retry_after) == (429, 2)
     assert (await attempts(repository, "another@example.org", HOME))[1:] == [1, 1]
     assert not (await admit(repository, "another@example.org", OFFICE)).held
 
@@ -166,3 +195,22 @@ async def test_the_table_names_neither_accounts_nor_networks(repository: AuthRep
     (text,) = await repository.connection.fetchrow("select string_agg(t::text, ' ') from auth.throttle t")
     assert ADA not in text
     assert HOME not in text
+
+
+async def test_one_machine_with_every_network_of_a_site_holds_an_account_up_nowhere_else(
+    repository: AuthRepository,
+) -> None:
+    """An ordinary IPv6 customer has 65,536 networks; one guess from each, every 5 s, for ten minutes."""
+    for number in range(120):
+        await fail(repository, 1, address=f"2001:db8:9:{number:x}::1")
+        await turn(repository, 5)
+    assert await fail(repository, 1, address=HOME) == [False]
+    assert await fail(repository, 1, address=OFFICE) == [False]
+    assert await fail(repository, 1, address="2001:db8:9:ffff::1") == [True]
+
+
+async def test_one_machine_with_every_network_of_a_site_is_told_to_wait(repository: AuthRepository) -> None:
+    for number in range(SITE.free + 1):
+        await admit(repository, f"user-{number}@example.org", f"2001:db8:9:{number:x}::1")
+    with pytest.raises(TooManyAttempts):
+        await admit(repository, "another@example.org", "2001:db8:9:ffff::1")

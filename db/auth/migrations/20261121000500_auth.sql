@@ -106,20 +106,26 @@ create index service_secret_token_idx on auth.service_secret (service_token_id, 
 
 -- Attempts to log in, counted before the password is looked at. `key` is the keyed hash of a network, of an account's
 -- normal form, or of both. `forgiven_at` is when all its attempts will be forgiven; how far it lies ahead tells how
--- many are not yet. `admitted` is what became of the last attempt.
+-- many are not yet. Until `held_until`, which the last attempt set `held_for` seconds ahead, the next one is let through
+-- by lot. `refused` are those that were not; `admitted` is what became of the last one.
 create table auth.throttle (
     key bytea primary key,
-    attempts integer not null,
+    attempts bigint not null,
+    refused bigint not null default 0,
     forgiven_at timestamptz not null,
     held_until timestamptz not null,
+    held_for float8 not null default 0,
     admitted boolean not null
 );
 
--- Counts one attempt and says whether it is let through. `delays` are seconds by the number of attempts that are not
--- forgiven: after `forgiving` seconds of quiet all are. What a key before this one refused (`open` is false) is counted
--- and holds nobody up; what comes while the key is held makes the next hold longer and this one not.
+-- Counts one attempt and says whether it is let through; if not, for how many seconds the next one may have to wait and
+-- how many were refused since the key was last quiet. `delays` are seconds by the number of attempts that are not forgiven:
+-- after `forgiving` seconds of quiet all are. The chance to be let through is the time since the attempt before, as a
+-- part of the delay: however many come, one in a delay gets through in the mean, and each has its share. `lot` is
+-- even between 0 and 1. What a key before this one refused (`open` is false) is counted and holds nobody up.
 create function auth.count_attempt(
-    given bytea, forgiving float8, delays float8[], open boolean, out admitted boolean, out held_until timestamptz
+    given bytea, forgiving float8, delays float8[], open boolean, lot float8,
+    out admitted boolean, out seconds float8, out refused bigint
 ) language plpgsql as $body$
 declare
     one record;
@@ -127,25 +133,39 @@ declare
     moment timestamptz;
     ahead float8;
 begin
+    admitted := open;
+    seconds := 0;
+    refused := 0;
+    if given is null then
+        return;
+    end if;
     insert into auth.throttle as t (key, attempts, forgiven_at, held_until, admitted)
     values (given, 1, '-infinity', '-infinity', open)
     on conflict (key) do update set
-        attempts = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 1 else t.attempts + 1 end
-    returning t.forgiven_at, t.held_until into one;
+        attempts = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 1 else t.attempts + 1 end,
+        refused = case when greatest(t.forgiven_at, t.held_until) <= clock_timestamp() then 0 else t.refused end
+    returning t.forgiven_at, t.held_until, t.held_for, t.refused into one;
+    if not open then
+        return;
+    end if;
     -- Read while the row is locked: attempts come one after the other in time, too.
     moment := clock_timestamp();
-    admitted := open and one.held_until <= moment;
-    held_until := one.held_until;
-    if open then
-        ahead := extract(epoch from greatest(one.forgiven_at, moment) - moment)::float8 + step;
-        ahead := least(ahead, forgiving);
-        one.forgiven_at := moment + make_interval(secs => ahead);
-        if admitted then
-            held_until := moment + make_interval(secs => delays[round(ahead / step)::integer]);
-        end if;
+    ahead := extract(epoch from greatest(one.held_until, moment) - moment)::float8;
+    admitted := ahead <= 0 or lot * one.held_for < one.held_for - ahead;
+    ahead := extract(epoch from greatest(one.forgiven_at, moment) - moment)::float8 + step;
+    ahead := least(ahead, forgiving);
+    one.held_for := delays[round(ahead / step)::integer];
+    if not admitted then
+        seconds := one.held_for;
+        one.refused := one.refused + 1;
+        refused := one.refused;
     end if;
     update auth.throttle as t set
-        forgiven_at = one.forgiven_at, held_until = count_attempt.held_until, admitted = count_attempt.admitted
+        forgiven_at = moment + make_interval(secs => ahead),
+        held_until = moment + make_interval(secs => one.held_for),
+        held_for = one.held_for,
+        refused = one.refused,
+        admitted = count_attempt.admitted
     where t.key = given;
 end
 $body$;

@@ -16,7 +16,7 @@ from nms.auth.api.tokens import Address
 from nms.auth.claim import ClaimBody, ClaimRepository
 from nms.auth.claims import check_claim, use_claim
 from nms.auth.password import Passwords, get_passwords
-from nms.auth.problems import NO_STORE, AuthBusy, ClaimClosed, PasswordRefused
+from nms.auth.problems import NO_STORE, AuthBusy, ClaimClosed, PasswordRefused, TooManyAttempts
 from nms.auth.user import User
 from nms.common.answers import problems
 from nms.common.db.problems import Duplicate
@@ -93,7 +93,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     201: {"content": {**_HTML}},
     **{
         status: {**answer, "content": {**answer["content"], **_HTML}}
-        for status, answer in problems(ClaimClosed, PasswordRefused, Duplicate, AuthBusy).items()
+        for status, answer in problems(ClaimClosed, PasswordRefused, Duplicate, AuthBusy, TooManyAttempts).items()
     },
 }
 
@@ -142,7 +142,10 @@ async def claim(request: Request, repository: Repository, passwords: Hashing, ad
         return _show_form(form, ["Fill in every field."], 422)
     except Problem as problem:
         sentences = [problem.detail, *(f"{each.detail[:1].upper()}{each.detail[1:]}." for each in problem.pointers)]
-        return _show_form(form, sentences, problem.status)
+        page = _show_form(form, sentences, problem.status)
+        if "retry_after" in problem.facts:
+            page.headers["Retry-After"] = str(problem.facts["retry_after"])
+        return page
     return _show("You are the administrator", _DONE, 201, email=user.email)
 
 

@@ -1,14 +1,23 @@
--- name: count_attempts(email_key, network, keys, forgiving, network_delays, pair_delays, account_delays)^
--- Each key waits for the one before it, so that statements lock in one order: network, pair, account.
-select n.admitted and p.admitted and (a.admitted or exists (
+-- name: count_attempts(email_key, network, keys, lots, forgiving, site_delays, network_delays, pair_delays, account_delays)^
+-- Each key waits for the one before it, so that statements lock in one order: site, network, both pairs, account.
+select n.admitted and p.admitted and (l.admitted and a.admitted or exists (
         select from auth.known_address k join auth.account u on u.id = k.account_id
         where u.email_key = :email_key and k.network = :network
     )) as admitted,
-    case when n.admitted then 0 else greatest(extract(epoch from n.held_until - clock_timestamp())::float8, 1) end as network_seconds
-from auth.count_attempt((:keys::bytea[])[1], :forgiving, :network_delays, true) as n
-cross join lateral auth.count_attempt((:keys::bytea[])[2], :forgiving, :pair_delays, n.admitted) as p
+    case when n.admitted then 0 else greatest(s.seconds, n.seconds, 1) end as network_seconds,
+    s.refused + n.refused as network_refused
+from auth.count_attempt((:keys::bytea[])[1], :forgiving, :site_delays, true, (:lots::float8[])[1]) as s
 cross join lateral auth.count_attempt(
-    (:keys::bytea[])[3], :forgiving, :account_delays, n.admitted and p.admitted
+    (:keys::bytea[])[2], :forgiving, :network_delays, s.admitted, (:lots::float8[])[2]
+) as n
+cross join lateral auth.count_attempt(
+    (:keys::bytea[])[3], :forgiving, :pair_delays, n.admitted, (:lots::float8[])[3]
+) as l
+cross join lateral auth.count_attempt(
+    (:keys::bytea[])[4], :forgiving, :pair_delays, n.admitted and l.admitted is not null, (:lots::float8[])[4]
+) as p
+cross join lateral auth.count_attempt(
+    (:keys::bytea[])[5], :forgiving, :account_delays, l.admitted and p.admitted, (:lots::float8[])[5]
 ) as a;
 
 -- name: update_forgiven(key, step)!
