@@ -174,6 +174,16 @@ async def test_guesses_from_elsewhere_do_not_hold_up_an_account_where_it_has_log
     assert await fail(repository, 1, address=OFFICE) == [True]
 
 
+async def test_guesses_from_elsewhere_in_its_site_do_not_hold_up_an_account_where_it_has_logged_in_before(
+    repository: AuthRepository,
+) -> None:
+    await come_in(repository, ADA, OFFICE, await add_account(repository, ADA))
+    for number in range(PAIR.counted):
+        await fail(repository, 1, address=f"2001:db8:1:f{number:x}::1")
+    assert await fail(repository, 1, address="2001:db8:1:3::1") == [True]
+    assert await fail(repository, 1, address=OFFICE) == [False]
+
+
 async def test_a_good_login_forgets_the_account_and_costs_its_network_nothing(repository: AuthRepository) -> None:
     ada = await add_account(repository, ADA)
     for number in range(2 * NETWORK.counted):
