@@ -6,35 +6,30 @@ from auth.account a
 where a.id = :account_id
 returning id as session_id, account_id, scope, expires_at,
     (select a.revision from auth.account a where a.id = account_id) as revision,
-    (select coalesce(array_agg(distinct g.scope), '{}') from auth.account_role h
-     join auth.role r on r.name = h.role cross join unnest(r.scopes) as g (scope)
-     where h.account_id = session.account_id) as scopes;
+    array(select distinct unnest(r.scopes) from auth.account_role h
+     join auth.role r on r.name = h.role where h.account_id = session.account_id) as scopes;
 
 -- name: update_session_generation(id, seed_hash, generation, idle)^
 -- One statement a refresh. A generation ahead of ours was issued before a restore, and is as good as ours. Rotations
--- are kept for the longest window there is (300 s); more of them than 64 in that time is no client's habit.
+-- are kept while the newest is in the longest window there is (300 s); more than 64 in that time is no client's habit.
 update auth.session s
 set generation = :generation::bigint + 1,
-    rotations = case when s.generation = :generation then array_prepend(now(), array(
-            select kept.at from unnest(s.rotations[1:63]) with ordinality as kept (at, place)
-            where kept.at > now() - interval '300 s' order by kept.place
-        )) else array[now()] end,
+    rotations = case when s.generation = :generation and s.rotations[1] > now() - interval '300 s'
+        then array_prepend(now(), s.rotations[1:63]) else array[now()] end,
     used_at = now(), idle_until = least(now() + :idle::interval, s.expires_at)
 from auth.account a
 where s.id = :id and s.seed_hash = :seed_hash and s.generation <= :generation and s.ended_at is null
     and s.idle_until > now() and s.expires_at > now() and a.id = s.account_id and not a.disabled
 returning s.id as session_id, s.account_id, s.scope, s.expires_at, a.revision,
-    (select coalesce(array_agg(distinct g.scope), '{}') from auth.account_role h
-     join auth.role r on r.name = h.role cross join unnest(r.scopes) as g (scope)
-     where h.account_id = a.id) as scopes;
+    array(select distinct unnest(r.scopes) from auth.account_role h
+     join auth.role r on r.name = h.role where h.account_id = a.id) as scopes;
 
 -- name: get_session_standing(id, seed_hash)^
 select s.id as session_id, s.account_id, s.scope, s.expires_at, a.revision, s.generation, s.rotations,
     clock_timestamp() as now,
     s.ended_at is null and s.idle_until > now() and s.expires_at > now() and not a.disabled as alive,
-    (select coalesce(array_agg(distinct g.scope), '{}') from auth.account_role h
-     join auth.role r on r.name = h.role cross join unnest(r.scopes) as g (scope)
-     where h.account_id = a.id) as scopes
+    array(select distinct unnest(r.scopes) from auth.account_role h
+     join auth.role r on r.name = h.role where h.account_id = a.id) as scopes
 from auth.session s join auth.account a on a.id = s.account_id
 where s.id = :id and s.seed_hash = :seed_hash;
 

@@ -36,6 +36,8 @@ async def get_pool_of(dsn: str, apart: str = "") -> Pool:
     task = _pools.get(key)
     if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
         task = _pools[key] = asyncio.create_task(_open(dsn, APART_SIZE if apart else MAX_SIZE), name="open-pool")
+    if task.done():
+        return task.result()
     # A caller who goes away must not take the pool from the others.
     return await asyncio.shield(task)
 
