@@ -54,8 +54,9 @@ class Keyring:
     async def signer(self, repository: AuthRepository) -> Signer:
         """The key that signs now; the first one is made on first use. Raises KeySealed."""
         if self._shared is not None:
-            if not self._looked:
-                # A key of before JWT_ALGORITHM was changed verifies until its last token has expired, and no longer.
+            if not self._looked or clock.monotonic() - self._looked > LOOK_SECONDS:
+                # A key of before JWT_ALGORITHM was changed verifies until its last token has expired, and no longer;
+                # a process of before, or a rotation, may make another one at any time.
                 await repository.replace_signing_keys(KEEP_SECONDS, give_up=False)
                 self._looked = clock.monotonic()
             return self._shared

@@ -204,6 +204,11 @@ class AuthRepository(BaseAuthRepository):
         rows = await queries.mark_account_sessions_ended(self.connection, account_id=account, reason=reason, but=but)
         return [row["id"] for row in rows]
 
+    async def list_surplus_sessions(self, account: UUID, keep: int) -> list[UUID]:
+        """The good sessions of an account but for the `keep` that were used last."""
+        rows = await queries.list_surplus_sessions(self.connection, account_id=account, keep=keep)
+        return [row["id"] for row in rows]
+
     async def list_sessions(self, account: UUID, after: Sequence[Any] | None, size: int) -> list[Session]:
         """The good sessions of an account, the newest first, behind (created_at, id)."""
         created, last = after or (None, None)
@@ -332,6 +337,11 @@ class AuthRepository(BaseAuthRepository):
             await queries.update_forgiven(self.connection, key=key, step=step)
         for key in attempt.keys[2:]:
             await queries.delete_attempts(self.connection, key=key)
+
+    async def take_back_attempt(self, attempt: Attempt, steps: Sequence[float]) -> None:
+        """Take back one attempt everywhere, so many seconds of each key: nobody looked at it."""
+        for key, step in zip(attempt.keys, steps, strict=True):
+            await queries.update_forgiven(self.connection, key=key, step=step)
 
     async def upsert_known_address(self, account_id: UUID, network: str) -> None:
         """Remember where an account has logged in from."""

@@ -28,6 +28,8 @@ from nms.common.seal import derive_key
 from nms.events.auth import SessionEnded
 
 PREFIX = "nmsr_"
+MOST_SESSIONS = 50
+"""An account has no more sessions than this: who closes it must not have to end thousands."""
 _SEED_BYTES, _GENERATION_BYTES, _SIGNATURE_BYTES = 16, 8, 32
 _BODY_BYTES = 16 + _SEED_BYTES + _GENERATION_BYTES
 
@@ -120,6 +122,12 @@ def is_recent(used: Used, generation: int, grace: int) -> bool:
     """Whether a used generation was used so short a while ago that asking again is no replay."""
     ago = used.generation - generation - 1
     return 0 <= ago < len(used.rotations) and (used.now - used.rotations[ago]).total_seconds() <= grace
+
+
+async def end_surplus(tx: AuthRepository, account: UUID, actor: Actor) -> None:
+    """End the sessions of an account that were used longest ago, beyond MOST_SESSIONS."""
+    for session in await tx.list_surplus_sessions(account, MOST_SESSIONS):
+        await end_session(tx, session, "surplus", actor)
 
 
 async def end_session(repository: AuthRepository, session: UUID, reason: str, actor: Actor) -> bool:

@@ -97,6 +97,12 @@ async def welcome(tx: AuthRepository, admission: Admission, account_id: UUID) ->
     await tx.upsert_known_address(account_id, admission.attempt.network)
 
 
+async def take_back(repository: AuthRepository, admission: Admission) -> None:
+    """An attempt that nobody had the time to look at is held against nobody."""
+    steps = (SITE.step, NETWORK.step, PAIR.step, PAIR.step, ACCOUNT.step)
+    await repository.take_back_attempt(admission.attempt, steps)
+
+
 def network_of(address: str) -> str:
     """Where a client is: an IPv4 address itself, the /64 of an IPv6 address, anything else as it is."""
     parsed = _parse(address)

@@ -113,6 +113,10 @@ async def log_in(repository: AuthRepository, issuer: Issuer, credentials: Creden
     except (LoginRefused, ScopeRefused) as refused:
         await audit.note_refused(repository, "session.open", actor, refused.account, reason=refused.reason)
         raise
+    except AuthBusy:
+        await throttle.take_back(repository, admission)
+        await audit.note_refused(repository, "session.open", actor, reason="busy")
+        raise
     return issuer.issue(signer, *opened)
 
 
@@ -150,6 +154,7 @@ async def _open(
         if credentials.scope and set(credentials.scope.split()) != set(scopes_of(standing)):
             raise ScopeRefused("The account does not have every scope that was asked for.", str(login.id))
         await audit.note(tx, "session.open", actor, str(login.id), session=str(standing.session_id))
+        await sessions.end_surplus(tx, login.id, actor)
         await throttle.welcome(tx, admission, login.id)
     return opened
 
@@ -199,7 +204,10 @@ async def revoke_token(repository: AuthRepository, issuer: Issuer, verifier: Ver
     except TokenRefused:
         return
     if caller.session is not None:
-        await sessions.end_session(repository, UUID(caller.session), "logged out", Actor(caller.name, address))
+        # Under JWT_ALGORITHM=HS256 whoever has the key can sign a session that is none.
+        with suppress(ValueError):
+            session = UUID(caller.session)
+            await sessions.end_session(repository, session, "logged out", Actor(caller.name, address))
         return
     async with repository.transaction() as tx:
         await revoke(tx, "token", caller.token_id, expires_at=caller.expires_at)

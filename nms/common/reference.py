@@ -30,7 +30,8 @@ fetch("openapi.json").then((answer) => answer.json()).then((spec) => {
 """
 _FOLDER = files("nms.common") / "swagger"
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self';"
+    " frame-ancestors 'none'; base-uri 'none'"
 )
 _PAGE = """<!doctype html>
 <html lang="en">

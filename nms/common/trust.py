@@ -7,7 +7,7 @@ database is away everything known goes on being known.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -70,6 +70,7 @@ class Feed:
         self._looking = asyncio.Lock()
         self._wake = asyncio.Event()
         self._since = "0"
+        self._told: set[tuple[str, float]] = set()
         self._read_from_start = False
         self._away = False
         self._asked = 0.0
@@ -180,6 +181,10 @@ class Feed:
         except BaseException:
             self._read_from_start = from_start
             raise
+        if int(rows[0]["horizon"]) < int(self._since):
+            # Another life of the database, such as after a restore: what was told there before is not known here.
+            self._read_from_start = True
+            self._wake.set()
         self._since = rows[0]["horizon"]
         self._take(
             {row["kid"]: Key(row["public_key"], row["algorithm"]) for row in keys},
@@ -194,12 +199,19 @@ class Feed:
         """Hand what was read to the verifiers; nothing here waits, so no request sees half of it."""
         changed = keys != self.keys
         self.keys = keys
-        services = {one.subject for one in revocations if one.kind == "service-token"}
+        services = self._select_untold(one for one in revocations if one.kind == "service-token")
         self.services.forget(services)
         changed |= self.revocations.add(one for one in revocations if one.kind != "service-token")
         if changed or services:
             for verifier in self.followers:
                 verifier.recheck(services)
+
+    def _select_untold(self, revocations: Iterable[Revocation]) -> set[str]:
+        """Service tokens that were not told of before: a look may bring the same ones again and again."""
+        fresh = {(one.subject, one.expires_at) for one in revocations} - self._told
+        now = self._clock()
+        self._told = {told for told in self._told if told[1] > now} | fresh
+        return {subject for subject, _ in fresh}
 
     async def _list_services(self, hashes: list[bytes]) -> list[Service]:
         try:

@@ -1,14 +1,20 @@
 """Tokens where rules meet: long lives, no end, odd scopes, many refreshes, other lives of the database."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
+import jwt
 import pytest
 
+from nms.auth import keys, sessions
 from nms.auth.claim import Claim
 from nms.auth.keys import Signer, rotate_keys
 from nms.auth.models import Actor, Tokens
+from nms.auth.password import Passwords
+from nms.auth.problems import AuthBusy
 from nms.auth.sessions import Refresh, RefreshKey
 from nms.common.db.dsn import DSNType
 from nms.common.db.pool import Pool, get_pool
@@ -24,6 +30,7 @@ from tests.service.signing import PASSWORD, House, house_of
 from tests.service.web_client import problem_of
 from tests.waiting import eventually
 
+MORE = 5
 SECRET = b"k" * 31 + b"!"
 
 
@@ -257,3 +264,91 @@ async def test_the_feed_goes_on_when_its_ear_fails(auth_settings: Settings) -> N
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_attempt_that_nobody_had_time_for_is_noted_and_held_against_nobody(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.add("ann@example.org", "viewer")
+
+    async def busy(*_: object) -> None:
+        raise AuthBusy
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Passwords, "verify", busy)
+        for _ in range(12):
+            assert (await house.try_login("ann@example.org")).status_code == 503
+    assert [line["facts"] for line in await house.audited("session.open")] == [{"reason": "busy"}] * 12
+    await house.log_in("ann@example.org")
+
+
+async def test_an_account_keeps_its_newest_sessions_and_no_more_than_it_may(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST_SESSIONS", 3)
+    await house.add("ann@example.org", "viewer")
+    tokens = [await house.log_in("ann@example.org") for _ in range(MORE)]
+    shown = (await house.ask("GET", "/sessions", tokens[-1])).json()["items"]
+    assert len(shown) == 3
+    problem_of(await house.refresh(tokens[0]["refresh_token"]), 400, "refresh-refused")
+    assert (await house.refresh(tokens[-1]["refresh_token"])).status_code == 200
+
+
+async def test_a_feed_whose_database_begins_another_life_reads_from_the_start(house: House) -> None:
+    feed = Feed(partial(get_pool, DSNType.AUTH))
+    assert await feed.look()
+    feed._since = str(int(feed._since) + 1_000_000)
+    await house.repository.insert_revocation("session", "s", None, 3600)
+    for _ in range(2):
+        assert await feed.look()
+    assert len(feed.revocations) == 1
+
+
+async def test_a_service_token_is_asked_for_again_once_a_change_and_not_at_each_look(house: House) -> None:
+    heard: list[set[str]] = []
+
+    class Follower:
+        def recheck(self, services: set[str]) -> None:
+            heard.append(set(services))
+
+    feed = Feed(partial(get_pool, DSNType.AUTH))
+    feed.followers.add(Follower())  # type: ignore[arg-type]
+    async with house.pool.acquire() as idle:
+        transaction = idle.transaction()
+        await transaction.start()
+        await idle.execute("select pg_current_xact_id()")
+        await house.repository.insert_revocation("service-token", "id", None, 3600)
+        for _ in range(5):
+            assert await feed.look()
+        await transaction.rollback()
+    assert [one for one in heard if one] == [{"id"}]
+
+
+async def test_a_rotation_under_the_shared_key_makes_no_key_that_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JWT_ALGORITHM", "HS256")
+    monkeypatch.setattr(keys, "LOOK_SECONDS", 0.0)
+    get_settings.cache_clear()
+    async with house_of(get_settings()) as shared:
+        await shared.add("ann@example.org", "viewer")
+        await shared.log_in("ann@example.org")
+        await rotate_keys(shared.repository, Sealer(get_settings().sealing_key()), Actor("test"))
+        await shared.log_in("ann@example.org")
+        endless = "select count(*) from auth.signing_key where verifies_until is null"
+        assert await shared.pool.fetchval(endless) == 0
+
+
+async def test_a_session_that_is_none_is_no_server_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_ALGORITHM", "HS256")
+    get_settings.cache_clear()
+    settings = get_settings()
+    now = int(time.time())
+    claims = {"iss": "nms", "aud": "nms", "sub": "ann", "sid": "one", "rev": 1, "scope": "me:read me:write", "jti": "x"}
+    times = {"iat": now, "nbf": now, "exp": now + 600}
+    head = {"typ": "at+jwt", "kid": "shared"}
+    token = {"access_token": jwt.encode({**claims, **times}, settings.signing_key(), algorithm="HS256", headers=head)}
+    async with house_of(settings) as shared:
+        for path in ("/me", "/sessions"):
+            problem_of(await shared.ask("GET", path, token), 404, "not-found")
+        assert (await shared.client.post("/token/revoke", data={"token": token["access_token"]})).status_code == 200

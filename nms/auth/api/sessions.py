@@ -21,7 +21,11 @@ def account_of(caller: Caller) -> UUID:
     """The account that a caller's session is of; raises NotFound for a machine and the operator of the box."""
     if caller.session is None:
         raise NotFound("This token is of no session.")
-    return UUID(caller.subject)
+    try:
+        return UUID(caller.subject)
+    except ValueError:
+        # Under JWT_ALGORITHM=HS256 whoever has the key can sign what auth never would.
+        raise NotFound("This token is of no account here.") from None
 
 
 @router.get("", summary="List your sessions", responses=problems(NotFound))

@@ -38,9 +38,17 @@ where s.id = :id and s.seed_hash = :seed_hash;
 update auth.session set ended_at = now(), end_reason = :reason where id = :id and ended_at is null
 returning account_id;
 
+-- name: list_surplus_sessions(account_id, keep)
+select id from auth.session
+where account_id = :account_id and ended_at is null and idle_until > now() and expires_at > now()
+order by used_at desc, id
+offset :keep;
+
 -- name: mark_account_sessions_ended(account_id, reason, but)
+-- Those that are good, and those whose last access token may still be.
 update auth.session set ended_at = now(), end_reason = :reason
 where account_id = :account_id and ended_at is null and id is distinct from :but::uuid
+    and (idle_until > now() and expires_at > now() or used_at > now() - interval '2 hours')
 returning id;
 
 -- name: list_account_sessions(account_id, after_created, after_id, size)
