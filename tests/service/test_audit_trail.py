@@ -14,7 +14,8 @@ from nms.auth.claims import open_claim
 from nms.auth.main import create_app
 from nms.auth.repository import AuthRepository
 from nms.common.router import list_scopes
-from nms.common.settings import Settings
+from nms.common.settings import Settings, get_settings
+from nms.common.token import mint_token
 from tests.service.web_client import client_of
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/read-the-audit.md"
@@ -111,8 +112,11 @@ async def walk_sessions(walk: Walk) -> None:
     await walk.step("PUT /me/password", ["(user.password)"], json=wrong)
     await walk.step("PUT /me/password", ["user.password"], json={**wrong, "current": OTHER})
     tokens = await walk.log_in(EVE, PASSWORD)
-    await walk.step("POST /token/revoke", ["token.revoke"], data={"token": tokens["access_token"]})
+    await walk.step("POST /token/revoke", ["session.end"], data={"token": tokens["access_token"]})
+    tokens = await walk.log_in(EVE, PASSWORD)
     await walk.step("POST /token/revoke", ["session.end"], data={"token": tokens["refresh_token"]})
+    oncall = mint_token(get_settings(), ["users:read"], subject="oncall")
+    await walk.step("POST /token/revoke", ["token.revoke"], data={"token": oncall})
     tokens = await walk.log_in(EVE, PASSWORD)
     sessions = (await walk.client.get("/sessions", headers={"Authorization": f"Bearer {walk.token}"})).json()["items"]
     current = next(each["id"] for each in sessions if each["current"])
