@@ -7,7 +7,8 @@
 | `make_server` | `await make_server("18", settings={...})`: a durable server of this test alone, to stop and to crash |
 | `make_database` | `await make_database()`: DSN of a new empty database on `server`, dropped after the test |
 | `database`, `auth_database`, `dwh_database` | DSN of a new migrated database nms, auth, dwh (a clone of a template) |
-| `settings` | `Settings` of these three; `get_settings()` and `get_pool()` see them, pools are closed after the test |
+| `settings` | `Settings` of these, with a dwh that is shared (`shared_dwh`, to be overridden by who writes there);
+  `get_settings()` and `get_pool()` see them, pools are closed after the test |
 | `rabbitmq` | AMQP DSN of a new virtual host (TEST_AMQP_DSN: that one as it is) |
 | `rabbitmq_server` | `RabbitServer` behind it, with `call()` for its management API |
 | `extent` | `Extent`: how long a fuzz test looks, in `make test` and in `make fuzz` |
@@ -157,8 +158,26 @@ async def dwh_database(server: PostgresServer, services: Session) -> AsyncIterat
         yield dsn
 
 
+@pytest.fixture
+async def shared_dwh(server: PostgresServer, services: Session) -> str:
+    """A migrated dwh for tests that do not write there: a copy for each would cost them more than all else."""
+    name = f"dwh_shared_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+    template = await template_of(server, services, "dwh")
+    if not await server.execute("select 1 from pg_database where datname = $1", name):
+        await server.create_database(name, template=template)
+    return server.dsn(name)
+
+
 async def clone(server: PostgresServer, services: Session, kind: str) -> AsyncIterator[str]:
     """A copy of a database that was migrated once per session and server."""
+    template = await template_of(server, services, kind)
+    name = f"{kind}_{uuid.uuid4().hex[:12]}"
+    yield await server.create_database(name, template=template)
+    await server.drop_database(name)
+
+
+async def template_of(server: PostgresServer, services: Session, kind: str) -> str:
+    """The name of a migrated database to copy from, made once per session and server."""
     template = f"template_{kind}"
     with services.locked(f"{template}-{server.port}"):
         if not await server.execute("select 1 from pg_database where datname = $1", template):
@@ -166,22 +185,20 @@ async def clone(server: PostgresServer, services: Session, kind: str) -> AsyncIt
             await server.drop_database(draft)
             await upgrade(await server.create_database(draft), DB / kind / "migrations")
             await server.execute(f"alter database {draft} rename to {template}")
-    name = f"{kind}_{uuid.uuid4().hex[:12]}"
-    yield await server.create_database(name, template=template)
-    await server.drop_database(name)
+    return template
 
 
 @pytest.fixture
 async def settings(
     database: str,
     auth_database: str,
-    dwh_database: str,
+    shared_dwh: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Settings]:
     monkeypatch.setenv("DB_NMS_DSN", database)
     monkeypatch.setenv("DB_AUTH_DSN", auth_database)
-    monkeypatch.setenv("DB_DWH_DSN", dwh_database)
+    monkeypatch.setenv("DB_DWH_DSN", shared_dwh)
     monkeypatch.setenv("ENVIRONMENT", "test")
     monkeypatch.setenv("TESTING", "true")
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))

@@ -21,6 +21,13 @@ from nms.common.problem import Problem, Unavailable
 from nms.common.settings import Settings
 from tests.waiting import PATIENCE, eventually
 
+
+@pytest.fixture
+def shared_dwh(dwh_database: str) -> str:
+    """A dwh of the test alone: these write there."""
+    return dwh_database
+
+
 TOPOLOGY = {"counter": ["test.*"]}
 
 

@@ -35,6 +35,12 @@ from tests.conftest import MakeServer
 from tests.services.postgres import PostgresServer
 
 
+@pytest.fixture
+def shared_dwh(dwh_database: str) -> str:
+    """A dwh of the test alone: these write there."""
+    return dwh_database
+
+
 @pytest.fixture(autouse=True)
 async def nms_database(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """Only `nms` is there, which is enough for most; `settings` brings all three."""

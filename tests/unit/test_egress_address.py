@@ -93,9 +93,12 @@ def test_an_address_with_two_readings_is_refused_wherever_it_leads(url: str) -> 
 
 @pytest.mark.parametrize("text", MISTAKEN)
 def test_an_inner_address_that_the_standard_library_calls_global_is_not_public(text: str) -> None:
-    address = ipaddress.ip_address(text)
-    assert not is_public(address)
-    assert address.is_global, "the reason for tables of our own"
+    assert not is_public(ipaddress.ip_address(text))
+
+
+def test_the_standard_library_is_the_reason_for_tables_of_our_own() -> None:
+    # Which of them it mistakes depends on its version.
+    assert any(ipaddress.ip_address(text).is_global for text in MISTAKEN)
 
 
 @pytest.mark.parametrize("text", PUBLIC)
