@@ -36,6 +36,12 @@ async def test_every_postgres_version_really_runs_with_logical_replication(
     await connection.close()
 
 
+@pytest.fixture
+def shared_dwh(dwh_database: str) -> str:
+    """A dwh of the test alone: one writes there."""
+    return dwh_database
+
+
 async def test_each_test_gets_a_migrated_database_of_its_own(settings: Settings) -> None:
     for kind in DSNType:
         pool = await get_pool(kind)
