@@ -101,7 +101,10 @@ def faults_of(recorder: ScenarioRecorder, number: str, label: str) -> Iterator[s
     response = recorder.interactions[number].response
     assert response is not None, f"{label} was not answered"
     for check in recorder.checks.get(number, ()):
-        refused = check.name == "positive_data_acceptance" and is_meant(response)
+        # What is too large is refused before anybody looks at its form.
+        refused = (check.name == "positive_data_acceptance" and is_meant(response)) or (
+            check.name == "negative_data_rejection" and response.status_code == 413
+        )
         if check.status is Status.SUCCESS or refused:
             continue
         info = check.failure_info
