@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,12 +50,12 @@ class Keyring:
         self._is_trusted = is_trusted
         self._shared = None if shared is None else Signer(SHARED, "HS256", shared)
         self._signer: Signer | None = None
-        self._looked = 0.0
+        self._looked = -math.inf
 
     async def signer(self, repository: AuthRepository) -> Signer:
         """The key that signs now; the first one is made on first use. Raises KeySealed."""
         if self._shared is not None:
-            if not self._looked or clock.monotonic() - self._looked > LOOK_SECONDS:
+            if clock.monotonic() - self._looked > LOOK_SECONDS:
                 # A key of before JWT_ALGORITHM was changed verifies until its last token has expired, and no longer;
                 # a process of before, or a rotation, may make another one at any time.
                 await repository.replace_signing_keys(KEEP_SECONDS, give_up=False)
