@@ -1,11 +1,15 @@
 """The real thing behind the REST examples: JSONPlaceholder forgets what is written, json-server keeps it."""
 
+import json
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.services.node import NodeServer
+from tests.waiting import eventually
 
 POST = {"userId": 1, "title": "ours", "body": "written here"}
 
@@ -19,6 +23,12 @@ def either(request: pytest.FixtureRequest) -> NodeServer:
 async def ask(server: NodeServer, method: str, path: str, **options: Any) -> httpx2.Response:
     async with httpx2.AsyncClient(base_url=server.url) as client:
         return await client.request(method, path, **options)
+
+
+async def is_kept(server: NodeServer) -> bool:
+    with suppress(json.JSONDecodeError):
+        return [post["title"] for post in server.data["posts"] if post["id"] in (1, 101)] == ["ours", "ours"]
+    return False
 
 
 async def test_each_has_100_posts_and_500_comments_of_them(either: NodeServer) -> None:
@@ -41,7 +51,8 @@ async def test_json_server_keeps_what_is_written_and_so_does_its_file(json_serve
     assert created.status_code == 201
     assert (await ask(json_server, "GET", "/posts/101")).json() == POST | {"id": 101}
     assert (await ask(json_server, "PATCH", "/posts/1", json={"title": "ours"})).json()["title"] == "ours"
+    # json-server answers before it has written its file.
+    await eventually(partial(is_kept, json_server))
     json_server.end()
-    assert [post["title"] for post in json_server.data["posts"] if post["id"] in (1, 101)] == ["ours", "ours"]
     json_server.launch()
     assert (await ask(json_server, "GET", "/posts/1")).json()["title"] == "ours"
