@@ -17,6 +17,7 @@ CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {
     "postgres": ("log", "poll", "compare"),
     "amqp": ("feed",),
     "kafka": ("feed",),
+    "rest": ("pull",),
 }
 """How changes can be captured, by the type of the source."""
 

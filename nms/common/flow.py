@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from nms.common.change import Change, Op, Shape
 from nms.common.condition import Condition
 from nms.common.problem import Problem
+from nms.common.rounds import Rounds
 from nms.common.rows import read_rows
 
 Position = dict[str, Any]
@@ -80,12 +81,30 @@ class Load:
 
 
 @dataclass(slots=True)
+class Page:
+    """Records of one dataset as a remote gave them, for targets that take JSON as it comes.
+
+    `body` is strict enough JSON in UTF-8; the array of records stands under the members of `path`, and holds `count`
+    objects that all have their key. Columns of the shape are named as the members of a record are; a member that is
+    not there is unchanged. `changes` reads the same strictly; raises a Problem that names what is wrong.
+    """
+
+    shape: Shape
+    body: bytes
+    path: tuple[str, ...]
+    count: int
+    changes: Callable[[], list[Change]]
+
+
+@dataclass(slots=True)
 class Batch:
     """Whole source transactions in commit order, up to a position; or one chunk of a backfill.
 
     `parts` starts the changes from the beginning at each call, so that a target may try again; a part is bounded
     in memory. `committed` is the source's clock (seconds since 1970) at the last commit in it. `place` orders batches
     as positions do and stays what it is, also while the position of a transaction still arriving is not yet known.
+
+    `pages` come before the changes; whoever cannot take them as they are reads `changes_of` the batch.
 
     `keep` says that the position tells something new, so that it must be written even where nothing else is.
 
@@ -107,6 +126,7 @@ class Batch:
     origin: int = 0
     poison: Sequence[Poison] = ()
     keep: bool = False
+    pages: Sequence[Page] = ()
 
 
 class ChangeRefused(Exception):
@@ -134,10 +154,12 @@ class Applied:
 
 
 async def changes_of(batch: Batch) -> AsyncIterator[Part]:
-    """Everything in a batch as changes: the rows of its load as inserts, then its changes."""
+    """Everything in a batch as changes: the rows of its load as inserts, its pages, then its changes."""
     if batch.load is not None:
         for part in rows_of(batch.load):
             yield part
+    for page in batch.pages:
+        yield page.changes()
     async for changes in batch.parts():
         yield changes
 
@@ -198,6 +220,8 @@ class FeedSpec:
     """What a queue or topic is opened with: where to start, and the shape to read each dataset in (text form).
 
     `copy` says whether a dataset without a place in `start` is read from its beginning, where it could be passed over.
+    `rounds` says when to ask a remote again; `keys` gives the keys (text by field) that the target has of a dataset,
+    in parts, so that what the remote has no more can be found.
     """
 
     pipeline: str
@@ -205,6 +229,8 @@ class FeedSpec:
     start: Position
     shapes: Mapping[str, Shape]
     copy: bool = True
+    rounds: Rounds | None = None
+    keys: Callable[[str], AsyncGenerator[Sequence[tuple[str, ...]], None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

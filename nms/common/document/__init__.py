@@ -4,6 +4,7 @@ from nms.common.document.address import Address, parse_address
 from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
 from nms.common.document.mapping import DatasetMapping
 from nms.common.document.pipeline import BatchLimits, PipelineDocument
+from nms.common.document.rest import Resource, RestSystem
 from nms.common.document.system import (
     AmqpSystem,
     Document,
@@ -24,6 +25,8 @@ __all__ = [
     "KafkaSystem",
     "PipelineDocument",
     "PostgresSystem",
+    "Resource",
+    "RestSystem",
     "SystemDocument",
     "SystemUnreadable",
     "Table",

@@ -8,10 +8,17 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from nms.common.document.pipeline import PipelineDocument
-from nms.common.document.system import SYSTEMS, AmqpSystem, Document, KafkaSystem, PostgresSystem, SystemDocument
+from nms.common.document.rest import RestSystem
+from nms.common.document.system import AmqpSystem, Document, KafkaSystem, PostgresSystem, SystemDocument
 from nms.common.problem import Malformed, Pointer
 
-LATER_SYSTEMS: Final = ("rest", "inbox", "warehouse")
+SYSTEMS: Final[Mapping[str, type[SystemDocument]]] = {
+    "postgres": PostgresSystem,
+    "amqp": AmqpSystem,
+    "kafka": KafkaSystem,
+    "rest": RestSystem,
+}
+LATER_SYSTEMS: Final = ("inbox", "warehouse")
 KINDS: Final[Mapping[str, type[Document]]] = {"system": SystemDocument, "pipeline": PipelineDocument}
 
 
@@ -64,7 +71,7 @@ def short_form(document: Document) -> dict[str, Any]:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of one document of any kind, for editors and validators."""
-    schema = TypeAdapter(PostgresSystem | AmqpSystem | KafkaSystem | PipelineDocument).json_schema()
+    schema = TypeAdapter(PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | PipelineDocument).json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "NMS document", **schema}
 
 

@@ -6,12 +6,13 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from nms.common.document.mapping import DatasetMapping, Part
 from nms.common.document.system import Document
-from nms.common.document.values import Duration, Name, Size, only, refusal
+from nms.common.document.values import Column, Duration, Name, Size, only, refusal
 
 WAL_BUDGET_MINIMUM = 64 << 20
 WAL_BUDGET_MAXIMUM = 16 << 40
 EVERY_DEFAULT = 10.0
-ROUNDS = ("poll", "compare")
+EVERY_PULL = 300.0
+ROUNDS = ("poll", "compare", "pull")
 """Captures that work in rounds."""
 
 
@@ -21,6 +22,31 @@ class BatchLimits(Part):
     changes: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
 
 
+Policy = Literal["source", "target", "newest", "merge", "manual"]
+
+
+class Conflicts(Part):
+    """Who wins where both sides changed a record since it was last alike; the loser is kept in the conflict log.
+
+    merge: fields that only one side changed are taken from it, of those that both changed the source's; manual: the
+    record waits until somebody decides; newest: the side whose `newest` field is greater.
+    """
+
+    policy: Policy = "merge"
+    newest: Annotated[Column | None, Field(description="policy newest: the field, by its name at the source")] = None
+    fields: Annotated[
+        dict[Column, Literal["source", "target"]],
+        Field(max_length=1_000, description="policy merge: who wins of a field that both changed"),
+    ] = Field(default_factory=dict)
+
+    @field_validator("newest")
+    @classmethod
+    def _name_the_newest(cls, newest: str | None, info: ValidationInfo) -> str | None:
+        if (newest is None) == (info.data.get("policy") == "newest"):
+            raise refusal("`newest` names a field where `policy` is `newest`")
+        return newest
+
+
 class PipelineDocument(Document):
     """An ordered set of dataset mappings from one system to one other."""
 
@@ -28,21 +54,36 @@ class PipelineDocument(Document):
     source: Name
     target: Name
     capture: Annotated[
-        Literal["log", "poll", "compare", "feed"],
-        BeforeValidator(only(("log", "poll", "compare", "feed"), ("pull",))),
+        Literal["log", "poll", "compare", "feed", "pull"],
+        BeforeValidator(only(("log", "poll", "compare", "feed", "pull"), ())),
         Field(
             description="log: the database's own log; poll: rows that changed, asked for again and again; "
             "compare: both sides read and what differs mended, again and again; "
-            "feed: what a queue or topic sends"
+            "feed: what a queue or topic sends; pull: a REST API asked again and again"
         ),
     ] = "log"
     every: Annotated[
-        Duration | None, Field(description="poll, compare: how long from the start of a round to the next; default 10s")
+        Duration | None,
+        Field(
+            description="poll, compare, pull: how long from the start of a round to the next; default 10s, pull 5min"
+        ),
     ] = None
     change_log: Annotated[
         bool, Field(description="poll: triggers at the source note the keys of what changes, so that deletes travel")
     ] = False
-    direction: Annotated[Literal["one-way"], BeforeValidator(only(("one-way",), ("two-way",)))] = "one-way"
+    on_demand: Annotated[
+        bool, Field(description="poll, compare, pull: rounds begin only when asked for (`nms pipelines run`)")
+    ] = False
+    direction: Annotated[
+        Literal["one-way", "two-way"],
+        Field(description="two-way: between a REST API and a database; what changes at the target goes back"),
+    ] = "one-way"
+    back: Annotated[Literal["log", "poll"], Field(description="two-way: how changes of the database are captured")] = (
+        "log"
+    )
+    conflicts: Annotated[
+        Conflicts | None, Field(description="two-way: what holds when both sides changed one record; default merge")
+    ] = None
     datasets: Annotated[tuple[DatasetMapping, ...], Field(min_length=1, max_length=1000, strict=False)]
     initial: Annotated[
         Literal["copy", "none"],
@@ -81,16 +122,31 @@ class PipelineDocument(Document):
     @property
     def interval(self) -> float:
         """Seconds from the start of a round to the next."""
-        return EVERY_DEFAULT if self.every is None else self.every
+        default = EVERY_PULL if self.capture == "pull" else EVERY_DEFAULT
+        return default if self.every is None else self.every
 
-    @field_validator("every", "change_log")
+    @field_validator("every", "change_log", "on_demand")
     @classmethod
     def _ask_only_rounds(cls, value: float | bool | None, info: ValidationInfo) -> float | bool | None:
         if value and info.data.get("capture") not in ROUNDS:
-            raise refusal("this is for a pipeline with `capture: poll`")
+            raise refusal("this is for a pipeline that works in rounds, such as `capture: poll`")
         if info.field_name == "change_log" and value and info.data.get("capture") != "poll":
             raise refusal("a comparison needs no change log; it reads both sides")
         return value
+
+    @field_validator("direction")
+    @classmethod
+    def _go_back_from_a_pull(cls, direction: str, info: ValidationInfo) -> str:
+        if direction == "two-way" and info.data.get("capture") != "pull":
+            raise refusal("two-way goes from a REST API (`capture: pull`) to a database and back")
+        return direction
+
+    @field_validator("conflicts")
+    @classmethod
+    def _settle_two_ways_only(cls, conflicts: Conflicts | None, info: ValidationInfo) -> Conflicts | None:
+        if conflicts is not None and info.data.get("direction") != "two-way":
+            raise refusal("`conflicts` is for a pipeline with `direction: two-way`")
+        return conflicts
 
     @field_validator("wal_budget")
     @classmethod

@@ -1,7 +1,7 @@
 """The document of a system: what is managed and where it stands."""
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Final, Literal, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -66,6 +66,11 @@ def _check_password(value: object) -> object:
         raise refusal(str(error)) from None
 
 
+Secret = Annotated[
+    str,
+    BeforeValidator(_check_password),
+    Field(description="a reference: env://NAME or file:///path", examples=["env://CRM_KEY"]),
+]
 Password = Annotated[
     str | None,
     BeforeValidator(_check_password),
@@ -171,13 +176,6 @@ class KafkaSystem(SystemDocument):
     def login(self) -> SecretStr | None:
         """The password; raises SecretMissing."""
         return None if self.password is None else resolve(self.password)
-
-
-SYSTEMS: Final[Mapping[str, type[SystemDocument]]] = {
-    "postgres": PostgresSystem,
-    "amqp": AmqpSystem,
-    "kafka": KafkaSystem,
-}
 
 
 def _read(system: SystemDocument, dsn: str, parse: Callable[[str], Addressed]) -> Addressed:

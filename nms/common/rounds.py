@@ -1,0 +1,55 @@
+"""Rounds: when a capture that asks again and again begins anew, by the clock or because somebody asks."""
+
+import asyncio
+from typing import Final
+
+NEVER: Final = float("inf")
+
+
+class Rounds:
+    """Says when the next round of an open pipeline begins; one object for as long as the pipeline is open.
+
+    Asks are numbered by whoever keeps them: `asked` is the newest, `done` the newest that a round has served which
+    began after it and whose end is durable at the target. `every` is in seconds; NEVER: only when asked.
+    """
+
+    def __init__(self, every: float, *, asked: int = 0, done: int = 0) -> None:
+        self.every = every
+        self.asked = asked
+        self.done = done
+        self._serving = done
+        self._began: float | None = None
+        self._woken = asyncio.Event()
+
+    def ask(self, number: int) -> None:
+        """Take note of asks up to this number; one that is new begins a round at once."""
+        if number > self.asked:
+            self.asked = number
+            self._woken.set()
+
+    async def due(self) -> None:
+        """Wait until the next round is due: the first at once (unless only asks count), then by the clock or an ask."""
+        while self.asked <= self._serving:
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(self._left()):
+                    await self._woken.wait()
+            except TimeoutError:
+                return
+
+    def begin(self) -> int:
+        """A round begins; gives the number of the newest ask, which `end` takes."""
+        self._began = asyncio.get_running_loop().time()
+        self._serving = self.asked
+        return self._serving
+
+    def end(self, number: int) -> None:
+        """What the round that began with this number found is durable at the target."""
+        self.done = max(self.done, number)
+
+    def _left(self) -> float | None:
+        if self.every == NEVER:
+            return None
+        if self._began is None:
+            return 0.0
+        return max(0.0, self._began + self.every - asyncio.get_running_loop().time())
