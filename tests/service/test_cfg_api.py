@@ -70,7 +70,7 @@ async def test_a_plan_stores_nothing(client: httpx2.AsyncClient) -> None:
 
 
 async def test_a_fault_is_told_by_its_pointer_into_the_body(client: httpx2.AsyncClient) -> None:
-    answer = await apply(client, BILLING, {**CRM, "password": "hunter2"}, {**PIPELINE, "capture": "pull"})
+    answer = await apply(client, BILLING, {**CRM, "password": "hunter2"}, {**PIPELINE, "capture": "magic"})
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     assert [each["pointer"] for each in answer.json()["errors"]] == ["/documents/1/password", "/documents/2/capture"]
     assert answer.json()["remedy"]

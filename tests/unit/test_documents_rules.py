@@ -96,7 +96,10 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
     assert normal_form(document) == {
         **PIPELINE,
         "capture": "log",
+        "on_demand": False,
         "direction": "one-way",
+        "back": "log",
+        "conflicts": None,
         "datasets": [
             {
                 "source": "public.subscription",
@@ -134,13 +137,15 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
         ({"name": None}, "/name", "text"),
         ({"source": 5}, "/source", "text"),
         ({"target": "billing"}, "/target", "own source"),
-        ({"capture": "pull"}, "/capture", "not yet available"),
+        ({"capture": "pull"}, "/capture", "captured by `log` or `poll`"),
         ({"capture": "magic"}, "/capture", "`log`"),
         ({"every": "30s"}, "/every", "capture: poll"),
         ({"change_log": True}, "/change_log", "capture: poll"),
+        ({"on_demand": True}, "/on_demand", "rounds"),
         ({"datasets": [{"source": "a.b", "cursor": "c"}]}, "/datasets", "capture: poll"),
-        ({"direction": "two-way"}, "/direction", "not yet available"),
-        ({"direction": ["one-way"]}, "/direction", "`one-way`"),
+        ({"direction": "two-way"}, "/direction", "`capture: pull`"),
+        ({"direction": ["one-way"]}, "/direction", "'one-way' or 'two-way'"),
+        ({"conflicts": {}}, "/conflicts", "direction: two-way"),
         ({"initial": "maybe"}, "/initial", "copy"),
         ({"missing": "explode"}, "/missing", "upsert"),
         ({"shared": "yes"}, "/shared", "bool"),
@@ -179,7 +184,7 @@ def test_a_fault_of_a_pipeline_has_one_pointer(parts: dict[str, Any], pointer: s
 @pytest.mark.parametrize(
     ("parts", "pointer", "told"),
     [
-        ({"type": "rest"}, "/type", "not yet available"),
+        ({"type": "inbox"}, "/type", "not yet available"),
         ({"type": "oracle"}, "/type", "`postgres`"),
         ({"dsn": "postgresql://u:hunter2@h/d"}, "/dsn", "password"),
         ({"dsn": "postgresql://u@h/d?options=-cx%3Dy"}, "/dsn", "options"),
@@ -210,7 +215,7 @@ def test_what_is_no_document_is_refused(body: Any, pointer: str) -> None:
 
 
 def test_all_faults_of_all_documents_are_told_at_once_with_their_places() -> None:
-    text = write_text([{**BILLING, "type": "rest"}, pipeline(capture="pull", extra=1), {**CRM, "password": "x"}])
+    text = write_text([{**BILLING, "type": "inbox"}, pipeline(capture="magic", extra=1), {**CRM, "password": "x"}])
     with pytest.raises(Malformed) as caught:
         draw_plan(0, [], Changeset(read_drafts(text, "f.yaml")))
     told = [f"{each.pointer} {each.detail.split(' ')[0]}" for each in caught.value.pointers]
@@ -371,7 +376,7 @@ def test_the_schema_takes_the_examples_and_refuses_what_the_models_refuse() -> N
     wrong: list[dict[str, Any]] = [
         {"nmae": 1},
         {"name": "A"},
-        {"capture": "pull"},
+        {"capture": "magic"},
         {"datasets": []},
         {"batch": {"changes": 0}},
     ]
