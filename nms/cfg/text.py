@@ -20,7 +20,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from nms.common.document.kind import escape_pointer
+from nms.common.document.fault import escape_pointer
 from nms.common.problem import Malformed, Pointer
 
 TEXT_BYTES: Final = 1 << 20

@@ -1,12 +1,11 @@
 """The kinds of documents: reading one, its normal form, its short form, its JSON Schema."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
+from nms.common.document.fault import point_faults
 from nms.common.document.pipeline import PipelineDocument
 from nms.common.document.rest import RestSystem
 from nms.common.document.system import AmqpSystem, Document, KafkaSystem, PostgresSystem, SystemDocument
@@ -36,7 +35,7 @@ def parse_document(data: object, at: str = "") -> Document:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _malformed([_point(item, at, model) for item in _leave_out_echoes(error)]) from None
+        raise _malformed(point_faults(error, model, at)) from None
 
 
 def _system_model(type_: object, at: str) -> type[Document]:
@@ -75,44 +74,6 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "NMS document", **schema}
 
 
-def escape_pointer(part: str | int) -> str:
-    """One reference token of a JSON pointer (RFC 6901, section 3)."""
-    return str(part).replace("~", "~0").replace("/", "~1")
-
-
 def _malformed(pointers: Sequence[Pointer]) -> Malformed:
     count = len(pointers)
     return Malformed(f"The document has {count} {'fault' if count == 1 else 'faults'}.", pointers=pointers)
-
-
-def _leave_out_echoes(error: ValidationError) -> list[ErrorDetails]:
-    """pydantic counts only sound items, so that a list of one faulty item is called too short as well."""
-    items = error.errors(include_input=False)
-    places = [item["loc"] for item in items]
-    deeper = {place[:size] for place in places for size in range(len(place))}
-    return [item for item in items if item["type"] != "too_short" or item["loc"] not in deeper]
-
-
-def _point(item: ErrorDetails, at: str, model: type[Document]) -> Pointer:
-    location = [part for part in item["loc"] if part != "[key]"]
-    pointer = at + "".join(f"/{escape_pointer(part)}" for part in location)
-    if item["type"] == "extra_forbidden":
-        return Pointer(pointer, _unknown_key(str(location[-1]), location[:-1], model))
-    if item["type"] == "missing":
-        return Pointer(pointer, f"`{location[-1]}` is missing")
-    return Pointer(pointer, item["msg"][:1].lower() + item["msg"][1:])
-
-
-def _unknown_key(key: str, above: Sequence[str | int], model: type[Document]) -> str:
-    known = sorted(_keys_below(model.model_json_schema(), above))
-    close = get_close_matches(key, known, n=1)
-    hint = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"
-    return f"unknown key `{key[:60]}`; {hint}"
-
-
-def _keys_below(schema: Mapping[str, Any], above: Sequence[str | int]) -> list[str]:
-    here: Mapping[str, Any] = schema
-    for part in above:
-        here = here.get("items", {}) if isinstance(part, int) else here.get("properties", {}).get(part, {})
-        here = schema.get("$defs", {}).get(str(here.get("$ref", "")).rpartition("/")[2], here)
-    return list(here.get("properties", ()))

@@ -33,7 +33,9 @@ class Conflicts(Part):
     """
 
     policy: Policy = "merge"
-    newest: Annotated[Column | None, Field(description="policy newest: the field, by its name at the source")] = None
+    newest: Annotated[
+        Column | None, Field(validate_default=True, description="policy newest: the field, by its name at the source")
+    ] = None
     fields: Annotated[
         dict[Column, Literal["source", "target"]],
         Field(max_length=1_000, description="policy merge: who wins of a field that both changed"),
@@ -134,6 +136,13 @@ class PipelineDocument(Document):
             raise refusal("a comparison needs no change log; it reads both sides")
         return value
 
+    @field_validator("on_demand")
+    @classmethod
+    def _begin_rounds_in_one_way(cls, on_demand: bool, info: ValidationInfo) -> bool:
+        if on_demand and info.data.get("every") is not None:
+            raise refusal("rounds begin when asked for only, so `every` means nothing; leave one of them out")
+        return on_demand
+
     @field_validator("direction")
     @classmethod
     def _go_back_from_a_pull(cls, direction: str, info: ValidationInfo) -> str:
@@ -141,10 +150,17 @@ class PipelineDocument(Document):
             raise refusal("two-way goes from a REST API (`capture: pull`) to a database and back")
         return direction
 
+    @field_validator("back")
+    @classmethod
+    def _capture_two_ways_only(cls, back: str, info: ValidationInfo) -> str:
+        if back != "log" and info.data.get("direction") == "one-way":
+            raise refusal("`back` is for a pipeline with `direction: two-way`")
+        return back
+
     @field_validator("conflicts")
     @classmethod
     def _settle_two_ways_only(cls, conflicts: Conflicts | None, info: ValidationInfo) -> Conflicts | None:
-        if conflicts is not None and info.data.get("direction") != "two-way":
+        if conflicts is not None and info.data.get("direction") == "one-way":
             raise refusal("`conflicts` is for a pipeline with `direction: two-way`")
         return conflicts
 
