@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nms.common.db.pool import close_pools
+from nms.common.egress.shared import close_egress
 from nms.common.settings import Settings, get_settings
 from tests.service.signing import House, house_of
 from tests.services.postgres import PostgresServer
@@ -43,3 +44,16 @@ async def house(auth_settings: Settings) -> AsyncIterator[House]:
     """The auth role in this process, and what its callers do."""
     async with house_of(auth_settings) as house:
         yield house
+
+
+@pytest.fixture
+async def outbound(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Settings]:
+    """As `settings`, of the database nms alone; outbound HTTP may reach 127.0.0.1."""
+    given = {"DB_NMS_DSN": database, "ENVIRONMENT": "test", "DATA_DIR": str(tmp_path / "data")}
+    for name, value in {**given, "EGRESS_ALLOW": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    yield get_settings()
+    await close_egress()
+    await close_pools()
+    get_settings.cache_clear()

@@ -1,0 +1,1 @@
+"""REST APIs as sources and targets, declared in documents."""
