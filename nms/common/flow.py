@@ -1,6 +1,6 @@
 """The flow: what every source gives and every target takes (DESIGN 4)."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,8 +85,12 @@ class Page:
     """Records of one dataset as a remote gave them, for targets that take JSON as it comes.
 
     `body` is strict enough JSON in UTF-8; the array of records stands under the members of `path`, and holds `count`
-    objects that all have their key. Columns of the shape are named as the members of a record are; a member that is
-    not there is unchanged. `changes` reads the same strictly; raises a Problem that names what is wrong.
+    objects that all have their key. Columns of the shape are named as the members of a record are. `changes` reads
+    the same strictly, as inserts: a value that is missing is left as it is where the row exists; raises a Problem that
+    names what is wrong.
+
+    `members` (see `common_members`) are the columns that every record has while none has any other; None says that
+    records differ, so that the page is written by its changes.
     """
 
     shape: Shape
@@ -94,6 +98,7 @@ class Page:
     path: tuple[str, ...]
     count: int
     changes: Callable[[], list[Change]]
+    members: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -151,6 +156,19 @@ class Applied:
     folded: int = 0
     missing: int = 0
     durable: bool = True
+
+
+def common_members(shape: Shape, records: Iterable[Mapping[str, Any]]) -> tuple[int, ...] | None:
+    """The columns of a shape (indexes) that all records have and no record has others of; None where they differ."""
+    names = frozenset(column.name for column in shape.columns)
+    common: frozenset[str] | None = None
+    for record in records:
+        here = names & record.keys()
+        if common is None:
+            common = here
+        elif here != common:
+            return None
+    return tuple(at for at, column in enumerate(shape.columns) if common and column.name in common)
 
 
 async def changes_of(batch: Batch) -> AsyncIterator[Part]:

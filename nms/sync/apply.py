@@ -43,7 +43,7 @@ class Applier:
             await batches.aclose()
 
     async def _take(self, batch: Batch) -> None:
-        empty = batch.small is not None and not (batch.small or batch.poison) and batch.load is None
+        empty = batch.small is not None and not (batch.small or batch.poison or batch.pages) and batch.load is None
         if empty and not batch.keep:
             # Nothing for the target: the source alone is told, so that idle tables retain no log.
             if self._durable:

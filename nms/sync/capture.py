@@ -10,10 +10,11 @@ from nms.common.change import Shape
 from nms.common.document import SystemDocument
 from nms.common.finding import Finding
 from nms.common.flow import Feed, FeedSpec, Opened, OutletSpec, Position, Store, Target
+from nms.common.rounds import Rounds
 from nms.connectors.postgres.compare.opening import open_compare
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.connector import open_pipeline, release_source, release_target
-from nms.connectors.postgres.inlet import open_inlet
+from nms.connectors.postgres.inlet import Keys, open_inlet
 from nms.connectors.postgres.outlet import open_outlet
 from nms.connectors.postgres.poll.opening import open_poll
 
@@ -72,8 +73,9 @@ async def open_capture(way: Way, store: Store) -> AsyncIterator[Opened]:
         channel = channel_of(way.source)
         access = channel.access_of(way.source)
 
-        async def open_feed(shapes: Mapping[str, Shape], start: Position) -> Feed:
-            return await channel.open_feed(access, FeedSpec(spec.name, spec.generation, start, shapes, spec.copy))
+        async def open_feed(shapes: Mapping[str, Shape], start: Position, keys: Keys) -> Feed:
+            feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, Rounds(spec.every), keys)
+            return await channel.open_feed(access, feed)
 
         async with open_inlet(spec, open_feed) as inlet:
             yield inlet

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nms.common.change import Change, Field, Op
-from nms.common.flow import Batch, Opened, Part, Poison, Position, Sifted, changes_of
+from nms.common.flow import Batch, Opened, Page, Part, Poison, Position, Sifted, changes_of
 from nms.common.problem import Problem
 from nms.common.run import Claimed
 from nms.sync.changes import Held, encode, encode_message, parts_of
@@ -111,23 +111,38 @@ class Quarantine:
         if batch.load is not None and not (self._keys or self._refused):
             self._reading = Reading()
             return batch
-        if batch.small is not None and batch.load is None:
+        if batch.pages and not (self._keys or self._refused):
             await self._begin()
-            if batch.poison:
-                await self._hold_messages(batch.poison)
-            kept = await self._sift(batch.small)
-            if kept is batch.small:
-                return batch
-            return replace(batch, small=kept, parts=lambda: parts_of(kept))
+            await self._hold_messages(batch.poison)
+            return batch
+        if batch.small is not None and batch.load is None:
+            return await self._divert_small(batch, batch.small)
 
         async def parts() -> AsyncIterator[Part]:
             await self._begin()
+            await self._hold_messages(batch.poison)
             async for part in changes_of(batch):
                 yield await self._sift(part)
             diverted.position = batch.position
 
-        diverted = replace(batch, parts=parts, load=None, small=None)
+        diverted = replace(batch, parts=parts, load=None, small=None, pages=())
         return diverted
+
+    async def _divert_small(self, batch: Batch, small: Part) -> Batch:
+        await self._begin()
+        await self._hold_messages(batch.poison)
+        pages = [await self._sift_page(page) for page in batch.pages]
+        kept = await self._sift(small)
+        if kept is small and not pages:
+            return batch
+        return replace(batch, pages=pages, small=kept, parts=lambda: parts_of(kept))
+
+    async def _sift_page(self, page: Page) -> Page:
+        changes = page.changes()
+        kept = await self._sift(changes)
+        if len(kept) == len(changes):
+            return page
+        return replace(page, count=len(kept), changes=lambda: list(kept), members=None)
 
     async def _begin(self) -> None:
         # A batch tried again holds its changes again, each with its reason.
@@ -181,6 +196,8 @@ class Quarantine:
         self._written = self._place
 
     async def _hold_messages(self, poison: Sequence[Poison]) -> None:
+        if not poison:
+            return
         async with self._repository.transaction() as tx:
             await self._holder.claimed.fence(tx)
             for one in poison:

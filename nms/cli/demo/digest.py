@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nms.connectors.postgres.catalog import Connection, Table, read_tables
-from nms.connectors.postgres.statements import digest_table, list_hashes
+from nms.connectors.postgres.digests import digest_table, list_hashes
 
 FIRST_KEYS = 3
 KEY_LENGTH = 80

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +16,20 @@ from nms.connectors.postgres.catalog import Connection, queries
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.connector import make_writers
 from nms.connectors.postgres.end import ShapedEnd
+from nms.connectors.postgres.pages.target import PageTarget
 from nms.connectors.postgres.pairing import Pairing
 from nms.connectors.postgres.preflight import check_inlet
 from nms.connectors.postgres.problems import FenceRaised, translate
 from nms.connectors.postgres.progress import place_of
+from nms.connectors.postgres.statements import select_keys
 from nms.connectors.postgres.takeover import new_sessions, session_prefix
 from nms.connectors.postgres.target import Fence, PostgresTarget
 
 log = logging.getLogger(__name__)
 Shapes = Mapping[str, Shape]
-OpenFeed = Callable[[Shapes, Position], Awaitable[Feed]]
+Keys = Callable[[str], AsyncGenerator[Sequence[tuple[str, ...]], None]]
+OpenFeed = Callable[[Shapes, Position, Keys], Awaitable[Feed]]
+KEYS_PART = 10_000
 
 
 @dataclass(slots=True)
@@ -72,10 +76,10 @@ async def open_inlet(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[I
     pairing, stand = await _begin(spec, own)
     shapes = {one.spec.source: one.shape() for one in pairing.pairs}
     fence, position = stand
-    feed = await open_feed(shapes, position)
+    feed = await open_feed(shapes, position, _keys(spec, pairing, own))
     try:
         writers = make_writers(pairing, list(shapes), heals=spec.heals)
-        target = await PostgresTarget.open(spec.target, fence, writers, name=own + "write")
+        target = await PageTarget.open(spec.target, fence, writers, name=own + "write")
     except BaseException:
         await feed.close()
         raise
@@ -111,6 +115,25 @@ async def _take_over(spec: PipelineSpec, target: Connection, own: str) -> tuple[
     if not held:
         raise FenceRaised(f"{spec.name} has gone to another worker")
     return Fence(spec.name, row["epoch"]), position
+
+
+def _keys(spec: PipelineSpec, pairing: Pairing, own: str) -> Keys:
+    tables = {one.spec.source: one.target_table(text_form=True, stage="") for one in pairing.pairs}
+
+    async def keys(dataset: str) -> AsyncGenerator[Sequence[tuple[str, ...]], None]:
+        """The keys of the pipeline's rows of a dataset, in parts and in order; no transaction lasts longer than one."""
+        table, after = tables[dataset], None
+        connection = await catalog.connect(spec.target, name=own + "keys")
+        try:
+            while part := [tuple(row) for row in await connection.fetch(select_keys(table, after, KEYS_PART))]:
+                yield part
+                after = part[-1]
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise translate(error, at=spec.target.system) from error
+        finally:
+            connection.terminate()
+
+    return keys
 
 
 def _find_start(spec: PipelineSpec, stored: Position | None) -> Position:

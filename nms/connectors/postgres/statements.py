@@ -90,15 +90,18 @@ def quote_table(schema: str, relation: str) -> str:
     return f"{quote_identifier(schema)}.{quote_identifier(relation)}"
 
 
-def insert_row(table: TargetTable) -> str:
-    """Insert of a whole row, or its update where the key is there already."""
-    columns, values = _written(table, _parameters(table, range(len(table.columns))))
-    return f"insert into {table.name} as t ({columns}) overriding system value values ({values}){_on_conflict(table)}"
+def insert_row(table: TargetTable, present: Sequence[int] | None = None) -> str:
+    """Insert of a row, or its update where the key is there already: all its columns, or those present."""
+    places = range(len(table.columns)) if present is None else present
+    columns, values = written(table, _parameters(table, places), places)
+    conflict = on_conflict(table, places)
+    return f"insert into {table.name} as t ({columns}) overriding system value values ({values}){conflict}"
 
 
 def insert_new(table: TargetTable) -> str:
     """Insert of a whole row that leaves one already there as it is."""
-    columns, values = _written(table, _parameters(table, range(len(table.columns))))
+    places = range(len(table.columns))
+    columns, values = written(table, _parameters(table, places), places)
     return (
         f"insert into {table.name} ({columns}) overriding system value values ({values})"
         f" on conflict ({_keyquote_names(table)}) do nothing"
@@ -115,7 +118,7 @@ def update_row(table: TargetTable, present: Sequence[int]) -> str:
     newer = ""
     if table.version in present:
         newer = _not_newer(table, "", parameters[present.index(table.version)])
-    return f"update {table.own} set {sets} where {_where_key(table, parameters[len(present) :])}{newer}"
+    return f"update {table.own} set {sets} where {_all(_where_key(table, parameters[len(present) :]), newer)}"
 
 
 def delete_row(table: TargetTable) -> str:
@@ -161,12 +164,13 @@ def delete_staged(table: TargetTable) -> str:
     return f"delete from {table.own} t using {table.stage} s where s.{table.op_column} = {DELETE_OP} and {_join(table)}"
 
 
-def insert_staged(table: TargetTable) -> str:
-    """Insert, or update where the key is there, of every staged whole row."""
-    columns, values = _written(table, [_staged(table, at) for at in range(len(table.columns))])
+def insert_staged(table: TargetTable, op: int = UPSERT_OP, present: Sequence[int] | None = None) -> str:
+    """Insert, or update where the key is there, of every staged row of one op: all its columns, or those present."""
+    places = range(len(table.columns)) if present is None else present
+    columns, values = written(table, [_staged(table, at) for at in places], places)
     return (
         f"insert into {table.name} as t ({columns}) overriding system value"
-        f" select {values} from {table.stage} s where s.{table.op_column} = {UPSERT_OP}{_on_conflict(table)}"
+        f" select {values} from {table.stage} s where s.{table.op_column} = {op}{on_conflict(table, places)}"
     )
 
 
@@ -232,6 +236,15 @@ def select_bound(source: TargetTable, after: Sequence[str] | None, size: int, *,
     return f"select {texts} from {_from(source, only)} t{where} order by {key} offset {int(size) - 1} limit 1"
 
 
+def select_keys(table: TargetTable, after: Sequence[str] | None, size: int) -> str:
+    """The next so many keys of the pipeline's rows, in order and in text form."""
+    key = ", ".join(f"t.{quote_identifier(table.columns[at])}" for at in table.key)
+    texts = ", ".join(_as_streamed(f"t.{quote_identifier(table.columns[at])}") for at in table.key)
+    where = _all(_range(table, "t.", after, None), *_fixed(table, "t."), table.where)
+    bounds = f" where {where}" if where else ""
+    return f"select {texts} from {table.own} t{bounds} order by {key} limit {int(size)}"
+
+
 def start_replication(slot: str, lsn: str, options: dict[str, str]) -> str:
     """START_REPLICATION on a logical slot (PostgreSQL manual, 55.4)."""
     given = ", ".join(f"{quote_identifier(name)} {quote_literal(value)}" for name, value in options.items())
@@ -268,30 +281,6 @@ def grant_write(table: str, login: str) -> str:
 def grant_update(table: str, columns: Sequence[str], login: str) -> str:
     """The right to update columns."""
     return f"grant update ({quote_names(columns)}) on {table} to {quote_identifier(login)};"
-
-
-def digest_table(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
-    """Rows in each of 256 parts of a table (by the hash of the key): their number, two sums of hashes of their text."""
-    row, name = _text_of(columns), _text_of(key or columns)
-    return (
-        f"select hashtextextended({name}, 0) & 255 as part, count(*) as rows,"
-        f" sum(hashtextextended({row}, 1)::numeric)::text || ' ' || sum(hashtextextended({row}, 2)::numeric)::text"
-        f" as digest from {table} group by 1"
-    )
-
-
-def list_hashes(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
-    """Key, as text, and hash of every row of the parts that are given as a parameter."""
-    row, name = _text_of(columns), _text_of(key or columns)
-    return (
-        f"select {name} as key, md5({row}) as hash from {table}"
-        f" where hashtextextended({name}, 0) & 255 = any($1::bigint[])"
-    )
-
-
-def _text_of(columns: Sequence[str]) -> str:
-    """One column as text, or several as a row's text."""
-    return f"{quote_names(columns)}::text" if len(columns) == 1 else f"row({quote_names(columns)})::text"
 
 
 def _all(*conditions: str) -> str:
@@ -350,9 +339,9 @@ def _fixed(table: TargetTable, prefix: str = "") -> list[str]:
     return [f"{prefix}{quote_identifier(one.name)} = {one.value}" for one in table.constants if one.in_key]
 
 
-def _written(table: TargetTable, values: Sequence[str]) -> tuple[str, str]:
+def written(table: TargetTable, values: Sequence[str], places: Iterable[int]) -> tuple[str, str]:
     """The columns of a new row and their values, constants behind them."""
-    names = [*table.columns, *(one.name for one in table.constants)]
+    names = [*(table.columns[at] for at in places), *(one.name for one in table.constants)]
     return quote_names(names), ", ".join([*values, *(one.value for one in table.constants)])
 
 
@@ -360,23 +349,32 @@ def _keyquote_names(table: TargetTable) -> str:
     return quote_names([*(table.columns[at] for at in table.key), *(one.name for one in table.constants if one.in_key)])
 
 
-def _on_conflict(table: TargetTable) -> str:
+def on_conflict(table: TargetTable, places: Sequence[int], *, differing: bool = False) -> str:
+    """What becomes of the row that has the key already; with `differing` one that has these values is let be."""
     if not table.key:
         return ""
     # Not the key, which a target may refuse to write (generated always as identity), unless it may look otherwise.
-    others = [name for at, name in enumerate(table.columns) if at not in table.key or table.inexact]
+    others = [table.columns[at] for at in places if at not in table.key or table.inexact]
     others += [one.name for one in table.constants if not one.in_key]
     sets = ", ".join(f"{quote_identifier(name)} = excluded.{quote_identifier(name)}" for name in others)
     newer = ""
-    if table.version is not None:
-        newer = _not_newer(table, "t.", f"excluded.{quote_identifier(table.columns[table.version])}", " where ")
-    return f" on conflict ({_keyquote_names(table)}) do " + (f"update set {sets}{newer}" if sets else "nothing")
+    if table.version is not None and table.version in places:
+        newer = _not_newer(table, "t.", f"excluded.{quote_identifier(table.columns[table.version])}")
+    where = _all(newer, _differs(others) if differing else "")
+    done = f"update set {sets}{where and ' where '}{where}" if sets else "nothing"
+    return f" on conflict ({_keyquote_names(table)}) do {done}"
 
 
-def _not_newer(table: TargetTable, prefix: str, value: str, word: str = " and ") -> str:
+def _differs(names: Sequence[str]) -> str:
+    # As images: some types have no equality (json), and of others values may be equal and not the same (1.0 and 1.00).
+    here, new = (", ".join(f"{row}.{quote_identifier(name)}" for name in names) for row in ("t", "excluded"))
+    return f"row({here})::record operator(pg_catalog.*<>) row({new})::record"
+
+
+def _not_newer(table: TargetTable, prefix: str, value: str) -> str:
     assert table.version is not None
     column = prefix + quote_identifier(table.columns[table.version])
-    return f"{word}({column} is null or {column} <= {value})"
+    return f"({column} is null or {column} <= {value})"
 
 
 def _range(table: TargetTable, prefix: str, after: Sequence[str] | None, upto: Sequence[str] | None) -> str:

@@ -79,7 +79,7 @@ class PostgresTarget:
         try:
             return await self._bulk(batch)
         except Problem as problem:
-            if not (isinstance(problem, SchemaChanged) or _objects(problem)):
+            if not (isinstance(problem, SchemaChanged) or objects(problem)):
                 raise
             return await self._exact(batch)
 
@@ -155,7 +155,7 @@ class PostgresTarget:
 
     def _blame(self, failed: StepFailed, owners: Sequence[int], changes: Sequence[Change]) -> Exception:
         problem = failed.problem
-        if _objects(problem) and 0 <= failed.index < len(owners):
+        if objects(problem) and 0 <= failed.index < len(owners):
             return ChangeRefused(changes[owners[failed.index]], problem)
         return problem
 
@@ -238,7 +238,7 @@ class PostgresTarget:
         try:
             await self._write_load(batch, load, direct=direct)
         except Problem as problem:
-            if not _objects(problem):
+            if not objects(problem):
                 raise
             if direct and problem.facts.get("sqlstate") == "23505":
                 self._crowded.add(writer.table.name)
@@ -377,7 +377,8 @@ class PostgresTarget:
             await self._libpq.query("rollback")
 
 
-def _objects(problem: Problem) -> bool:
+def objects(problem: Problem) -> bool:
+    """Whether a target objects to what was written, so that no other try will do."""
     # An internal error that a value brings about again and again is a refusal too, such as a trigger's.
     return isinstance(problem, Refused) or problem.facts.get("sqlstate") == "XX000"
 

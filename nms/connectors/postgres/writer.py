@@ -4,11 +4,14 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 
 from nms.common.change import NULL, UNCHANGED, Change, Field, Op, Shape, split_key
+from nms.common.flow import Page
 from nms.connectors.postgres import statements
 from nms.connectors.postgres.libpq import Command, Statement
+from nms.connectors.postgres.pages.statements import callable_members, upsert_page
 from nms.connectors.postgres.statements import TargetTable
 
 _TEXT_OID = 25
+_JSON_OID = 114
 _int16 = Struct("!H")
 
 
@@ -30,9 +33,11 @@ class Writer:
         self._heals = heals
         self._oids = [_TEXT_OID] * len(oids) if table.text_form else list(oids)
         self._statements: dict[object, Statement] = {}
-        self._partials: dict[tuple[int, ...], int] = {}
+        self._partials: dict[tuple[bool, tuple[int, ...]], int] = {}
         self._row_head = _int16.pack(len(shape.columns) + 1)
         self._all = tuple(range(len(shape.columns)))
+        names = [column.name for column in shape.columns]
+        self._takes_pages = heals and table.text_form and bool(shape.key) and callable_members(names)
         self._key_oids = tuple(self._oids[at] for at in shape.key)
 
     # -- one at a time, in source order
@@ -48,9 +53,16 @@ class Writer:
         if self._only_updates(change):
             present = self._written(change)
             return [self._update(present, change.values, change.key)] if present else []
+        if UNCHANGED in change.values:
+            return [self._insert_present(change)]
         known = self._statements.get("insert")
         known = known or self._statement("insert", statements.insert_row(self.table), self._oids)
         return [command_of(known, change.values)]
+
+    def _insert_present(self, change: Change) -> Command:
+        present = self._present(change)
+        sql, types = statements.insert_row(self.table, present), [self._oids[at] for at in present]
+        return command_of(self._statement(("insert", present), sql, types), [change.values[at] for at in present])
 
     def _move(self, change: Change, old_key: bytes) -> list[Command]:
         # An update, so that values left out as unchanged stay; the insert heals a row the target does not have.
@@ -80,6 +92,20 @@ class Writer:
             self._statements[kind] = Statement(name, sql, tuple(types))
         return self._statements[kind]
 
+    # -- pages
+
+    def page_command(self, page: Page) -> Command | None:
+        """The statement that writes a page as it came; None where it must go by its changes."""
+        present = page.members
+        if present is None or not self._takes_pages or not set(self.shape.key) <= set(present):
+            return None
+        kind = ("page", present, page.path)
+        known = self._statements.get(kind)
+        if known is None:
+            sql = upsert_page(self.table, [column.name for column in self.shape.columns], present, page.path)
+            known = self._statement(kind, sql, [_JSON_OID])
+        return Command(known, [page.body])
+
     # -- staged
 
     def stage_rows(self, changes: Iterable[Change]) -> tuple[list[bytes], set[int]]:
@@ -98,22 +124,27 @@ class Writer:
         """The set-based statements for staged ops: deletes, then updates and inserts."""
         deletes = [statements.delete_staged(self.table)] if statements.DELETE_OP in ops else []
         masks = {op: mask for mask, op in self._partials.items()}
-        writes = [statements.update_staged(self.table, op, masks[op]) for op in sorted(ops) if masks.get(op)]
+        writes = [self._write_staged(op, *masks[op]) for op in sorted(ops) if op in masks and masks[op][1]]
         if statements.UPSERT_OP in ops:
             writes.append(statements.insert_staged(self.table))
         return deletes, writes
 
+    def _write_staged(self, op: int, inserts: bool, present: tuple[int, ...]) -> str:
+        write = statements.insert_staged if inserts else statements.update_staged
+        return write(self.table, op, present)
+
     def _op(self, change: Change) -> int:
         if change.op is Op.DELETE:
             return statements.DELETE_OP
-        if not self._only_updates(change):
+        only_updates = self._only_updates(change)
+        if not only_updates and UNCHANGED not in change.values:
             return statements.UPSERT_OP
-        mask = self._written(change)
+        mask = (False, self._written(change)) if only_updates else (True, self._present(change))
         return self._partials.setdefault(mask, statements.FIRST_PARTIAL_OP + len(self._partials))
 
     def _only_updates(self, change: Change) -> bool:
         # A whole row of an update heals one that the target lacks, unless the pipeline is told to leave it missing.
-        return UNCHANGED in change.values or (change.op is Op.UPDATE and not self._heals)
+        return change.op is not Op.INSERT and (UNCHANGED in change.values or not self._heals)
 
     def _delete_values(self, key: bytes) -> tuple[Field, ...]:
         values: list[Field] = [NULL] * len(self.shape.columns)
