@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -23,13 +24,18 @@ _WORDS: Final[Mapping[str, str]] = {
 
 def point_faults(error: ValidationError, model: type[BaseModel], at: str = "") -> list[Pointer]:
     """A pointer per fault of data that should have been this model, each below `at`."""
-    schema = model.model_json_schema()
+    schema = _schema_of(model)
     return [_point(item, at, schema) for item in _leave_out_echoes(error)]
 
 
 def escape_pointer(part: str | int) -> str:
     """One reference token of a JSON pointer (RFC 6901, section 3)."""
     return str(part).replace("~", "~0").replace("/", "~1")
+
+
+@cache
+def _schema_of(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,12 @@
 import re
 from typing import Annotated, Final
 
-import jmespath
-from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, Field
 
+from nms.common.document.expression import check_expression
 from nms.common.document.values import refusal
 from nms.common.egress.address import parse_url
 
-EXPRESSION_LENGTH: Final = 1_000
 URL_LENGTH: Final = 2_000
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -41,17 +39,6 @@ def check_address(text: str) -> str:
 def check_url(text: str) -> str:
     """The same without a slash at its end, so that paths can follow."""
     return check_address(text).rstrip("/")
-
-
-def check_expression(text: str) -> str:
-    """A JMESPath expression (jmespath.org, specification)."""
-    if len(text) > EXPRESSION_LENGTH:
-        raise refusal(f"an expression has at most {EXPRESSION_LENGTH} characters")
-    try:
-        jmespath.compile(text)
-    except JMESPathError as error:
-        raise refusal(f"this is no JMESPath expression: {' '.join(str(error).split())[:200]}") from None
-    return text
 
 
 def check_path(text: str) -> str:
