@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import asyncpg
 
 from nms.common.db.embedded_place import Account, account_for, binaries
 from nms.common.db.embedded_process import is_running, read_lock
+from tests.services.place import make_room
 from tests.services.process import Kept, ServiceFailed, end, free_port, keep, log_end, reap, wait_until
 
 DEBIAN = Path("/usr/lib/postgresql")
@@ -70,7 +70,7 @@ class PostgresServer:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.version = version
-        self.directory = Path(directory or tempfile.mkdtemp(prefix=f"nms-pg{version}-"))
+        self.directory = Path(directory or make_room(f"nms-pg{version}-"))
         self.port = 0
         self._settings = {**SETTINGS, **({} if durable else UNSAFE), **(settings or {})}
         self._kept: Kept | None = None

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from tests.services.kafka import KafkaServer
 from tests.services.node import NodeServer
+from tests.services.place import find_room
 from tests.services.postgres import ForeignServer, PostgresServer
 from tests.services.rabbitmq import RabbitServer
 from tests.services.redis import RedisServer
@@ -39,7 +39,7 @@ class Session:
     def begin(cls) -> "Session":
         """Begin a session, or join the one whose worker this process is; nothing is started yet."""
         os.environ.setdefault("NMS_TEST_OWNER", str(os.getpid()))
-        root = Path(tempfile.gettempdir(), f"nms-test-{os.getpid()}-{uuid.uuid4().hex[:6]}")
+        root = find_room() / f"nms-test-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         return cls(Path(os.environ.setdefault("NMS_TEST_ROOT", str(root))))
 
     def postgres(self, version: str, worker: str = "") -> PostgresServer:
