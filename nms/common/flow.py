@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from nms.common.change import Change, Op, Shape
 from nms.common.condition import Condition
+from nms.common.ledger import Ledger
 from nms.common.problem import Problem
 from nms.common.rounds import Rounds
 from nms.common.rows import read_rows
@@ -255,7 +256,8 @@ class FeedSpec:
 class OutletSpec:
     """What an exchange or topic is written with: the system changes come from; each dataset's address and new names.
 
-    `fields` has the names by dataset that fields get in messages; those not named there keep theirs.
+    `fields` has the names by dataset that fields get in messages; those not named there keep theirs. Where nothing is
+    safe before it is answered, changes are kept in `ledger`; `heals` says that an update without a record creates it.
     """
 
     pipeline: str
@@ -263,6 +265,8 @@ class OutletSpec:
     source: str
     addresses: Mapping[str, str]
     fields: Mapping[str, Mapping[str, str]]
+    ledger: Ledger | None = None
+    heals: bool = True
 
 
 class Store(Protocol):

@@ -57,3 +57,11 @@ class PipelineReleased(PipelineEvent):
     type = "sync.pipeline.released"
 
     problem: dict[str, Any]
+
+
+class ChangesUnkept(PipelineEvent):
+    """The remote answered a write well and did not keep it; `detail` says what it has instead, of the first one."""
+
+    type = "sync.changes.unkept"
+
+    detail: str

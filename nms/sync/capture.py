@@ -10,6 +10,7 @@ from nms.common.change import Shape
 from nms.common.document import SystemDocument
 from nms.common.finding import Finding
 from nms.common.flow import Feed, FeedSpec, Opened, OutletSpec, Position, Store, Target
+from nms.common.ledger import Ledger
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.compare.opening import open_compare
 from nms.connectors.postgres.config import PipelineSpec
@@ -66,7 +67,7 @@ def channel_of(system: SystemDocument) -> Channel:
 
 
 @asynccontextmanager
-async def open_capture(way: Way, store: Store) -> AsyncIterator[Opened]:
+async def open_capture(way: Way, store: Store, ledger: Ledger | None = None) -> AsyncIterator[Opened]:
     """Open both ends of a pipeline; raises a Problem that names what is wrong."""
     spec = way.spec
     if way.feeds:
@@ -81,7 +82,7 @@ async def open_capture(way: Way, store: Store) -> AsyncIterator[Opened]:
             yield inlet
     elif way.publishes:
         channel = channel_of(way.target)
-        opening = channel.open_target(channel.access_of(way.target), _outlet(spec), store)
+        opening = channel.open_target(channel.access_of(way.target), _outlet(spec, ledger), store)
         async with open_outlet(spec, store, opening) as outlet:
             yield outlet
     elif spec.capture == "compare":
@@ -115,7 +116,7 @@ async def check_channels(way: Way) -> list[Finding]:
     return found
 
 
-def _outlet(spec: PipelineSpec) -> OutletSpec:
+def _outlet(spec: PipelineSpec, ledger: Ledger | None) -> OutletSpec:
     addresses = {one.source: one.target for one in spec.datasets}
     fields = {one.source: one.fields for one in spec.datasets if one.fields is not None}
-    return OutletSpec(spec.name, spec.generation, spec.source.system, addresses, fields)
+    return OutletSpec(spec.name, spec.generation, spec.source.system, addresses, fields, ledger, spec.heals)

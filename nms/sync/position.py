@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nms.common.flow import Applied, Batch, Opened, Position
+from nms.common.ledger import Ledger
 from nms.common.run import Claimed, Progress
 from nms.sync.repository import SyncRepository
 
@@ -46,6 +47,7 @@ class Standing:
     name: str
     before: dict[str, Any]
     position: Position | None = None
+    ledger: Ledger | None = None
     counts: Counts = field(default_factory=Counts)
     held: int = 0
     moved_at: float = field(default_factory=time.time)
@@ -83,7 +85,7 @@ class Standing:
             await self.claimed.fence(tx)
 
     def status(self, opened: Opened) -> dict[str, Any]:
-        """Counts since the pipeline began, rate, lag and what each dataset has copied."""
+        """Counts since the pipeline began, rate, lag, what each dataset has copied, what became of changes sent."""
         total = {name: self.before.get("counts", {}).get(name, 0) + value for name, value in self._counts().items()}
         return {
             "counts": total,
@@ -91,6 +93,7 @@ class Standing:
             "held": self.held,
             "moved_at": self.moved_at,
             "applying_for": 0.0 if self._began is None else round(time.monotonic() - self._began, 1),
+            **({} if self.ledger is None else self.ledger.facts()),
             **opened.facts(),
         }
 

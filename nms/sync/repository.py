@@ -6,6 +6,7 @@ from typing import Any
 
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
+from nms.common.ledger import Captured, Link, State
 from nms.sync.models import Pipeline, Quarantined, Selection
 
 queries = load("nms.sync")
@@ -107,9 +108,13 @@ class SyncRepository(BaseNmsRepository):
         await queries.upsert_position(self.connection, pipeline=pipeline, position=dict(position))
 
     async def delete_pipeline(self, name: str) -> None:
-        """Forget a removed pipeline, its position and its quarantine."""
+        """Forget a removed pipeline, its position, its quarantine and its changes."""
         await queries.delete_position(self.connection, pipeline=name)
         await queries.delete_quarantine(self.connection, pipeline=name)
+        # A pipeline of the same name begins with the first generation again: it must not take over what was sent.
+        await queries.delete_changes(self.connection, pipeline=name)
+        await queries.delete_change_counts(self.connection, pipeline=name)
+        await queries.delete_all_records(self.connection, pipeline=name)
         await queries.delete_pipeline(self.connection, name=name)
 
     async def insert_quarantined(self, values: Mapping[str, Any]) -> None:
@@ -170,6 +175,52 @@ class SyncRepository(BaseNmsRepository):
     async def mark_held_again(self, ids: Sequence[int], problem: Mapping[str, Any]) -> None:
         """Write that a replay was refused again."""
         await queries.mark_held_again(self.connection, ids=list(ids), problem=dict(problem))
+
+    async def list_known(self, pipeline: str, identities: Sequence[str]) -> dict[str, State]:
+        """The states of those of these changes that need not be sent again."""
+        rows = await queries.list_known(self.connection, pipeline=pipeline, identities=list(identities))
+        return {row["identity"]: row["state"] for row in rows}
+
+    async def insert_changes(self, pipeline: str, generation: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write changes down before they are sent."""
+        await queries.insert_changes(self.connection, pipeline=pipeline, generation=generation, rows=list(rows))
+
+    async def mark_changes(self, pipeline: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write what became of changes that were sent."""
+        await queries.mark_changes(self.connection, pipeline=pipeline, rows=list(rows))
+
+    async def delete_unsent(self, pipeline: str, identities: Sequence[str]) -> None:
+        """Forget changes that were begun and not sent, with those folded into them."""
+        await queries.delete_unsent(self.connection, pipeline=pipeline, identities=list(identities))
+
+    async def list_unanswered(self, pipeline: str) -> list[Captured]:
+        """Changes that were begun and not settled, oldest first."""
+        rows = await queries.list_unanswered(self.connection, pipeline=pipeline)
+        return [
+            Captured(
+                row["identity"], row["dataset"], row["key"], row["op"],
+                plan=row["plan"], idempotency_key=row["idempotency_key"], into=row["folded_into"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def list_change_counts(self, pipeline: str) -> dict[str, int]:
+        """How many changes there were, by state."""
+        rows = await queries.list_change_counts(self.connection, pipeline=pipeline)
+        return {row["state"]: row["changes"] for row in rows}
+
+    async def list_records(self, pipeline: str, dataset: str, keys: Sequence[str]) -> list[Link]:
+        """What is known of records at the remote."""
+        rows = await queries.list_records(self.connection, pipeline=pipeline, dataset=dataset, keys=list(keys))
+        return [Link(dataset, row["key"], row["remote"], row["base"], row["tag"]) for row in rows]
+
+    async def upsert_records(self, pipeline: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what is known of records at the remote."""
+        await queries.upsert_records(self.connection, pipeline=pipeline, rows=list(rows))
+
+    async def delete_records(self, pipeline: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Forget records that are gone."""
+        await queries.delete_records(self.connection, pipeline=pipeline, rows=list(rows))
 
 
 def _pipeline(row: Any) -> Pipeline | None:

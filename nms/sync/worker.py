@@ -19,6 +19,7 @@ from nms.events.sync import PipelineHalted
 from nms.sync.apply import Applier
 from nms.sync.capture import open_capture, release_capture
 from nms.sync.guard import guard
+from nms.sync.ledger import ChangeLedger
 from nms.sync.mapping import way_of
 from nms.sync.outbox import attend
 from nms.sync.pipeline import KIND, REMOVAL, check_neighbours, get_pipeline, is_leaving
@@ -114,8 +115,9 @@ class Work:
         check_neighbours(await current_documents(self._repository), name)
         way = way_of(documents, pipeline.generation, self._spool, self.role)
         way = replace(way, spec=replace(way.spec, known=pipeline.position))
-        async with open_capture(way, PositionStore(self._repository, claimed, name)) as opened:
-            standing.position = opened.position
+        ledger = ChangeLedger(self._repository, claimed, name, pipeline.generation)
+        async with open_capture(way, PositionStore(self._repository, claimed, name), ledger) as opened:
+            standing.position, standing.ledger = opened.position, ledger
             holder = Holder(claimed, name, pipeline.generation, self.role.quarantine_limit, way.feeds)
             quarantine = Quarantine(self._repository, holder, opened)
             await quarantine.load(opened.position)

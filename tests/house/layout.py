@@ -21,7 +21,8 @@ WORDS = {
              "audit", "key", "service_token"},
     "cfg": {"changeset", "difference", "plan", "consistency", "text"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake"},
-    "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard"},
+    "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard",
+             "ledger"},
     "warehouse": {"record", "filter", "export", "feed", "page"},
     "console": {"page"},
 }  # fmt: skip

@@ -1,0 +1,102 @@
+"""From the events of a batch to what is to be done, one job a record, in an order that the remote can follow (pure)."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+from nms.common.change import Change, Op
+from nms.common.cloudevents import Event
+from nms.common.ledger import Captured, Link
+from nms.connectors.rest.order import Act, Order
+from nms.connectors.rest.values import key_of, values_of
+
+ACTS: Final = {Op.INSERT: Act.CREATE, Op.UPDATE: Act.UPDATE, Op.DELETE: Act.DELETE}
+
+
+@dataclass(slots=True)
+class Job:
+    """One record's part of a batch: the events that are folded, what they come to, what is to be done."""
+
+    events: list[Event]
+    change: Change
+    order: Order
+
+    @property
+    def dataset(self) -> str:
+        """The dataset, by its name at the source."""
+        return self.change.shape.dataset
+
+    @property
+    def identity(self) -> str:
+        """What names it for ever: its newest change."""
+        return self.events[-1].id
+
+    @property
+    def linked(self) -> str:
+        """The key that the link of its record is kept under until now."""
+        return replace(self.order, key=self.order.old).name if self.order.old else self.order.name
+
+    def captured(self, committed: float | None) -> Iterator[Captured]:
+        """Its changes as the ledger is told of them, those folded into the newest first."""
+        for event in self.events:
+            last = event is self.events[-1]
+            yield Captured(
+                event.id, self.dataset, event.subject, event.change.op.value, committed,
+                plan=self.order.plan() if last else None,
+                idempotency_key=self.order.idempotency_key if last else None,
+                into=None if last else self.identity,
+            )  # fmt: skip
+
+    def with_link(self, link: Link | None) -> Order:
+        """The order with what is known of the record."""
+        return replace(self.order, link=link)
+
+
+def fold(events: Iterable[Event], names: Mapping[str, Mapping[str, str]], *, copied: bool) -> list[Job]:
+    """One job a record, in the order of last writes (DESIGN 4.5); no barrier among the events.
+
+    `names` has the names that fields have at the remote by dataset. What is `copied` may be there already. Raises
+    ValueError where a value has no form in JSON.
+    """
+    folded: dict[tuple[str, bytes], tuple[list[Event], Change]] = {}
+    for event in events:
+        change = event.change
+        key = (change.shape.dataset, change.key)
+        earlier = folded.pop(key, None)
+        folded[key] = ([event], change) if earlier is None else ([*earlier[0], event], earlier[1].then(change))
+    return [make_job(members, change, names, copied=copied) for members, change in folded.values()]
+
+
+def make_job(
+    events: list[Event], change: Change, names: Mapping[str, Mapping[str, str]], *, copied: bool = False
+) -> Job:
+    """What the folded changes of one record come to."""
+    renamed = names.get(change.shape.dataset, {})
+    act = Act.MOVE if change.old_key is not None else ACTS[change.op]
+    if act is Act.CREATE and (copied or any(one.change.op is Op.DELETE for one in events)):
+        # What was deleted before it came again may still be there, and what is copied may be there already.
+        act = Act.ENSURE
+    key = key_of(change.shape, change.key, renamed)
+    old = None if change.old_key is None else key_of(change.shape, change.old_key, renamed)
+    values = values_of(change, renamed)
+    return Job(events, change, Order(act, key, values, not change.partial, old))
+
+
+def phases(jobs: Sequence[Job], datasets: Sequence[str]) -> Iterator[list[Job]]:
+    """Jobs that may be done at a time: parents before children, and when all is written deletes the other way round."""
+    for deletes, order in ((False, datasets), (True, datasets[::-1])):
+        for dataset in order:
+            found = [one for one in jobs if one.dataset == dataset and (one.order.act is Act.DELETE) == deletes]
+            if found:
+                yield found
+
+
+def segments(events: Sequence[Event], known: Collection[str]) -> Iterator[tuple[bool, list[Event]]]:
+    """Events that are not known yet, cut where folding must stop: barriers by themselves (true), the rest (false)."""
+    fresh = (event for event in events if event.id not in known)
+    for barrier, group in groupby(fresh, key=lambda event: event.change.barrier):
+        if barrier:
+            yield from ((True, [event]) for event in group)
+        else:
+            yield False, list(group)

@@ -1,0 +1,58 @@
+"""Problems of writing to a REST API: why a change is held, or nothing more is sent."""
+
+from nms.common.problem import Problem, Retry
+
+
+class WriteRefused(Problem):
+    """The remote answered that it does not take a change; facts: `answered`, the status."""
+
+    status, code, title = 422, "write-refused", "The remote refuses a change"
+    remedy = (
+        "See what it answered with `nms changes list PIPELINE --state refused`; mend the record or the mapping, then "
+        "`nms quarantine replay`."
+    )
+
+
+class VerbMissing(Problem):
+    """The document does not say how to do this to a record."""
+
+    status, code, title = 409, "verb-missing", "Such changes cannot be sent"
+    remedy = "Declare it under `writes` of the resource, then `nms quarantine replay`; or drop what is held."
+
+
+class OutcomeUnresolved(Problem):
+    """A write may have had its effect, and the record cannot be looked up: it is held rather than done twice."""
+
+    status, code, title = 409, "outcome-unresolved", "Nobody can tell whether a write had its effect"
+    remedy = (
+        "Look at the remote: `nms quarantine drop` where it has the record, `nms quarantine replay` where it has not. "
+        "With `idempotency`, `record` or `lookup` in the resource this is resolved by itself."
+    )
+
+
+class ValueUnwritable(Problem):
+    """A value has no form in JSON, or cannot stand in a path."""
+
+    status, code, title = 422, "value-unwritable", "A value cannot be sent"
+    remedy = "Mend the value at its source, then `nms quarantine replay`; or leave the field out of the mapping."
+
+
+class TruncateUnsent(Problem):
+    """The source emptied a table at once; a REST API has no such request."""
+
+    status, code, title = 409, "truncate-unsent", "A table was emptied at once"
+    remedy = "Delete at the remote what should go, then `nms resync PIPELINE`; `delete from` would have been followed."
+
+
+class ResourceUnfit(Problem):
+    """The resource of a dataset cannot be written as the pipeline wants it."""
+
+    status, code, title = 409, "resource-unfit", "The resource cannot be written"
+    remedy = "Correct `writes` of the resource, or the dataset of the pipeline."
+
+
+class WriteFails(Problem):
+    """The remote answers a write so that no other will do better now."""
+
+    status, code, retry, title = 502, "write-fails", Retry.LATER, "The remote takes no writes"
+    remedy = "It is tried again by itself; look at `path` of the verbs under `writes`, and at the rights of the login."

@@ -1,0 +1,150 @@
+"""The requests of one write: what they are made of, and what is known of their outcome."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from nms.common import faults
+from nms.common.document.rest import Resource, Verb, Writes, placeholders
+from nms.common.egress.exchange import Answer
+from nms.common.problem import Problem
+from nms.common.rate_advice import pause
+from nms.common.strict_json import write
+from nms.connectors.rest.ask import Ask, fill
+from nms.connectors.rest.client import Client
+from nms.connectors.rest.look import Looker
+from nms.connectors.rest.order import Order, Outcome, head_of
+from nms.connectors.rest.problems import BodyUnreadable, OutcomeUnknown, PathUnfillable
+from nms.connectors.rest.records import parse_strictly, search
+from nms.connectors.rest.refusals import ValueUnwritable, WriteFails, WriteRefused
+from nms.connectors.rest.values import Record, as_text
+
+TRIES: Final = 8
+"""Requests of one write: after so many unknown outcomes or moved preconditions its Problem leaves."""
+GONE: Final = (404, 410)
+FAILING: Final = (401, 403, 405, 429, 501, 503, 505)
+"""What is wrong with all writes of a resource, not with this one."""
+
+
+class Refusal(Exception):
+    """This change is to be held; the Problem says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What writes of one resource are done with.
+
+    `heals`: an update that meets no record creates it; `wait`: seconds before a look-up, for the effect may come late.
+    """
+
+    client: Client
+    dataset: str
+    resource: Resource
+    looker: Looker
+    heals: bool = True
+    wait: float = 0.2
+
+    @property
+    def writes(self) -> Writes:
+        """How records are written."""
+        return self.resource.writes or Writes()
+
+
+class Sending:
+    """Sends the requests of one order.
+
+    `doubt` says that a request was sent whose outcome is not known: only then must it be looked up after a crash.
+    """
+
+    def __init__(self, means: Means, order: Order) -> None:
+        self.doubt = order.doubtful
+        self.outcome = Outcome()
+        self.tries = 0
+        self._means = means
+        self._order = order
+        self._unknown: OutcomeUnknown | None = None
+
+    async def send(self, verb: Verb, at: Mapping[str, object], values: Record, match: Mapping[str, str]) -> Answer | None:
+        """The answer to a request; None where its outcome is unknown (some time has passed then).
+
+        `at` fills the path. Raises Refusal after too many tries, WriteFails and the Problems of the client.
+        """
+        body = b"" if verb.method == "DELETE" else write(values if verb.wrap is None else {verb.wrap: values}).encode()
+        try:
+            path = fill(verb.path, {name: as_text(value) for name, value in at.items()})
+        except PathUnfillable as problem:
+            raise Refusal(ValueUnwritable(problem.detail)) from problem
+        self._count(verb, path, body)
+        try:
+            answer = await self._means.client.send(Ask(verb.method, path, {}, {**match, **self._key()}, body))
+        except OutcomeUnknown as unknown:
+            self.doubt, self._unknown = True, unknown
+            await self.wait()
+            return None
+        faults.point("rest.after_send")
+        self.doubt = False
+        self.outcome.status, self.outcome.answer = answer.status, head_of(answer.body)
+        if answer.status in FAILING or (answer.status == 404 and verb.method == "POST" and not placeholders(verb.path)):
+            text = f"{verb.method} {path} is answered with {answer.status}: {(self.outcome.answer or '')[:200]}"
+            raise WriteFails(text, answered=answer.status)
+        return answer
+
+    async def wait(self) -> None:
+        """Let an effect that may come late come first."""
+        await asyncio.sleep(pause(self.tries, None, base=self._means.wait, cap=5.0))
+
+    def repeats(self, verb: Verb | None) -> bool:
+        """Whether a request that had its effect has none when it is sent again."""
+        return verb is not None and (self._means.writes.idempotency is not None or verb.method != "POST")
+
+    def refused(self, answer: Answer) -> Refusal:
+        """That the remote does not take the change."""
+        text = f"{self.outcome.method} {self.outcome.path} is answered with {answer.status}"
+        detail = " ".join((self.outcome.answer or "").split())[:300]
+        return Refusal(WriteRefused(f"{text}: {detail}" if detail else text, answered=answer.status))
+
+    def record_of(self, verb: Verb, answer: Answer) -> Record:
+        """The record in the answer to a write, as far as there is one."""
+        try:
+            found = search(parse_strictly(answer), verb.answer)
+        except BodyUnreadable:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def match(self, tag: str | None, *, again: bool) -> dict[str, str]:
+        """The precondition in headers; a weak ETag that did not match although it was fresh never will."""
+        if self._means.writes.precondition != "etag" or tag is None or (again and tag.startswith("W/")):
+            return {}
+        return {"If-Match": tag}
+
+    def _key(self) -> dict[str, str]:
+        header = self._means.writes.idempotency
+        return {} if header is None or not self._order.idempotency_key else {header: self._order.idempotency_key}
+
+    def _count(self, verb: Verb, path: str, body: bytes) -> None:
+        if self.tries >= TRIES:
+            if self._unknown is not None:
+                raise self._unknown
+            text = f"{verb.method} {path}: the remote moved on {TRIES} times, its last answer is {self.outcome.status}"
+            raise Refusal(WriteRefused(text, answered=self.outcome.status))
+        self.tries += 1
+        self.outcome.attempts += 1
+        self.outcome.method, self.outcome.path, self.outcome.body = verb.method, path, body.decode()
+        self.outcome.status, self.outcome.answer = None, None
+
+
+def is_good(answer: Answer) -> bool:
+    """Whether the remote says that it did what was asked."""
+    return 200 <= answer.status < 300
+
+
+def is_gone(answer: Answer) -> bool:
+    """Whether the remote has no such record."""
+    return answer.status in GONE
+
+

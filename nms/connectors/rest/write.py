@@ -1,0 +1,296 @@
+"""One write at the remote until its outcome is known: what it may meet, and the look-up before a repeat."""
+
+from typing import Final, Literal
+
+from nms.common.document.rest import Verb
+from nms.common.egress.exchange import Answer
+from nms.common.ledger import Link
+from nms.common.strict_json import parse, write
+from nms.connectors.rest.look import Found
+from nms.connectors.rest.order import Act, Order, Outcome
+from nms.connectors.rest.problems import RemoteConflict, RemoteRefused
+from nms.connectors.rest.refusals import OutcomeUnresolved, VerbMissing
+from nms.connectors.rest.sending import Means, Refusal, Sending, is_gone, is_good
+from nms.connectors.rest.values import Record, differing
+
+MOVED_ON: Final = (409, 412, 428)
+PERHAPS_THERE: Final = (400, 409, 412, 422)
+
+
+class Write:
+    """Carries one order out; `sending.doubt` tells whether its outcome must be looked up after a crash."""
+
+    def __init__(self, means: Means, order: Order) -> None:
+        self.sending = Sending(means, order)
+        self._means = means
+        self._writes = means.writes
+        self._order = order
+        self._values = order.values
+        self._base: Record = {} if order.link is None or order.link.base is None else parse(order.link.base.encode())
+        self._remote = self._known_key()
+
+    async def run(self) -> Outcome:
+        """Do it; raises Refusal, or a Problem that says when to try again."""
+        match self._order.act:
+            case Act.DELETE:
+                await self._delete()
+                self._forget(self._order.key)
+            case Act.MOVE:
+                await self._move()
+            case Act.CREATE if self._order.link is None and not self._order.doubtful:
+                await self._create()
+            case Act.UPDATE if self._remote is not None:
+                await self._update(None)
+            case _:
+                await self._ensure()
+        if self._writes.verify and self.sending.outcome.state == "sent":
+            await self._verify()
+        return self.sending.outcome
+
+    # --- acts -------------------------------------------------------------------------------------------------------
+
+    async def _ensure(self) -> None:
+        """Look first, then update or create."""
+        found = None
+        if self._can_look():
+            found = await self._look()
+        elif self._order.doubtful and not self.sending.repeats(self._writes.create):
+            text = f"a new record of {self._means.dataset} may have been made, and cannot be looked up"
+            raise Refusal(OutcomeUnresolved(text))
+        if found is not None:
+            await self._update(found)
+        elif self._order.act is Act.UPDATE:
+            await self._heal()
+        else:
+            await self._create()
+
+    async def _create(self) -> None:
+        verb = self._verb("create")
+        while True:
+            answer = await self.sending.send(verb, self._values, self._values, {})
+            if answer is None and self.sending.repeats(verb):
+                continue
+            if answer is not None and is_good(answer):
+                await self._created(verb, answer)
+                return
+            found = None
+            if answer is None:
+                found = await self._look_twice()
+            elif answer.status in PERHAPS_THERE and self._can_look():
+                found = await self._look()
+            if found is not None:
+                await self._update(found)
+                return
+            if answer is not None:
+                raise self.sending.refused(answer)
+
+    async def _update(self, found: Found | None) -> None:
+        """Write our values over what the remote has, under its precondition; ours win."""
+        verb = self._verb("update")
+        if found is None and self._must_look(verb):
+            found = await self._look()
+            if found is None:
+                await self._heal()
+                return
+        while True:
+            values = self._wanted(verb, found)
+            if not values:
+                self._keep(found, None if found is None else found.tag)
+                return
+            at = {**self._base, **self._order.key, **self._values, **(found.remote if found else self._remote or {})}
+            tag = found.tag if found else self._order.link.tag if self._order.link else None
+            match = self.sending.match(tag, again=found is not None and self.sending.tries > 0)
+            answer = await self.sending.send(verb, at, values, match)
+            if answer is not None and is_good(answer):
+                self._updated(verb, answer, found)
+                return
+            if answer is not None and is_gone(answer):
+                await self._heal()
+                return
+            if answer is not None and not (answer.status in MOVED_ON and self._can_look()):
+                raise self.sending.refused(answer)
+            if self._can_look():
+                found = await self._look()
+                if found is None:
+                    await self._heal()
+                    return
+
+    async def _delete(self) -> None:
+        verb, found = self._verb("delete"), None
+        if self._remote is None:
+            found = await self._look() if self._can_look() else None
+            if found is None:
+                return
+        tag = self._order.link.tag if self._order.link else None
+        while True:
+            at = {**self._base, **self._order.key, **(found.remote if found else self._remote or {})}
+            match = self.sending.match(found.tag if found else tag, again=found is not None and self.sending.tries > 0)
+            answer = await self.sending.send(verb, at, {}, match)
+            if answer is not None and (is_good(answer) or is_gone(answer)):
+                break
+            if answer is not None and not (answer.status in MOVED_ON and self._can_look()):
+                raise self.sending.refused(answer)
+            if answer is not None:
+                found = await self._look()
+                if found is None:
+                    break
+        self.sending.outcome.state = "sent"
+
+    async def _move(self) -> None:
+        """Another key: a plain update where the remote's key is its own; else a new record, then the old one goes."""
+        old = self._order.old or {}
+        if self._writes.assigned or not any(name in old for name in self._means.resource.key):
+            await (self._ensure() if self._remote is None else self._update(None))
+        else:
+            before = self._remote
+            self._values = {**self._base, **self._values}
+            self._base, self._remote = {}, self._key_in(self._values)
+            await self._ensure()
+            links = list(self.sending.outcome.links)
+            self._remote = before
+            await self._delete()
+            self._remote, self.sending.outcome.links = self._key_in(self._values), links
+        self._forget(old)
+
+    async def _heal(self) -> None:
+        if self._means.heals:
+            self._values = {**self._base, **self._values}
+            await self._create()
+            return
+        self.sending.outcome.missing = True
+        self.sending.outcome.detail = "the remote has no such record"
+        self._forget(self._order.key)
+
+    async def _verify(self) -> None:
+        """Read back what was written: some remotes answer well and forget."""
+        outcome = self.sending.outcome
+        for last in (False, True):
+            found = await self._look()
+            unkept = self._compare(found)
+            if unkept is None:
+                return
+            if not last:
+                await self.sending.wait()
+        outcome.state, outcome.detail = "unkept", unkept
+        if self._order.act is not Act.DELETE:
+            self._keep(found, None) if found else self._forget(self._order.key)
+
+    # --- what is there ----------------------------------------------------------------------------------------------
+
+    def _compare(self, found: Found | None) -> str | None:
+        if self._order.act is Act.DELETE:
+            return None if found is None else "the remote still has the record"
+        if found is None:
+            return "the remote does not have the record"
+        names = differing(self._values, found.record)
+        return f"the remote has other values in {', '.join(names[:10])}" if names else None
+
+    def _can_look(self) -> bool:
+        return self._means.looker.can_look({**self._order.key, **self._values}, self._remote)
+
+    def _must_look(self, verb: Verb) -> bool:
+        precondition, link = self._writes.precondition, self._order.link
+        needed = (
+            precondition == "compare"
+            or (precondition == "etag" and (link is None or link.tag is None))
+            or (precondition == "version" and self._writes.version not in self._base)
+            or (verb.method == "PUT" and not self._order.whole and not self._base)
+            or self._order.doubtful
+        )
+        return needed and self._can_look()
+
+    async def _look(self) -> Found | None:
+        try:
+            return await self._means.looker.find({**self._base, **self._order.key, **self._values}, self._remote)
+        except (RemoteRefused, RemoteConflict) as problem:
+            raise Refusal(problem) from problem
+
+    async def _look_twice(self) -> Found | None:
+        """After a create whose outcome is unknown: what is not there yet may come a moment later."""
+        if not self._can_look():
+            text = f"a new record of {self._means.dataset} may have been made, and cannot be looked up"
+            raise Refusal(OutcomeUnresolved(text))
+        found = await self._look()
+        if found is None:
+            await self.sending.wait()
+            found = await self._look()
+        return found
+
+    # --- what is written, and what is known from then on ------------------------------------------------------------
+
+    def _wanted(self, verb: Verb, found: Found | None) -> Record:
+        """What to send: none where the remote has it all."""
+        base = self._base if found is None else found.record
+        changed = differing(self._values, base) if base else list(self._values)
+        if not changed:
+            if self.sending.tries or self._order.doubtful:
+                self.sending.outcome.state = "sent"
+            return {}
+        whole = self._values if self._order.whole else {**base, **self._values}
+        values = {name: self._values[name] for name in changed} if verb.method == "PATCH" else dict(whole)
+        version = self._writes.version
+        if version is not None and self._writes.precondition == "version" and version in base:
+            values[version] = base[version]
+        return values
+
+    async def _created(self, verb: Verb, answer: Answer) -> None:
+        self.sending.outcome.state = "sent"
+        record, names = self.sending.record_of(verb, answer), self._means.resource.key
+        told = {name: record[name] for name in names if record.get(name) is not None}
+        location = answer.headers.get("location", "").rstrip("/").rpartition("/")[2]
+        if len(told) == len(names):
+            self._remote = told
+        elif self._writes.assigned and len(names) == 1 and location:
+            self._remote = {names[0]: location}
+        elif self._writes.assigned:
+            found = await self._look() if self._can_look() else None
+            if found is None:
+                raise Refusal(OutcomeUnresolved(f"the remote does not tell the key of a new {self._means.dataset}"))
+            self._remote = found.remote
+        self._keep(Found(record, self._remote or {}), answer.headers.get("etag"))
+
+    def _updated(self, verb: Verb, answer: Answer, found: Found | None) -> None:
+        self.sending.outcome.state = "sent"
+        remote = found.remote if found else self._remote or {}
+        self._keep(Found(self.sending.record_of(verb, answer), remote), answer.headers.get("etag"))
+
+    def _keep(self, found: Found | None, tag: str | None) -> None:
+        """Remember the record: its key at the remote, our values in it, what the next precondition needs."""
+        remote = self._remote if found is None else found.remote
+        base = {**self._base, **self._values}
+        base.pop(self._writes.version or "", None)
+        record = {} if found is None else found.record
+        if self.sending.outcome.state == "unkept":
+            base = {name: record.get(name) for name in base}
+        if self._writes.version in record:
+            base[self._writes.version or ""] = record[self._writes.version or ""]
+        if found is None and self._order.link is not None:
+            tag = self._order.link.tag
+        self._link(Link(self._means.dataset, self._order.name, write(remote), write(base), tag))
+
+    def _forget(self, key: Record) -> None:
+        self._link(Link(self._means.dataset, write(key), None))
+
+    def _link(self, link: Link) -> None:
+        links = self.sending.outcome.links
+        links[:] = [one for one in links if one.key != link.key] + [link]
+
+    def _known_key(self) -> Record | None:
+        """The key that the record has at the remote, as far as it is known."""
+        link = self._order.link
+        if link is not None and link.remote is not None:
+            found: Record = parse(link.remote.encode())
+            return found
+        if self._writes.assigned:
+            return None
+        return self._key_in({**self._order.values, **(self._order.old or self._order.key)})
+
+    def _key_in(self, values: Record) -> Record | None:
+        names = self._means.resource.key
+        return {name: values[name] for name in names} if all(values.get(name) is not None for name in names) else None
+
+    def _verb(self, name: Literal["create", "update", "delete"]) -> Verb:
+        verb: Verb | None = getattr(self._writes, name)
+        if verb is None:
+            raise Refusal(VerbMissing(f"{self._means.dataset}: the document declares no `{name}`", verb=name))
+        return verb
