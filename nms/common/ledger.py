@@ -6,7 +6,8 @@ from typing import Any, Literal, Protocol
 
 State = Literal["sending", "folding", "sent", "saved", "unkept", "refused", "unresolved"]
 """sending: perhaps sent, not answered; folding: part of one that is; sent: answered well; saved: needed no request of
-its own; unkept: answered well and not kept; refused: the remote does not take it; unresolved: nobody can tell what became of it."""
+its own; unkept: answered well and not kept; refused: the remote does not take it; unresolved: nobody can tell what
+became of it."""
 
 
 @dataclass(frozen=True, slots=True)

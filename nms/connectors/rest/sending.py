@@ -69,7 +69,9 @@ class Sending:
         self._order = order
         self._unknown: OutcomeUnknown | None = None
 
-    async def send(self, verb: Verb, at: Mapping[str, object], values: Record, match: Mapping[str, str]) -> Answer | None:
+    async def send(
+        self, verb: Verb, at: Mapping[str, object], values: Record, match: Mapping[str, str]
+    ) -> Answer | None:
         """The answer to a request; None where its outcome is unknown (some time has passed then).
 
         `at` fills the path. Raises Refusal after too many tries, WriteFails and the Problems of the client.
@@ -146,5 +148,3 @@ def is_good(answer: Answer) -> bool:
 def is_gone(answer: Answer) -> bool:
     """Whether the remote has no such record."""
     return answer.status in GONE
-
-

@@ -95,7 +95,9 @@ class RestTarget:
     def _plan(self, segment: list[Event], *, barrier: bool, copied: bool) -> list[Job]:
         first = segment[0].change
         if first.op is Op.TRUNCATE:
-            raise ChangeRefused(first, TruncateUnsent(f"{first.shape.dataset} was emptied", dataset=first.shape.dataset))
+            raise ChangeRefused(
+                first, TruncateUnsent(f"{first.shape.dataset} was emptied", dataset=first.shape.dataset)
+            )
         try:
             names = self._spec.fields
             jobs = [make_job(segment, first, names)] if barrier else fold(segment, names, copied=copied)
@@ -127,7 +129,9 @@ class RestTarget:
         if refused and deleted:
             # What a deleted record stood in the way of can be written now.
             again = [job for job, _ in refused]
-            refused = [one for phase in phases(again, list(self._means)) for one in await self._send(phase, committed, tally)]
+            refused = [
+                one for phase in phases(again, list(self._means)) for one in await self._send(phase, committed, tally)
+            ]
         if refused:
             self._refused |= {job.identity: problem for job, problem in refused}
             job, problem = refused[0]

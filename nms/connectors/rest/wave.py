@@ -100,5 +100,7 @@ def _settled(item: Item) -> Settled:
     }  # fmt: skip
     if isinstance(item.result, Refusal):
         unresolved = isinstance(item.result.problem, OutcomeUnresolved)
-        return Settled(item.identity, "unresolved" if unresolved else "refused", detail=item.result.problem.detail, **facts)
+        return Settled(
+            item.identity, "unresolved" if unresolved else "refused", detail=item.result.problem.detail, **facts
+        )
     return Settled(item.identity, outcome.state, detail=outcome.detail, **facts)

@@ -164,13 +164,15 @@ class Write:
     async def _verify(self) -> None:
         """Read back what was written: some remotes answer well and forget."""
         outcome = self.sending.outcome
-        for last in (False, True):
+        found = await self._look()
+        unkept = self._compare(found)
+        if unkept is not None:
+            # It may be kept a moment later.
+            await self.sending.wait()
             found = await self._look()
             unkept = self._compare(found)
-            if unkept is None:
-                return
-            if not last:
-                await self.sending.wait()
+        if unkept is None:
+            return
         outcome.state, outcome.detail = "unkept", unkept
         if self._order.act is not Act.DELETE:
             self._keep(found, None) if found else self._forget(self._order.key)

@@ -68,37 +68,6 @@ where c.pipeline = :pipeline and c.dataset = r.dataset and c.key = r.key;
 select key, remote, base, tag from sync.record
 where pipeline = :pipeline and dataset = :dataset and key = any(:keys::text[]);
 
--- name: list_changes(pipeline, dataset, key, state, since, until, text, before, size)
--- A text is looked for in what the indexes leave over, the newest first.
-select id, pipeline, generation, dataset, key, op, identity, state, folded_into, method, path, idempotency_key, body,
-    status, answer, detail, attempts, committed_at, captured_at, answered_at
-from sync.change
-where pipeline = :pipeline
-    and (:dataset::text is null or dataset = :dataset)
-    and (:key::text is null or key = :key)
-    and (:state::text is null or state = :state)
-    and (:since::timestamptz is null or captured_at >= :since)
-    and (:until::timestamptz is null or captured_at < :until)
-    and (:text::text is null or position(lower(:text) in lower(key || ' ' || coalesce(body, ''))) > 0)
-    and (:before::bigint is null or id < :before)
-order by id desc
-limit :size;
-
--- name: get_change(pipeline, id)^
-select id, pipeline, generation, dataset, key, op, identity, state, folded_into, method, path, idempotency_key, body,
-    status, answer, detail, attempts, committed_at, captured_at, answered_at
-from sync.change
-where pipeline = :pipeline and id = :id;
-
--- name: delete_old_changes(age, size)!
--- Settled ones only: one without an answer may have had its effect, and that must not be forgotten.
-delete from sync.change
-where id in (
-    select id from sync.change
-    where answered_at < now() - make_interval(secs => :age)
-    order by answered_at limit :size for update skip locked
-);
-
 -- name: delete_changes(pipeline)!
 delete from sync.change where pipeline = :pipeline;
 
