@@ -105,6 +105,49 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION sync.count_moved_changes()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into sync.change_count as c (pipeline, state, changes)
+    select pipeline, state, sum(one) from (
+        select pipeline, state, 1 as one from new_rows
+        union all
+        select pipeline, state, -1 from old_rows
+    ) as moved
+    group by pipeline, state having sum(one) <> 0 order by pipeline, state
+    on conflict (pipeline, state) do update set changes = c.changes + excluded.changes;
+    return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION sync.count_new_changes()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into sync.change_count as c (pipeline, state, changes)
+    select pipeline, state, count(*) from new_rows group by pipeline, state order by pipeline, state
+    on conflict (pipeline, state) do update set changes = c.changes + excluded.changes;
+    return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION sync.count_withdrawn_changes()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    update sync.change_count as c set changes = c.changes - gone.number
+    from (
+        select pipeline, state, count(*) as number from old_rows where state in ('sending', 'folding') group by 1, 2
+    ) as gone
+    where c.pipeline = gone.pipeline and c.state = gone.state;
+    return null;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION sync.tell_pipeline()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -203,6 +246,36 @@ create table common.subscriber (
     updated_at timestamp with time zone default now() not null
 );
 
+create table sync.change (
+    id bigint generated always as identity not null,
+    pipeline text not null,
+    generation bigint not null,
+    dataset text not null,
+    key text not null,
+    op text not null,
+    identity text not null,
+    state text not null,
+    folded_into text,
+    plan text,
+    method text,
+    path text,
+    idempotency_key text,
+    body text,
+    status integer,
+    answer text,
+    detail text,
+    attempts integer default 0 not null,
+    committed_at timestamp with time zone,
+    captured_at timestamp with time zone default now() not null,
+    answered_at timestamp with time zone
+);
+
+create table sync.change_count (
+    pipeline text not null,
+    state text not null,
+    changes bigint not null
+);
+
 create table sync.pipeline (
     name text not null,
     revision bigint not null,
@@ -240,6 +313,16 @@ create table sync.quarantine (
     updated_at timestamp with time zone default now() not null
 );
 
+create table sync.record (
+    pipeline text not null,
+    dataset text not null,
+    key text not null,
+    remote text not null,
+    base text,
+    tag text,
+    updated_at timestamp with time zone default now() not null
+);
+
 alter table cfg.document add constraint document_pkey PRIMARY KEY (kind, name, revision);
 alter table cfg.document add constraint document_body_check CHECK (((deleted = (body IS NULL)) AND (deleted = (checksum IS NULL)) AND (deleted OR (((body ->> 'kind'::text) = kind) AND ((body ->> 'name'::text) = name)))));
 alter table cfg.document add constraint document_kind_check CHECK ((kind ~ '^[a-z]+$'::text));
@@ -268,11 +351,17 @@ alter table common.schedule add constraint schedule_rhythm_check CHECK (((cron I
 alter table common.seen add constraint seen_pkey PRIMARY KEY (subscriber, event_id);
 alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
 alter table sync."position" add constraint position_pkey PRIMARY KEY (pipeline);
+alter table sync.change add constraint change_pkey PRIMARY KEY (id);
+alter table sync.change add constraint change_op_check CHECK ((op = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text, 'truncate'::text])));
+alter table sync.change add constraint change_pipeline_identity_key UNIQUE (pipeline, identity);
+alter table sync.change add constraint change_state_check CHECK ((state = ANY (ARRAY['sending'::text, 'folding'::text, 'sent'::text, 'saved'::text, 'unkept'::text, 'refused'::text, 'unresolved'::text])));
+alter table sync.change_count add constraint change_count_pkey PRIMARY KEY (pipeline, state);
 alter table sync.pipeline add constraint pipeline_pkey PRIMARY KEY (name);
 alter table sync.pipeline add constraint pipeline_phase_check CHECK ((phase = ANY (ARRAY['waiting'::text, 'opening'::text, 'copying'::text, 'streaming'::text, 'retrying'::text, 'halted'::text, 'paused'::text, 'removing'::text])));
 alter table sync.pipeline add constraint pipeline_wanted_check CHECK ((wanted = ANY (ARRAY['running'::text, 'paused'::text, 'removed'::text])));
 alter table sync.quarantine add constraint quarantine_pkey PRIMARY KEY (id);
 alter table sync.quarantine add constraint quarantine_state_check CHECK ((state = ANY (ARRAY['held'::text, 'replaying'::text, 'replayed'::text, 'dropping'::text, 'dropped'::text])));
+alter table sync.record add constraint record_pkey PRIMARY KEY (pipeline, dataset, key);
 alter table cfg.document add constraint document_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
 
 CREATE INDEX document_revision_idx ON cfg.document USING btree (revision);
@@ -286,6 +375,10 @@ CREATE INDEX run_subject_idx ON common.run USING btree (kind, subject, id);
 CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (state = ANY (ARRAY['queued'::text, 'retrying'::text]));
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
+CREATE INDEX change_age_idx ON sync.change USING btree (answered_at);
+CREATE INDEX change_key_idx ON sync.change USING btree (pipeline, dataset, key, id);
+CREATE INDEX change_list_idx ON sync.change USING btree (pipeline, id);
+CREATE INDEX change_open_idx ON sync.change USING btree (pipeline, id) WHERE (state = ANY (ARRAY['sending'::text, 'folding'::text]));
 CREATE INDEX quarantine_open_idx ON sync.quarantine USING btree (pipeline, dataset, key, id) WHERE (state = ANY (ARRAY['held'::text, 'replaying'::text, 'dropping'::text]));
 
 create view cfg.current_document as
@@ -315,4 +408,7 @@ CREATE TRIGGER outbox_tell AFTER INSERT ON common.outbox FOR EACH STATEMENT EXEC
 CREATE TRIGGER run_check BEFORE INSERT OR UPDATE ON common.run FOR EACH ROW EXECUTE FUNCTION common.check_run();
 CREATE TRIGGER run_tell_insert AFTER INSERT ON common.run FOR EACH ROW EXECUTE FUNCTION common.tell_run();
 CREATE TRIGGER run_tell_update AFTER UPDATE OF state ON common.run FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION common.tell_run();
+CREATE TRIGGER change_moved AFTER UPDATE ON sync.change REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION sync.count_moved_changes();
+CREATE TRIGGER change_new AFTER INSERT ON sync.change REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION sync.count_new_changes();
+CREATE TRIGGER change_withdrawn AFTER DELETE ON sync.change REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION sync.count_withdrawn_changes();
 CREATE TRIGGER pipeline_tell AFTER INSERT OR UPDATE OF wanted, generation ON sync.pipeline FOR EACH ROW EXECUTE FUNCTION sync.tell_pipeline();

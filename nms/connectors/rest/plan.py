@@ -1,4 +1,4 @@
-"""From the events of a batch to what is to be done, one job a record, in an order that the remote can follow (pure)."""
+"""From the events of a batch to what is to be done, one errand a record, in an order that the remote can follow (pure)."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ ACTS: Final = {Op.INSERT: Act.CREATE, Op.UPDATE: Act.UPDATE, Op.DELETE: Act.DELE
 
 
 @dataclass(slots=True)
-class Job:
+class Errand:
     """One record's part of a batch: the events that are folded, what they come to, what is to be done."""
 
     events: list[Event]
@@ -53,8 +53,8 @@ class Job:
         return replace(self.order, link=link)
 
 
-def fold(events: Iterable[Event], names: Mapping[str, Mapping[str, str]], *, copied: bool) -> list[Job]:
-    """One job a record, in the order of last writes (DESIGN 4.5); no barrier among the events.
+def fold(events: Iterable[Event], names: Mapping[str, Mapping[str, str]], *, copied: bool) -> list[Errand]:
+    """One errand a record, in the order of last writes (DESIGN 4.5); no barrier among the events.
 
     `names` has the names that fields have at the remote by dataset. What is `copied` may be there already. Raises
     ValueError where a value has no form in JSON.
@@ -65,12 +65,12 @@ def fold(events: Iterable[Event], names: Mapping[str, Mapping[str, str]], *, cop
         key = (change.shape.dataset, change.key)
         earlier = folded.pop(key, None)
         folded[key] = ([event], change) if earlier is None else ([*earlier[0], event], earlier[1].then(change))
-    return [make_job(members, change, names, copied=copied) for members, change in folded.values()]
+    return [make_errand(members, change, names, copied=copied) for members, change in folded.values()]
 
 
-def make_job(
+def make_errand(
     events: list[Event], change: Change, names: Mapping[str, Mapping[str, str]], *, copied: bool = False
-) -> Job:
+) -> Errand:
     """What the folded changes of one record come to."""
     renamed = names.get(change.shape.dataset, {})
     act = Act.MOVE if change.old_key is not None else ACTS[change.op]
@@ -80,14 +80,14 @@ def make_job(
     key = key_of(change.shape, change.key, renamed)
     old = None if change.old_key is None else key_of(change.shape, change.old_key, renamed)
     values = values_of(change, renamed)
-    return Job(events, change, Order(act, key, values, not change.partial, old))
+    return Errand(events, change, Order(act, key, values, not change.partial, old))
 
 
-def phases(jobs: Sequence[Job], datasets: Sequence[str]) -> Iterator[list[Job]]:
+def phases(errands: Sequence[Errand], datasets: Sequence[str]) -> Iterator[list[Errand]]:
     """Jobs that may be done at a time: parents before children, and when all is written deletes the other way round."""
     for deletes, order in ((False, datasets), (True, datasets[::-1])):
         for dataset in order:
-            found = [one for one in jobs if one.dataset == dataset and (one.order.act is Act.DELETE) == deletes]
+            found = [one for one in errands if one.dataset == dataset and (one.order.act is Act.DELETE) == deletes]
             if found:
                 yield found
 

@@ -19,7 +19,7 @@ from nms.common.problem import Problem
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.look import Looker
 from nms.connectors.rest.order import Act, Order, idempotency_key
-from nms.connectors.rest.plan import Job, fold, make_job, phases, segments
+from nms.connectors.rest.plan import Errand, fold, make_errand, phases, segments
 from nms.connectors.rest.refusals import OutcomeUnresolved, ResourceUnfit, TruncateUnsent, ValueUnwritable
 from nms.connectors.rest.sending import Means, Refusal
 from nms.connectors.rest.wave import Wave
@@ -88,11 +88,11 @@ class RestTarget:
         # Rows of a chunk that come as changes have ends, and are no small batch.
         copied = batch.load is not None or "replayed" in batch.position or (batch.small is None and bool(batch.ends))
         for barrier, segment in segments(events, known):
-            jobs = self._plan(segment, barrier=barrier, copied=copied)
-            tally.folded += len(segment) - len(jobs)
-            await self._work(jobs, batch.committed, tally)
+            errands = self._plan(segment, barrier=barrier, copied=copied)
+            tally.folded += len(segment) - len(errands)
+            await self._work(errands, batch.committed, tally)
 
-    def _plan(self, segment: list[Event], *, barrier: bool, copied: bool) -> list[Job]:
+    def _plan(self, segment: list[Event], *, barrier: bool, copied: bool) -> list[Errand]:
         first = segment[0].change
         if first.op is Op.TRUNCATE:
             raise ChangeRefused(
@@ -100,55 +100,57 @@ class RestTarget:
             )
         try:
             names = self._spec.fields
-            jobs = [make_job(segment, first, names)] if barrier else fold(segment, names, copied=copied)
+            errands = [make_errand(segment, first, names)] if barrier else fold(segment, names, copied=copied)
         except ValueError:
             raise self._unwritable(segment) from None
-        for job in jobs:
-            for event in job.events:
+        for errand in errands:
+            for event in errand.events:
                 if event.id in self._refused:
-                    raise ChangeRefused(job.events[0].change, self._refused[event.id])
-            key = idempotency_key(self._spec.pipeline, self._spec.generation, job.identity)
-            job.order = replace(job.order, idempotency_key=key)
-        return jobs
+                    raise ChangeRefused(errand.events[0].change, self._refused[event.id])
+            key = idempotency_key(self._spec.pipeline, self._spec.generation, errand.identity)
+            errand.order = replace(errand.order, idempotency_key=key)
+        return errands
 
     def _unwritable(self, segment: list[Event]) -> ChangeRefused:
         for event in segment:
             try:
-                make_job([event], event.change, self._spec.fields)
+                make_errand([event], event.change, self._spec.fields)
             except ValueError as error:
                 text = f"a value of {event.change.shape.dataset} has no form in JSON: {error}"
                 return ChangeRefused(event.change, ValueUnwritable(text))
         raise AssertionError("each of the changes can be written")
 
-    async def _work(self, jobs: Sequence[Job], committed: float | None, tally: Tally) -> None:
-        refused: list[tuple[Job, Problem]] = []
+    async def _work(self, errands: Sequence[Errand], committed: float | None, tally: Tally) -> None:
+        refused: list[tuple[Errand, Problem]] = []
         deleted = False
-        for phase in phases(jobs, list(self._means)):
+        for phase in phases(errands, list(self._means)):
             deleted = deleted or phase[0].order.act is Act.DELETE
             refused += await self._send(phase, committed, tally)
         if refused and deleted:
             # What a deleted record stood in the way of can be written now.
-            again = [job for job, _ in refused]
+            again = [errand for errand, _ in refused]
             refused = [
                 one for phase in phases(again, list(self._means)) for one in await self._send(phase, committed, tally)
             ]
         if refused:
-            self._refused |= {job.identity: problem for job, problem in refused}
-            job, problem = refused[0]
-            raise ChangeRefused(job.events[0].change, problem)
+            self._refused |= {errand.identity: problem for errand, problem in refused}
+            errand, problem = refused[0]
+            raise ChangeRefused(errand.events[0].change, problem)
 
-    async def _send(self, jobs: Sequence[Job], committed: float | None, tally: Tally) -> list[tuple[Job, Problem]]:
-        means, refused = self._means[jobs[0].dataset], []
+    async def _send(
+        self, errands: Sequence[Errand], committed: float | None, tally: Tally
+    ) -> list[tuple[Errand, Problem]]:
+        means, refused = self._means[errands[0].dataset], []
         width = self._width(means)
-        for wave in (jobs[at : at + width] for at in range(0, len(jobs), width)):
-            links = await self._ledger.links(jobs[0].dataset, [job.linked for job in wave])
-            orders = [(job.identity, job.with_link(links.get(job.linked))) for job in wave]
-            begun = [captured for job in wave for captured in job.captured(committed)]
+        for wave in (errands[at : at + width] for at in range(0, len(errands), width)):
+            links = await self._ledger.links(errands[0].dataset, [errand.linked for errand in wave])
+            orders = [(errand.identity, errand.with_link(links.get(errand.linked))) for errand in wave]
+            begun = [captured for errand in wave for captured in errand.captured(committed)]
             results = await Wave(means, self._ledger, orders).run(begun)
-            for job in wave:
-                result = results[job.identity]
+            for errand in wave:
+                result = results[errand.identity]
                 if isinstance(result, Refusal):
-                    refused.append((job, result.problem))
+                    refused.append((errand, result.problem))
                 else:
                     tally.requests += result.attempts > 0
                     tally.missing += result.missing
