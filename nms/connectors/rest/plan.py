@@ -1,4 +1,4 @@
-"""From the events of a batch to what is to be done, one errand a record, in an order that the remote can follow (pure)."""
+"""From the events of a batch to what is to be done: one errand a record, in an order a remote can follow (pure)."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
