@@ -7,7 +7,8 @@ from typing import Final
 from pydantic_core import PydanticCustomError
 
 from nms.cfg.models import Identity
-from nms.common.document import Document, PipelineDocument, PostgresSystem, SystemDocument, Table
+from nms.cfg.resources import check_reading, check_writing
+from nms.common.document import Document, PipelineDocument, PostgresSystem, RestSystem, SystemDocument, Table
 from nms.common.problem import Pointer
 
 Node = tuple[tuple[object, ...], str]
@@ -21,9 +22,12 @@ CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """How changes can be captured, by the type of the source."""
 
+QUEUES: Final = ("amqp", "kafka")
+"""Types of systems that only ever get messages: any number of pipelines may send to one of their datasets."""
+
 NOT_FED: Final = ("where", "constants", "casts")
 NOT_SENT: Final = ("constants", "casts", "version")
-"""Parts of a dataset that have no effect where a queue or topic is the source, and where it is the target."""
+"""Parts of a dataset that have no effect where the source is no database, and where the target is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +77,34 @@ def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: Syst
             f"`{pipeline.target}` and `{pipeline.source}` are one database, a pipeline needs two; "
             "name another target or correct a DSN",
         )
+    yield from _check_capture(pipeline, source, target)
+    if not (isinstance(source, PostgresSystem) and isinstance(target, PostgresSystem)):
+        yield from _check_mappings(pipeline, NOT_FED if isinstance(target, PostgresSystem) else NOT_SENT)
+    if isinstance(source, PostgresSystem):
+        yield from _check_tables(pipeline, "source")
+    if isinstance(target, PostgresSystem):
+        # Of a name that stands on both sides it is told once what is wrong with it.
+        yield from _check_tables(pipeline, "target", told=isinstance(source, PostgresSystem))
+    if isinstance(source, RestSystem):
+        yield from check_reading(pipeline, source)
+    if isinstance(target, RestSystem):
+        yield from check_writing(pipeline, target)
+
+
+def _check_capture(pipeline: PipelineDocument, source: SystemDocument, target: SystemDocument) -> Iterator[Pointer]:
     captures = CAPTURES[source.type]
     if pipeline.capture not in captures:
         offered = " or ".join(f"`{word}`" for word in captures)
         yield Pointer("/capture", f"`{source.name}` is of type {source.type}: its changes are captured by {offered}")
     if pipeline.capture == "poll" and not isinstance(target, PostgresSystem):
-        yield Pointer("/capture", "what is polled goes into a database; into a queue or topic goes the `log`")
+        yield Pointer("/capture", "what is polled goes into a database; into anything else goes the `log`")
     if not isinstance(source, PostgresSystem) and not isinstance(target, PostgresSystem):
-        yield Pointer("/target", "a queue or topic goes into a database; from broker to broker is not yet available")
+        yield Pointer(
+            "/target",
+            "what an API, a queue or a topic gives goes into a database; a second pipeline can send it on from there",
+        )
     if pipeline.capture == "compare" and not isinstance(target, PostgresSystem):
         yield Pointer("/capture", f"a comparison reads both sides, and `{target.name}` is of type {target.type}")
-    if not (isinstance(source, PostgresSystem) and isinstance(target, PostgresSystem)):
-        yield from _check_mappings(pipeline, NOT_FED if isinstance(target, PostgresSystem) else NOT_SENT)
-    for side, system in (("source", source), ("target", target)):
-        if isinstance(system, PostgresSystem):
-            yield from _check_tables(pipeline, side)
 
 
 def _check_mappings(pipeline: PipelineDocument, words: tuple[str, ...]) -> Iterator[Pointer]:
@@ -98,15 +115,14 @@ def _check_mappings(pipeline: PipelineDocument, words: tuple[str, ...]) -> Itera
                 yield Pointer(f"/datasets/{number}/{word}", f"`{word}` is taken between two databases only")
 
 
-def _check_tables(pipeline: PipelineDocument, side: str) -> Iterator[Pointer]:
+def _check_tables(pipeline: PipelineDocument, side: str, *, told: bool = False) -> Iterator[Pointer]:
     names = [getattr(dataset, side) for dataset in pipeline.datasets]
     for number, (name, dataset) in enumerate(zip(names, pipeline.datasets, strict=True)):
         # An exchange or topic takes any number of datasets, a table one.
         if side == "target" and name in names[:number]:
             sentence = f"{name} is the target of two datasets; a second pipeline can take the other one"
             yield Pointer(f"/datasets/{number}/target", sentence)
-        if side == "target" and name == dataset.source:
-            # Left out: what is wrong with it is told of the source.
+        if told and name == dataset.source:
             continue
         try:
             Table.parse(name)
@@ -121,8 +137,8 @@ def _place(name: str, documents: Mapping[Identity, Document]) -> tuple[object, .
 
 def _list_edges(pipeline: PipelineDocument, documents: Mapping[Identity, Document]) -> Iterator[_Edge]:
     source, target = (_place(name, documents) for name in (pipeline.source, pipeline.target))
-    if not isinstance(documents["system", pipeline.target], PostgresSystem):
-        # Any number of pipelines may send to one exchange or topic.
+    system = documents["system", pipeline.target]
+    if isinstance(system, SystemDocument) and system.type in QUEUES:
         return
     for number, dataset in enumerate(pipeline.datasets):
         yield _Edge(pipeline, number, (source, dataset.source), (target, dataset.target))
@@ -144,20 +160,27 @@ def _check_sharing(edges: list[_Edge]) -> Iterator[tuple[_Edge, str]]:
 
 
 def _check_circles(edges: list[_Edge]) -> Iterator[tuple[_Edge, str]]:
-    onward: dict[Node, set[Node]] = {}
+    onward: dict[Node, list[tuple[Node, _Edge]]] = {}
     for edge in edges:
-        onward.setdefault(edge.source, set()).add(edge.target)
+        onward.setdefault(edge.source, []).append((edge.target, edge))
+        if edge.pipeline.direction == "two-way":
+            onward.setdefault(edge.target, []).append((edge.source, edge))
     for edge in edges:
-        if edge.source in _reach(edge.target, onward):
-            yield edge, "rows would come back to their source and go round for ever; `two-way` is not yet available"
+        if edge.source in _reach(edge, onward):
+            yield (
+                edge,
+                "rows would come back to their source and go round for ever; between a REST API and a database "
+                "one pipeline with `direction: two-way` keeps both sides alike",
+            )
 
 
-def _reach(start: Node, onward: Mapping[Node, set[Node]]) -> set[Node]:
+def _reach(start: _Edge, onward: Mapping[Node, list[tuple[Node, _Edge]]]) -> set[Node]:
+    """What can be reached from where an edge leads to, without it: a two-way pipeline knows its own writes."""
     seen: set[Node] = set()
-    waiting = [start]
+    waiting = [start.target]
     while waiting:
         node = waiting.pop()
         if node not in seen:
             seen.add(node)
-            waiting.extend(onward.get(node, ()))
+            waiting.extend(there for there, edge in onward.get(node, ()) if edge is not start)
     return seen

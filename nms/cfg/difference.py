@@ -27,29 +27,59 @@ def _compare(
         return Difference(Action.ADD, *identity, tuple(_list_added(after)))
     if before == after:
         return None
-    return Difference(Action.CHANGE, *identity, tuple(_compare_values("", before, after)))
+    written = (_written(before), _written(after))
+    found = _compare_values("", before, after)
+    return Difference(Action.CHANGE, *identity, tuple(_shorten(each, *written) for each in found))
 
 
 def _list_added(body: Mapping[str, Any]) -> Iterator[FieldDifference]:
-    try:
-        shown = short_form(parse_document(dict(body)))
-    except Malformed:
-        shown = dict(body)
-    for key, value in shown.items():
+    for key, value in _written(body).items():
         if key not in _NAMED:
             yield FieldDifference(key, None, value)
+
+
+def _written(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A body as a person would write it; what this version cannot read stays as it is."""
+    try:
+        return short_form(parse_document(dict(body)))
+    except Malformed:
+        return body
+
+
+def _shorten(found: FieldDifference, before: Mapping[str, Any], after: Mapping[str, Any]) -> FieldDifference:
+    """Whole parts, such as a resource that is added, without what is the default in them anyway."""
+    if found.path.startswith("datasets"):
+        return found
+    parts = [
+        _part_of(written, found.path) if isinstance(value, Mapping) else value
+        for value, written in ((found.before, before), (found.after, after))
+    ]
+    return FieldDifference(found.path, *parts)
+
+
+def _part_of(body: Mapping[str, Any], path: str) -> Any:
+    """What stands at a path; the names of resources may have dots in them."""
+    if path in body:
+        return body[path]
+    heads = [key for key in body if path.startswith(f"{key}.") and isinstance(body[key], Mapping)]
+    return next((_part_of(body[key], path.removeprefix(f"{key}.")) for key in heads), None)
 
 
 def _compare_values(path: str, before: Any, after: Any) -> Iterator[FieldDifference]:
     if before == after:
         return
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and _variant(path, before) == _variant(path, after):
         for key in dict.fromkeys((*before, *after)):
             yield from _compare_values(f"{path}.{key}" if path else key, before.get(key), after.get(key))
     elif path == "datasets" and isinstance(before, list) and isinstance(after, list):
         yield from _compare_datasets(before, after)
     else:
         yield FieldDifference(path, before, after)
+
+
+def _variant(path: str, part: Mapping[str, Any]) -> Any:
+    """Which of several forms a part has, such as the `style` of paging: fields of different ones say nothing alike."""
+    return path and (part.get("style"), part.get("type"))
 
 
 def _compare_datasets(before: Sequence[Any], after: Sequence[Any]) -> Iterator[FieldDifference]:

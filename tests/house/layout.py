@@ -19,7 +19,7 @@ WORDS = {
           "entity", "entities", "outbox", "problem", "event", "task", "document", "revision", "secret"},
     "auth": {"form", "user", "role", "token", "session", "revocation", "password", "email", "claim", "throttle",
              "audit", "key", "service_token"},
-    "cfg": {"changeset", "difference", "plan", "consistency", "text"},
+    "cfg": {"changeset", "difference", "plan", "consistency", "text", "resource"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake"},
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard",
              "ledger"},

@@ -117,8 +117,9 @@ def test_a_fault_of_an_api_has_one_pointer_and_shows_no_secret(parts: dict[str, 
         ({"query": {"a": 1}}, "/query/a", "string"),
         ({"derive": {"x": "a["}}, "/derive/x", "no JMESPath"),
         ({"record": "/customers/one"}, "/record", "has its key in it"),
+        ({"sweep": {}}, "/sweep", "say in `record`"),
         ({"sweep": {}, "record": "/a/{name}"}, "/sweep", "asks for `name`"),
-        ({"sweep": {"every": "0s"}}, "/sweep/every", "duration"),
+        ({"sweep": {"every": "0s"}, **ONE}, "/sweep/every", "duration"),
         ({"since": {"parameter": "s"}}, "/since/field", "missing"),
         ({"since": {"parameter": "s", "field": "f", "form": "iso"}}, "/since/form", "'as-is'"),
         ({"since": {"parameter": "s", "field": "f"}, "query": {"s": "1"}}, "/since", "too"),
@@ -196,6 +197,12 @@ def test_what_reads_before_it_writes_knows_where_one_record_stands(precondition:
     assert system(resource(writes={"create": CREATE, "precondition": precondition}))
     assert system(resource(writes={"update": UPDATE, "precondition": "none"}))
     assert "`verify`" in faults(resource(writes={"create": CREATE, "verify": True}))["/resources/customers/writes"]
+
+
+def test_what_is_looked_up_by_a_field_can_be_compared_but_shows_no_etag() -> None:
+    writes = {"update": UPDATE, "lookup": {"parameter": "ref", "field": "id"}}
+    assert system(resource(writes=writes))
+    assert "`record`" in faults(resource(writes={**writes, "precondition": "etag"}))["/resources/customers/writes"]
 
 
 def test_a_header_is_set_by_the_login_or_by_the_document() -> None:

@@ -261,8 +261,12 @@ class Resource(Part):
     @field_validator("sweep")
     @classmethod
     def _confirm_by_key(cls, sweep: Sweep | None, info: ValidationInfo) -> Sweep | None:
-        strange = set(placeholders(info.data.get("record") or "")) - set(info.data.get("key", ()))
-        if sweep is not None and strange and "key" in info.data:
+        if sweep is None or "record" not in info.data or "key" not in info.data:
+            return sweep
+        if info.data["record"] is None:
+            raise refusal("what is missing is confirmed record by record; say in `record` where one stands")
+        strange = set(placeholders(info.data["record"])) - set(info.data["key"])
+        if strange:
             raise refusal(f"of a record that is missing only its key is known, and `record` asks for `{min(strange)}`")
         return sweep
 
@@ -273,7 +277,8 @@ class Resource(Part):
             return writes
         if writes.verify:
             raise refusal("`verify` reads each record back; say in `record` of the resource where one stands")
-        if writes.precondition in READING and (writes.update or writes.delete):
+        looked_up = writes.lookup is not None and writes.precondition != "etag"
+        if writes.precondition in READING and (writes.update or writes.delete) and not looked_up:
             raise refusal(
                 f"precondition `{writes.precondition}` reads a record before it is changed; "
                 "say in `record` of the resource where one stands, or write `precondition: none`"
