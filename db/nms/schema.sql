@@ -289,7 +289,9 @@ create table sync.pipeline (
     problem jsonb,
     created_at timestamp with time zone default now() not null,
     updated_at timestamp with time zone default now() not null,
-    alarm jsonb
+    alarm jsonb,
+    asked bigint default 0 not null,
+    rounded bigint default 0 not null
 );
 
 create table sync."position" (

@@ -25,7 +25,7 @@ COMMANDS = {
     "plan": ("nms.cli.plan:plan", "Show what applying documents would change."),
     "apply": ("nms.cli.apply:apply", "Store documents as a new revision."),
     "export": ("nms.cli.export:export", "Print the stored documents as YAML."),
-    "pipelines": ("nms.cli.pipelines:pipelines", "List the pipelines with state, lag and position."),
+    "pipelines": ("nms.cli.pipelines:app", "List the pipelines with state, lag and position; run rounds of them."),
     "pause": ("nms.cli.pipelines:pause", "Hold a pipeline where it stands."),
     "resume": ("nms.cli.pipelines:resume", "Let a paused or halted pipeline go on."),
     "resync": ("nms.cli.pipelines:resync", "Copy a pipeline's data anew and go on from there."),
@@ -43,6 +43,18 @@ class CommandList(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, listed, rest = super().resolve_command(ctx, args)
         return name, listed if name is None else load_command(name), rest
+
+
+class GroupWithDefault(TyperGroup):
+    """A group of commands of which one is meant where none is named: `show`."""
+
+    default = "show"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name the default where the first word is no command."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
 
 def load_command(name: str) -> Any:

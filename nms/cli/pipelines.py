@@ -1,4 +1,4 @@
-"""`nms pipelines`, `pause`, `resume`, `resync`: see where pipelines stand, and decide what they do."""
+"""`nms pipelines`, its `run`, `pause`, `resume`, `resync`: see where pipelines stand, and decide what they do."""
 
 import asyncio
 import sys
@@ -11,7 +11,9 @@ from rich.live import Live
 
 from nms.cli import output
 from nms.cli.command import command
+from nms.cli.main import GroupWithDefault, new_app
 from nms.cli.output import Exit
+from nms.cli.rounds import run
 from nms.cli.standing import describe, draw_pipeline, draw_pipelines, plural, size
 from nms.common.problem import Problem
 from nms.common.settings import get_settings
@@ -26,6 +28,13 @@ from nms.sync.repository import SyncRepository
 LOOK_SECONDS = 0.5
 PAGE = 1000
 
+app = new_app(
+    cls=GroupWithDefault,
+    help="List the pipelines with phase, lag, rate, position and problem (`show`, which need not be written), or begin "
+    "rounds of them.",
+)
+app.command("run")(run)
+
 Name = Annotated[str, typer.Argument(help="The name of a pipeline.")]
 
 
@@ -36,6 +45,7 @@ class NotConfirmed(Problem):
     remedy = "Answer `y`, or give --yes where nobody can answer."
 
 
+@app.command("show")
 @command
 async def pipelines(
     name: Annotated[str | None, typer.Argument(help="Only this pipeline, with the progress of each dataset.")] = None,

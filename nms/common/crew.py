@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Any
 
 from nms.common import clock
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Claimed], Awaitable[None]]
 
+ASIDE_SIZE = 1_000
 POLL_SECONDS = 1.0
 WATCH_SECONDS = 0.5
 CRASH_TRIES = 10
@@ -41,6 +42,8 @@ class Crew:
 
     grace: Mapping[Stop, float] = {Stop.CANCELLED: 10.0, Stop.SHUTDOWN: 8.0, Stop.LOST: 2.0}
     """Seconds that a handler has to stop by itself before its task is cancelled."""
+    aside: Set[str] = frozenset()
+    """Kinds of runs that only wait for something: they take none of the `size` places, but have some of their own."""
 
     def __init__(
         self,
@@ -84,8 +87,12 @@ class Crew:
         kinds = list(self._handlers)
         await self._repository.end_dead(kinds, list(self._held))
         await enqueue_due(self._repository, kinds)
-        room = self._size - len(self._held)
-        if room <= 0:
+        aside = sum(held.claimed.run.kind in self.aside for held in self._held.values())
+        await self._take([kind for kind in kinds if kind not in self.aside], self._size - len(self._held) + aside)
+        await self._take([kind for kind in kinds if kind in self.aside], ASIDE_SIZE - aside)
+
+    async def _take(self, kinds: list[str], room: int) -> None:
+        if not kinds or room <= 0:
             return
         asked_at = clock.monotonic()
         runs = await self._repository.claim(kinds, self.worker, list(self._held), room, self._lease)

@@ -1,6 +1,7 @@
 """Rounds: when a capture that asks again and again begins anew, by the clock or because somebody asks."""
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 NEVER: Final = float("inf")
@@ -20,6 +21,7 @@ class Rounds:
         self._serving = done
         self._began: float | None = None
         self._woken = asyncio.Event()
+        self._settled = asyncio.Event()
 
     def ask(self, number: int) -> None:
         """Take note of asks up to this number; one that is new begins a round at once."""
@@ -45,7 +47,16 @@ class Rounds:
 
     def end(self, number: int) -> None:
         """What the round that began with this number found is durable at the target."""
-        self.done = max(self.done, number)
+        if number > self.done:
+            self.done = number
+            self._settled.set()
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until an ask more has been served, at most so long."""
+        self._settled.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
 
     def _left(self) -> float | None:
         if self.every == NEVER:

@@ -71,7 +71,7 @@ class Applier:
         # On its own, so that a batch that waits for a lock at the target is seen waiting.
         while True:
             await self._standing.report(self._opened)
-            await asyncio.sleep(REPORT_SECONDS)
+            await self._standing.rounds.settled(REPORT_SECONDS)
 
     async def _tick(self) -> None:
         now = time.monotonic()

@@ -10,6 +10,7 @@ from nms.common.document import PipelineDocument, PostgresSystem, SystemDocument
 from nms.common.document.mapping import DatasetMapping
 from nms.common.document.rule import CompareRule
 from nms.common.problem import Malformed
+from nms.common.rounds import NEVER
 from nms.connectors.postgres.config import RuleSpec
 from nms.connectors.postgres.connector import Access, DatasetSpec, PipelineSpec
 from nms.sync.capture import Way
@@ -38,7 +39,7 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
         spool=spool / pipeline.name,
         spool_budget=settings.spool_budget,
         capture=pipeline.capture,
-        every=pipeline.interval,
+        every=NEVER if pipeline.on_demand else pipeline.interval,
         change_log=pipeline.change_log,
         rules={dataset.source: _rule(dataset.compare) for dataset in pipeline.datasets if dataset.compare},
     )

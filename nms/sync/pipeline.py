@@ -47,7 +47,7 @@ async def adopt(repository: BaseNmsRepository) -> list[str]:
                 await cancel_runs(tx, name, REMOVAL)
             pipeline = await tx.upsert_pipeline(name, configuration.revision, checksum, documents)
             if pipeline.wanted == "running":
-                await _restart(tx, name)
+                await restart(tx, name)
             changed.append(name)
         for name, (_, wanted) in known.items():
             gone = name not in configuration.pipelines and (KIND, name) not in configuration.unreadable
@@ -90,7 +90,7 @@ async def resume(repository: SyncRepository, name: str) -> Started:
         pipeline = _found(await tx.update_wanted(name, "running"), name)
         # A run that has just told that it halts is about to end: the next one stands behind it.
         # One that works with tables left out is opened anew, to see whether they fit again.
-        start = _restart if pipeline.left_out else _order if pipeline.phase == "halted" else _start
+        start = restart if pipeline.left_out else _order if pipeline.phase == "halted" else _start
         run = await start(tx, name)
         await outbox.put(tx, PipelineResumed(pipeline=name, revision=pipeline.revision))
     return Started(pipeline, run)
@@ -105,7 +105,7 @@ async def resync(repository: SyncRepository, name: str, generation: int | None =
         pipeline = _found(await tx.update_generation(name), name)
         if generation is not None and pipeline.generation != generation + 1:
             raise PipelineMoved(f"{name} is in generation {pipeline.generation - 1}.", generation=generation)
-        run = await _restart(tx, name)
+        run = await restart(tx, name)
         await outbox.put(tx, PipelineResynced(pipeline=name, revision=pipeline.revision))
     return Started(pipeline, run)
 
@@ -195,7 +195,8 @@ async def _runs(tx: SyncRepository, name: str, kind: str = KIND) -> list[Run]:
     return await RunRepository(tx.connection).list(kind=kind, subject=name, size=5)
 
 
-async def _restart(tx: SyncRepository, name: str) -> Run:
+async def restart(tx: SyncRepository, name: str) -> Run:
+    """Have whoever works a pipeline open it anew; gives the run that will."""
     await cancel_runs(tx, name)
     return await _start(tx, name)
 

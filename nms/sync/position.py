@@ -6,6 +6,7 @@ from typing import Any
 
 from nms.common.flow import Applied, Batch, Opened, Position
 from nms.common.ledger import Ledger
+from nms.common.rounds import NEVER, Rounds
 from nms.common.run import Claimed, Progress
 from nms.sync.repository import SyncRepository
 
@@ -46,6 +47,7 @@ class Standing:
     claimed: Claimed
     name: str
     before: dict[str, Any]
+    rounds: Rounds = field(default_factory=lambda: Rounds(NEVER))
     position: Position | None = None
     ledger: Ledger | None = None
     counts: Counts = field(default_factory=Counts)
@@ -73,15 +75,18 @@ class Standing:
         self._measure(time.monotonic())
         # By what the target has, not by what was read: the last chunk may still be under way.
         phase = "copying" if "tables" in (self.position or opened.position) else "streaming"
+        served = self.rounds.done
         async with self.repository.transaction() as tx:
             # The pipeline before its run, as whoever pauses or resyncs it has them: two orders would deadlock.
-            await tx.update_status(self.name, phase, self.position, (self.status(opened), None))
+            facts = (self.status(opened), None, served)
+            asked = await tx.update_status(self.name, phase, self.position, facts)
             await self.claimed.report(self._progress(opened, phase), tx=tx)
+        self.rounds.ask(asked)
 
     async def say(self, phase: str, problem: dict[str, Any] | None = None) -> None:
         """Write a phase in which nothing moves; raises LeaseLost when it is another worker's to say."""
         async with self.repository.transaction() as tx:
-            await tx.update_status(self.name, phase, self.position, (self.before, problem))
+            await tx.update_status(self.name, phase, self.position, (self.before, problem, 0))
             await self.claimed.fence(tx)
 
     def status(self, opened: Opened) -> dict[str, Any]:

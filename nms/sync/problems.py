@@ -66,6 +66,27 @@ class PipelineMoved(Problem):
     remedy = "Read the pipeline again; ask for the new generation you see, if it is still wanted."
 
 
+class NoRounds(Problem):
+    """The pipeline does not work in rounds."""
+
+    status, code, title = 409, "no-rounds", "The pipeline has no rounds"
+    remedy = "Nothing to ask for: it follows its source by itself; `nms pipelines` shows its lag."
+
+
+class PipelineIsPaused(Problem):
+    """Somebody paused the pipeline."""
+
+    status, code, title = 409, "pipeline-paused", "The pipeline is paused"
+    remedy = "Run `nms resume PIPELINE`, then ask again."
+
+
+class PipelineIsHalted(Problem):
+    """The pipeline has halted; `cause` says why."""
+
+    status, code, title = 409, "pipeline-halted", "The pipeline has halted"
+    remedy = "Mend what halted it (`nms pipelines` tells), then `nms resume PIPELINE`."
+
+
 class WalOverBudget(Problem):
     """The source retains nearly as much log for a pipeline as its `wal_budget` allows, or more."""
 

@@ -64,13 +64,40 @@ class SyncRepository(BaseNmsRepository):
         return _pipeline(await queries.mark_removed(self.connection, name=name))
 
     async def update_status(
-        self, name: str, phase: str, position: Mapping[str, Any] | None, facts: tuple[Any, Any]
-    ) -> None:
-        """Write where a pipeline stands; `facts` are its status and its problem."""
-        status, problem = facts
-        await queries.update_status(
-            self.connection, name=name, phase=phase, position=position, status=status, problem=problem
+        self, name: str, phase: str, position: Mapping[str, Any] | None, facts: tuple[Any, Any, int]
+    ) -> int:
+        """Write where a pipeline stands; `facts` are its status, its problem and the newest ask that was served.
+
+        Gives the number of the newest ask.
+        """
+        status, problem, rounded = facts
+        asked: int | None = await queries.update_status(
+            self.connection, name=name, phase=phase, position=position, status=status, problem=problem, rounded=rounded
         )
+        return asked or 0
+
+    async def get_capture(self, name: str) -> str | None:
+        """How a pipeline captures changes; None when there is none of this name."""
+        capture: str | None = await queries.get_capture(self.connection, name=name)
+        return capture
+
+    async def claim_round(self, name: str) -> None:
+        """Ask for a round; who asks at the same time waits until the transaction ends."""
+        await queries.claim_round(self.connection, name=name)
+
+    async def get_asked(self, name: str) -> int | None:
+        """The number of the newest ask, when everybody who asks just now has done so."""
+        asked: int | None = await queries.get_asked(self.connection, name=name)
+        return asked
+
+    async def get_round(self, name: str) -> tuple[int, int] | None:
+        """The numbers of the newest ask, and of the newest that was served."""
+        row = await queries.get_round(self.connection, name=name)
+        return None if row is None else (row["asked"], row["rounded"])
+
+    async def mark_withdrawn(self, name: str, number: int) -> bool:
+        """Have an ask that nobody waits for count as served; gives whether a round must be broken off for it."""
+        return bool(await queries.mark_withdrawn(self.connection, name=name, number=number))
 
     async def claim_guard(self) -> bool:
         """Whether this transaction is the one that looks at the slots now."""

@@ -13,11 +13,12 @@ from typing import Any
 from nms.common import clock, outbox
 from nms.common.configuration import current_documents
 from nms.common.problem import Problem, Retry
+from nms.common.rounds import Rounds
 from nms.common.run import Claimed, Crew, LeaseLost, RunRepository
 from nms.common.settings import Settings, read_settings
 from nms.events.sync import PipelineHalted
 from nms.sync.apply import Applier
-from nms.sync.capture import open_capture, release_capture
+from nms.sync.capture import Way, open_capture, release_capture
 from nms.sync.guard import guard
 from nms.sync.ledger import ChangeLedger
 from nms.sync.mapping import way_of
@@ -27,6 +28,8 @@ from nms.sync.position import PositionStore, Standing
 from nms.sync.problems import PipelineCrashed, PipelineGone, RemovalUnderWay
 from nms.sync.quarantine import Holder, Quarantine
 from nms.sync.repository import SyncRepository
+from nms.sync.round import KIND as ROUND
+from nms.sync.round import Follower
 from nms.sync.settings import SyncSettings
 
 log = logging.getLogger(__name__)
@@ -43,11 +46,12 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     work = Work(repository, settings, read_settings(SyncSettings))
     crew = Crew(
         await RunRepository.open(),
-        {KIND: work.move, REMOVAL: work.remove},
+        {KIND: work.move, REMOVAL: work.remove, ROUND: Follower(repository).follow},
         worker=f"{socket.gethostname()}:{os.getpid()}",
         size=work.role.pipelines,
         lease=work.role.lease,
     )
+    crew.aside = frozenset({ROUND})
     attending = asyncio.gather(attend(repository, settings, stop), guard(repository, stop))
     try:
         await crew.run(stop)
@@ -110,11 +114,12 @@ class Work:
             raise PipelineGone(f"{name} is not wanted to run")
         if await is_leaving(self._repository, name):
             raise RemovalUnderWay(f"{name} came back while it was being removed")
-        standing = Standing(self._repository, claimed, name, pipeline.status)
+        way = way_of(documents, pipeline.generation, self._spool, self.role)
+        rounds = await self._rounds(name, way)
+        standing = Standing(self._repository, claimed, name, pipeline.status, rounds)
         await standing.say("opening")
         check_neighbours(await current_documents(self._repository), name)
-        way = way_of(documents, pipeline.generation, self._spool, self.role)
-        way = replace(way, spec=replace(way.spec, known=pipeline.position))
+        way = replace(way, spec=replace(way.spec, known=pipeline.position, rounds=rounds))
         ledger = ChangeLedger(self._repository, claimed, name, pipeline.generation)
         async with open_capture(way, PositionStore(self._repository, claimed, name), ledger) as opened:
             standing.position, standing.ledger = opened.position, ledger
@@ -122,6 +127,10 @@ class Work:
             quarantine = Quarantine(self._repository, holder, opened)
             await quarantine.load(opened.position)
             await Applier(opened, quarantine, standing).run()
+
+    async def _rounds(self, name: str, way: Way) -> Rounds:
+        asked, rounded = await self._repository.get_round(name) or (0, 0)
+        return Rounds(way.spec.every, asked=asked, done=rounded)
 
     async def _tell(self, claimed: Claimed, problem: Problem) -> None:
         try:

@@ -51,7 +51,7 @@ class Rounds:
     async def once(self) -> int:
         """Apply what is left of the copy, or one round begun now; gives the number of its changes."""
         if self.begun:
-            self.opened.source.wake.set()
+            self.opened.source.rounds.ask(self.opened.source.rounds.asked + 1)
         self.begun = True
         while True:
             batch = await self.next()

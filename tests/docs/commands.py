@@ -16,6 +16,7 @@ class Option:
     help: str
     required: bool
     default: str
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,18 @@ def walk(some: Sequence[Command]) -> Iterator[Command]:
 
 
 def _read(name: str, loaded: Any) -> Command:
-    children = getattr(loaded, "commands", {})
-    declared = [parameter for parameter in loaded.params if not parameter.hidden]
+    children = dict(getattr(loaded, "commands", {}))
+    default = getattr(loaded, "default", None)
+    # What is meant where no command is named stands under the name of its group.
+    shown = children.pop(default) if default else loaded
+    declared = [parameter for parameter in shown.params if not parameter.hidden]
     return Command(
         name,
-        (loaded.help or "").strip(),
+        (shown.help or "").strip(),
         tuple(_option(one) for one in declared if one.param_type_name == "argument"),
         tuple(_option(one) for one in declared if one.param_type_name == "option"),
         tuple(_read(f"{name} {child}", children[child]) for child in children),
-        bool(getattr(loaded, "invoke_without_command", False)),
+        bool(default or getattr(loaded, "invoke_without_command", False)),
     )
 
 
@@ -72,4 +76,5 @@ def _option(parameter: Any) -> Option:
         " ".join((getattr(parameter, "help", None) or "").split()),
         bool(parameter.required),
         "" if flag or default is None or callable(default) or default in ((), []) else str(default),
+        getattr(parameter, "nargs", 1) == -1,
     )

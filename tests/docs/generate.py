@@ -148,7 +148,8 @@ def _usage(command: Command) -> str:
     if command.children and not command.alone:
         return f"```\n{command.name} COMMAND ...\n```"
     needed = [f"{option.spellings[0]} {option.takes}".strip() for option in command.options if option.required]
-    given = [option.spellings[0] if option.required else f"[{option.spellings[0]}]" for option in command.arguments]
+    names = [(option, option.spellings[0] + "..." * option.many) for option in command.arguments]
+    given = [name if option.required else f"[{name}]" for option, name in names]
     return f"```\n{' '.join([command.name, *given, *needed, '[OPTIONS]'])}\n```"
 
 

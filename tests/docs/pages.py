@@ -93,6 +93,7 @@ def _argument_faults(text: str, whole: bool, words: list[str], command: Command)
         elif option.takes and not joined:
             next(left, None)
     needed = [option for option in command.arguments if option.required]
-    if whole and not len(needed) <= given <= max(len(command.arguments), 0):
+    most = 1_000 if any(option.many for option in command.arguments) else len(command.arguments)
+    if whole and not len(needed) <= given <= most:
         faults.append(f"`{text}`: {given} arguments, {command.name} takes {len(needed)} to {len(command.arguments)}")
     return faults

@@ -84,6 +84,7 @@ _SYNC = {
     "POST /pipelines/{name}/pause": "pipelines:write",
     "POST /pipelines/{name}/resume": "pipelines:write",
     "POST /pipelines/{name}/resync": "pipelines:write",
+    "POST /pipelines/{name}/run": "pipelines:write",
     "GET /pipelines/{name}/quarantine": "quarantine:read",
     "POST /pipelines/{name}/quarantine/replay": "quarantine:write",
     "POST /pipelines/{name}/quarantine/drop": "quarantine:write",

@@ -99,7 +99,7 @@ async def test_a_pipeline_that_halts_ends_the_demo_with_its_problem(
 ) -> None:
     repository = await SyncRepository.open()
     await repository.upsert_pipeline("pgbench", 1, "checksum", {})
-    await repository.update_status("pgbench", "halted", None, ({}, {"detail": "the slot is lost"}))
+    await repository.update_status("pgbench", "halted", None, ({}, {"detail": "the slot is lost"}, 0))
     source = await connect(Access("source", database), name="test")
     with pytest.raises(DemoStuck, match="pgbench halted: the slot is lost") as refused:
         await Watch(View(), QuietScreen(), source, stage).run()

@@ -217,7 +217,7 @@ async def test_a_paused_pipeline_stays_paused_whatever_its_worker_still_tells(
     async with lay(make_database, tmp_path, TABLE, ["t"]) as pipe, working(pipe, settings, monkeypatch) as work:
         await work.phase("streaming")
         await pause(work.repository, NAME)
-        await work.repository.update_status(NAME, "streaming", None, ({}, {"code": "late"}))
+        await work.repository.update_status(NAME, "streaming", None, ({}, {"code": "late"}, 0))
         paused = await work.standing()
         assert (paused.phase, paused.problem) == ("paused", None)
 

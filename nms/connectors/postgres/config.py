@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from nms.common.flow import DatasetSpec, Position
+from nms.common.rounds import Rounds
 from nms.connectors.postgres.compare.statements import Condition
 from nms.connectors.postgres.libpq import Access
 
@@ -33,8 +34,9 @@ class RuleSpec:
 class PipelineSpec:
     """What it takes to open a pipeline; `known` is the last position that the target is known to have made durable.
 
-    `capture` is `log` or one that works in rounds, which begin `every` so many seconds; `change_log` says that triggers
-    at the source note the keys of what changes. `rules` are those of datasets that are compared by one.
+    `capture` is `log` or one that works in rounds, which begin `every` so many seconds, or when `rounds` says so where
+    that is given; `change_log` says that triggers at the source note the keys of what changes. `rules` are those of
+    datasets that are compared by one.
     `shared` says that others write the target tables too.
     """
 
@@ -53,6 +55,7 @@ class PipelineSpec:
     known: Position | None = None
     capture: str = "log"
     every: float = 10.0
+    rounds: Rounds | None = None
     change_log: bool = False
     shared: bool = False
     drift: Drift = "ignore"

@@ -9,10 +9,13 @@ from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging
 from nms.common.router import Router
+from nms.common.run import Run
+from nms.common.tasks import Task
 from nms.sync.models import Pipeline
 from nms.sync.pipeline import Started, get_pipeline, pause, resume, resync
-from nms.sync.problems import PipelineMoved
+from nms.sync.problems import NoRounds, PipelineIsHalted, PipelineIsPaused, PipelineMoved
 from nms.sync.repository import SyncRepository
+from nms.sync.round import ask_round
 
 router = Router(prefix="/pipelines", tags=["pipelines"])
 
@@ -83,6 +86,27 @@ async def resync_pipeline(
     return _accept(await resync(repository, name, generation), request, response)
 
 
+@router.post(
+    "/{name}/run",
+    dependencies=[WRITE],
+    status_code=status.HTTP_202_ACCEPTED,
+    summary="Begin a round now",
+    responses=problems(NoRounds, PipelineIsPaused, PipelineIsHalted),
+)
+async def run_pipeline(repository: Repository, name: Name, request: Request, response: Response) -> Task:
+    """For pipelines that work in rounds (poll, compare, pull); `Location` is a run that ends when the round has.
+
+    Everything that the source had when you asked is then at the target, but for what quarantine holds.
+    """
+    run = await ask_round(repository, name)
+    response.headers["Location"] = _place(run, request)
+    return Task.of(run)
+
+
 def _accept(started: Started, request: Request, response: Response) -> Pipeline:
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/tasks/{started.run.id}"
+    response.headers["Location"] = _place(started.run, request)
     return started.pipeline
+
+
+def _place(run: Run, request: Request) -> str:
+    return f"{request.scope.get('root_path', '')}/tasks/{run.id}"

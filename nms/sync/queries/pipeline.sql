@@ -46,8 +46,9 @@ where name = :name and wanted <> 'removed'
 returning name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at;
 
 -- name: update_generation(name)^
+-- What is copied anew is asked for, too: a pipeline that works on demand begins at once.
 update sync.pipeline
-set generation = generation + 1, wanted = 'running', problem = null, updated_at = now()
+set generation = generation + 1, asked = asked + 1, wanted = 'running', problem = null, updated_at = now()
 where name = :name and wanted <> 'removed'
 returning name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at;
 
@@ -57,13 +58,35 @@ set wanted = 'removed', phase = 'removing', updated_at = now()
 where name = :name and wanted <> 'removed'
 returning name, revision, wanted, generation, phase, position, status, problem, alarm, created_at, updated_at;
 
--- name: update_status(name, phase, position, status, problem)!
--- Of a pipeline that somebody paused or removed meanwhile a worker on its way out tells no phase.
+-- name: update_status(name, phase, position, status, problem, rounded)$
+-- Of a pipeline that somebody paused or removed meanwhile a worker on its way out tells no phase. Gives the newest ask.
 update sync.pipeline
 set phase = case wanted when 'running' then :phase else phase end,
     problem = case wanted when 'running' then :problem::jsonb else problem end,
-    position = coalesce(:position::jsonb, position), status = :status::jsonb, updated_at = now()
-where name = :name;
+    position = coalesce(:position::jsonb, position), status = :status::jsonb,
+    rounded = greatest(rounded, :rounded::bigint), updated_at = now()
+where name = :name
+returning asked;
+
+-- name: get_capture(name)$
+select documents #>> '{pipeline,capture}' from sync.pipeline where name = :name and wanted <> 'removed';
+
+-- name: claim_round(name)!
+-- A round is asked for: whoever asks at the same time waits, and so does the run that reads the number.
+update sync.pipeline set asked = asked + 1
+where name = :name and wanted <> 'removed';
+
+-- name: get_asked(name)$
+select asked from sync.pipeline where name = :name and wanted <> 'removed' for share;
+
+-- name: get_round(name)^
+select asked, rounded from sync.pipeline where name = :name;
+
+-- name: mark_withdrawn(name, number)$
+-- Nobody waits for the round any more. Gives whether rounds of this pipeline begin on demand only; none: it was served.
+update sync.pipeline set rounded = :number
+where name = :name and rounded < :number
+returning coalesce((documents #>> '{pipeline,on_demand}')::boolean, false);
 
 -- name: claim_guard()$
 select pg_try_advisory_xact_lock(hashtext('sync.guard'));

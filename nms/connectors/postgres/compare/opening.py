@@ -10,6 +10,7 @@ import asyncpg
 
 from nms.common.change import Shape
 from nms.common.flow import Position
+from nms.common.rounds import Rounds
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, parents_first, queries
 from nms.connectors.postgres.compare.ends import Ends, Side
@@ -114,7 +115,7 @@ async def _open(spec: PipelineSpec, own: str, sessions: AsyncExitStack) -> Opene
     await written.query(f"set lock_timeout = '{PATIENCE}'")
     made = PostgresTarget(written, stand.fence, _writers(pairing, ordered), defers=pairing.defers)
     target = ComparedTarget(made)
-    source = CompareSource(position, ends, target, every=spec.every)
+    source = CompareSource(position, ends, target, spec.rounds or Rounds(spec.every))
     whole, rules = await _works(spec, pairing, (ordered, shapes), (ends, target))
     source.take(whole, rules, acts=any(one.target.acts for one in ordered))
     return OpenedCompare(pairing.text_form, position, stand.fence.epoch, source, target, shapes)

@@ -8,6 +8,7 @@ from typing import Any
 
 from nms.common import faults
 from nms.common.flow import Batch, Position
+from nms.common.rounds import Rounds
 from nms.connectors.postgres.compare.ends import Ends
 from nms.connectors.postgres.compare.rule import Rule
 from nms.connectors.postgres.compare.stream import Key
@@ -16,16 +17,16 @@ from nms.connectors.postgres.compare.writer import ComparedTarget, Guarded, batc
 
 
 class CompareSource:
-    """Rounds over datasets, parents before children; one begins `every` so many seconds.
+    """Rounds over datasets, parents before children; `when` says when one begins.
 
     `acts` says that deleting a row at the target may change others, so that children must have moved away before.
     """
 
-    def __init__(self, position: Position, ends: Ends, target: ComparedTarget, *, every: float) -> None:
+    def __init__(self, position: Position, ends: Ends, target: ComparedTarget, when: Rounds) -> None:
         self._position = position
         self._ends = ends
         self._target = target
-        self._every = every
+        self._when = when
         self._whole: list[Whole] = []
         self._rules: list[Rule] = []
         self._works: list[Whole | Rule] = []
@@ -62,13 +63,15 @@ class CompareSource:
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """What each round has to write; raises the Problem that ended the reading."""
         while True:
+            await self._when.due()
+            number = self._when.begin()
             began = self._began = time.monotonic()
             async with aclosing(self._round()) as changes:
                 async for each in changes:
                     yield self._batch(each)
             self._began, self.seconds = None, time.monotonic() - began
             self.rounds += 1
-            await asyncio.sleep(max(0.0, self._every - self.seconds))
+            self._when.end(number)
 
     def _batch(self, changes: list[Guarded]) -> Batch:
         self._position = {**self._position, "place": self._position["place"] + 1}

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from nms.common.flow import Position
+from nms.common.rounds import Rounds
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, queries
 from nms.connectors.postgres.config import PipelineSpec
@@ -102,7 +103,7 @@ async def _open(spec: PipelineSpec, own: str, sessions: AsyncExitStack) -> Opene
     # Rows of a round have no order in time: one statement writes those that refer to each other.
     end.staged_above = 0
     sessions.push_async_callback(end.close)
-    plan = PollPlan(spec.name, position, polled, spec.every)
+    plan = PollPlan(spec.name, position, polled, spec.rounds or Rounds(spec.every))
     made = PollSource(plan, source, aside, SpoolSpace(spec.spool, spec.spool_budget))
     return OpenedPoll(checked.pairing.text_form, datasets, position, stand.fence.epoch, made, end, cause)
 

@@ -10,6 +10,7 @@ import asyncpg
 
 from nms.common import faults
 from nms.common.flow import Batch, Load, Part, Position
+from nms.common.rounds import Rounds
 from nms.connectors.postgres.catalog import Connection, queries
 from nms.connectors.postgres.poll.place import Horizon, Polled, position_of
 from nms.connectors.postgres.poll.round import Pace, Round, read_chunk
@@ -28,12 +29,12 @@ Item = tuple[Batch, Callable[[], None]]
 
 @dataclass(slots=True)
 class PollPlan:
-    """What a poll begins with: the pipeline, where it stands, its tables (parents first), seconds between rounds."""
+    """What a poll begins with: the pipeline, where it stands, its tables (parents first), when rounds begin."""
 
     pipeline: str
     position: Position
     polled: list[Polled]
-    every: float
+    rounds: Rounds
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class PollSource:
     def __init__(self, plan: PollPlan, connection: Connection, aside: Connection, space: SpoolSpace) -> None:
         self.polled = plan.polled
         self.turn = Turn()
-        self.wake = asyncio.Event()
+        self.rounds = plan.rounds
         self._plan = plan
         self._connection = connection
         self._aside = aside
@@ -65,6 +66,9 @@ class PollSource:
         self._pace = Pace()
         self._written = time.monotonic()
         self._told = 0.0
+        # The place behind each round that is not known to be durable yet, and what the round serves.
+        self._read_upto: list[tuple[int, int]] = []
+        self._durable: int = plan.position["place"]
 
     @property
     def copying(self) -> bool:
@@ -87,6 +91,8 @@ class PollSource:
     async def confirm(self, position: Position) -> None:
         """Let the change log go up to what is durable; what an idle round saw is not."""
         self.turn.delay = time.monotonic() - self.turn.began
+        self._durable = position["place"]
+        self._settle()
         if "idle" in position or not any(one.by == "log" for one in self.polled):
             return
         if time.monotonic() - self._told > CONFIRM_SECONDS:
@@ -112,20 +118,21 @@ class PollSource:
     async def _read(self) -> None:
         try:
             while True:
-                due = time.monotonic() + self._plan.every
+                await self.rounds.due()
+                number = self.rounds.begin()
                 await self._turn()
-                if not self.copying:
-                    await self._pause(due - time.monotonic())
+                while self.copying:
+                    await self._turn()
+                self._read_upto.append((self._place["place"], number))
+                self._settle()
         except Exception as error:
             # A bug stays a bug: only what drivers raise is translated.
             known = isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError))
             await self._ready.put(translate(error, at="source") if known else error)
 
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0)):
-                await self.wake.wait()
-        self.wake.clear()
+    def _settle(self) -> None:
+        while self._read_upto and self._read_upto[0][0] <= self._durable:
+            self.rounds.end(self._read_upto.pop(0)[1])
 
     async def _turn(self) -> None:
         began = time.monotonic()
