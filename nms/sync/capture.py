@@ -75,7 +75,8 @@ async def open_capture(way: Way, store: Store, ledger: Ledger | None = None) -> 
         access = channel.access_of(way.source)
 
         async def open_feed(shapes: Mapping[str, Shape], start: Position, keys: Keys) -> Feed:
-            feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, Rounds(spec.every), keys)
+            rounds = spec.rounds or Rounds(spec.every)
+            feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, rounds, keys)
             return await channel.open_feed(access, feed)
 
         async with open_inlet(spec, open_feed) as inlet:
