@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.services.hostile.api import HostileApi
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ async def ask(api: HostileApi, target: str, method: str = "GET", document: Any =
             await writer.wait_closed()
 
 
-async def see(reader: asyncio.StreamReader, seconds: float = 0.25, most: int = 1 << 20) -> Seen:
+async def see(reader: asyncio.StreamReader, seconds: float = PATIENCE, most: int = 1 << 20) -> Seen:
     """All that comes until the end, a silence or `most` bytes."""
     data = bytearray()
     try:

@@ -22,7 +22,10 @@ OF_THE_MACHINE = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV")
 
 
 class RoleProcess:
-    """A running role: its address, how long its first answer took, what it logged, how it ended."""
+    """A running role: its address, how long its first answer took, what it logged, how it ended.
+
+    `first_answer_seconds` leaves out what the process stood in line for a processor: others were at work then.
+    """
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
         self.process, self._log = process, log
@@ -46,6 +49,11 @@ class RoleProcess:
 
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def queued_seconds(pid: int) -> float:
+    """Seconds that a process was ready to run and others ran (proc_pid_schedstat: the second figure, ns)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def resident_mb(pid: int) -> float:
@@ -88,7 +96,7 @@ async def running(
                     return False
 
             await eventually(answers)
-        role.first_answer_seconds = time.monotonic() - began
+        role.first_answer_seconds = time.monotonic() - began - queued_seconds(process.pid)
         yield role
     finally:
         if process.poll() is None:
