@@ -325,6 +325,14 @@ create table sync.record (
     updated_at timestamp with time zone default now() not null
 );
 
+create table sync.token (
+    system text not null,
+    line text not null,
+    sealed bytea not null,
+    renewing boolean not null,
+    updated_at timestamp with time zone default now() not null
+);
+
 alter table cfg.document add constraint document_pkey PRIMARY KEY (kind, name, revision);
 alter table cfg.document add constraint document_body_check CHECK (((deleted = (body IS NULL)) AND (deleted = (checksum IS NULL)) AND (deleted OR (((body ->> 'kind'::text) = kind) AND ((body ->> 'name'::text) = name)))));
 alter table cfg.document add constraint document_kind_check CHECK ((kind ~ '^[a-z]+$'::text));
@@ -364,6 +372,7 @@ alter table sync.pipeline add constraint pipeline_wanted_check CHECK ((wanted = 
 alter table sync.quarantine add constraint quarantine_pkey PRIMARY KEY (id);
 alter table sync.quarantine add constraint quarantine_state_check CHECK ((state = ANY (ARRAY['held'::text, 'replaying'::text, 'replayed'::text, 'dropping'::text, 'dropped'::text])));
 alter table sync.record add constraint record_pkey PRIMARY KEY (pipeline, dataset, key);
+alter table sync.token add constraint token_pkey PRIMARY KEY (system, line);
 alter table cfg.document add constraint document_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
 
 CREATE INDEX document_revision_idx ON cfg.document USING btree (revision);

@@ -12,6 +12,7 @@ import pytest
 from nms.common.db.pool import close_pools
 from nms.common.egress.shared import close_egress
 from nms.common.settings import Settings, get_settings
+from tests.conftest import template_of
 from tests.service.signing import House, house_of
 from tests.services.postgres import PostgresServer
 from tests.services.shared import Session
@@ -49,6 +50,24 @@ async def house(auth_settings: Settings) -> AsyncIterator[House]:
 @pytest.fixture
 async def outbound(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Settings]:
     """As `settings`, of the database nms alone; outbound HTTP may reach 127.0.0.1."""
+    async for settings in reaching_loopback(database, tmp_path, monkeypatch):
+        yield settings
+
+
+@pytest.fixture
+async def asking(
+    server: PostgresServer, services: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Settings]:
+    """As `outbound`, for a client of an API alone: in a database that tests share, since names of theirs have ports."""
+    name = f"nms_shared_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+    template = await template_of(server, services, "nms")
+    if not await server.execute("select 1 from pg_database where datname = $1", name):
+        await server.create_database(name, template=template)
+    async for settings in reaching_loopback(server.dsn(name), tmp_path, monkeypatch):
+        yield settings
+
+
+async def reaching_loopback(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Settings]:
     given = {"DB_NMS_DSN": database, "ENVIRONMENT": "test", "DATA_DIR": str(tmp_path / "data")}
     for name, value in {**given, "EGRESS_ALLOW": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)

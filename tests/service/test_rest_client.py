@@ -14,7 +14,7 @@ from nms.connectors.rest.records import find_records, parse_body
 from tests.service.rest_systems import system_of
 from tests.services.hostile.api import HostileApi
 
-pytestmark = pytest.mark.usefixtures("outbound")
+pytestmark = pytest.mark.usefixtures("asking")
 
 # Behaviour -> the code of the Problem that a read of it ends with, and how often it was asked.
 READS: dict[str, tuple[str, int]] = {

@@ -58,7 +58,11 @@ class Client:
     async def opened(cls, system: RestSystem) -> AsyncIterator[Self]:
         """A client with the egress, the budgets and the login of this process; raises SecretMissing."""
         async with opened_budget(get_settings()) as budget:
-            yield cls(system, get_egress(), budget, _gate(system))
+            client = cls(system, get_egress(), budget, _gate(system))
+            try:
+                yield client
+            finally:
+                await client.gate.login.settle()
 
     async def get(self, ask: Ask) -> Answer:
         """The answer to a safe request: 2xx, or 304; asked again up to three times where that may help.

@@ -1,12 +1,19 @@
 """How a client names itself: headers that may have to be renewed."""
 
-import base64
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
-from nms.common.document.rest import BasicLogin, HeaderLogin, NoLogin, RestSystem
+from nms.common.document.rest import BasicLogin, ClientLogin, HeaderLogin, NoLogin, RefreshLogin, RestSystem
+from nms.common.problem import Problem
 from nms.common.secret import resolve
-from nms.connectors.rest.problems import RemoteLoginRefused
+from nms.connectors.rest.grants import Granted, ask_token
+from nms.connectors.rest.headers import basic, bearer
+from nms.connectors.rest.tokens import RefreshTokens
+
+Renew = Callable[[str | None], Awaitable[Granted]]
+"""Gives an access token other than the one that was refused."""
 
 
 class Login(Protocol):
@@ -18,6 +25,10 @@ class Login(Protocol):
 
     async def renew(self, refused: Mapping[str, str]) -> bool:
         """Whether there are others than those that the remote refused just now; raises Problems."""
+        ...
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way that must not be cut off."""
         ...
 
 
@@ -37,25 +48,80 @@ class FixedLogin:
         self._headers = self._read()
         return self._headers != refused
 
+    async def settle(self) -> None:
+        """Nothing is ever under way."""
+
     def _read(self) -> Mapping[str, str]:
         match self._login:
             case HeaderLogin(header=header, prefix=prefix, key=key):
                 return {header: prefix + resolve(key).get_secret_value()}
             case BasicLogin(user=user, password=password):
-                return {"Authorization": basic(user, resolve(password).get_secret_value())}
+                return {"authorization": basic(user, resolve(password).get_secret_value())}
             case _:
                 return {}
 
 
-def basic(user: str, password: str) -> str:
-    """The value of Authorization (RFC 7617, in UTF-8)."""
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+class TokenLogin:
+    """An access token, kept in this process until it is over or refused; whoever needs one meanwhile gets the same."""
+
+    def __init__(self, renew: Renew) -> None:
+        self._renew = renew
+        self._granted: Granted | None = None
+        self._renewing: asyncio.Task[Granted] | None = None
+
+    async def headers(self) -> Mapping[str, str]:
+        """The headers; renewed where the token is over."""
+        granted = self._granted
+        if granted is None or granted.is_over:
+            granted = await self._renewed(None)
+        return {"authorization": bearer(granted.access)}
+
+    async def renew(self, refused: Mapping[str, str]) -> bool:
+        """Get another token, unless somebody did since."""
+        granted = self._granted
+        if granted is not None and bearer(granted.access) == refused.get("authorization"):
+            await self._renewed(granted.access)
+        return True
+
+    async def settle(self) -> None:
+        """Wait for a renewal: what comes of it must be written, or a rotated token is lost."""
+        if self._renewing is not None:
+            with suppress(Problem):
+                await asyncio.shield(self._renewing)
+
+    async def _renewed(self, refused: str | None) -> Granted:
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._take(refused), name="renew-token")
+            self._renewing.add_done_callback(self._finish)
+        # Who is cancelled must not cut it off between the answer and its commit.
+        return await asyncio.shield(self._renewing)
+
+    async def _take(self, refused: str | None) -> Granted:
+        self._granted = await self._renew(refused)
+        return self._granted
+
+    def _finish(self, task: "asyncio.Task[Granted]") -> None:
+        self._renewing = None
+        if not task.cancelled():
+            # Seen here, for everybody who waited may be gone.
+            task.exception()
 
 
 def open_login(system: RestSystem) -> Login:
     """The login of a system; raises SecretMissing."""
-    match system.login:
-        case NoLogin() | HeaderLogin() | BasicLogin():
-            return FixedLogin(system.login)
+    login = system.login
+    match login:
+        case ClientLogin():
+
+            async def by_client(_refused: str | None) -> Granted:
+                return await ask_token(login, {"grant_type": "client_credentials"})
+
+            return TokenLogin(by_client)
+        case RefreshLogin():
+
+            async def by_refresh(refused: str | None) -> Granted:
+                return await (await RefreshTokens.open(system, login)).renew(refused)
+
+            return TokenLogin(by_refresh)
         case _:
-            raise RemoteLoginRefused(f"{system.name}: a login by {system.login.type} cannot be used yet.")
+            return FixedLogin(login)

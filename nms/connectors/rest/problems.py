@@ -24,6 +24,20 @@ class RemoteLoginRefused(RestProblem):
     remedy = "Set the key, password or client of the system's `login` right, or grant it the right, then resume."
 
 
+class RemoteLoginAway(RestProblem):
+    """The token endpoint gives no token now; `used` says whether what was shown to it may be used up."""
+
+    status, code, retry, title = 503, "remote-login-away", Retry.LATER, "The remote gives no token now"
+    remedy = "It is tried again by itself; look whether `token_url` of the system is right and answers."
+
+
+class TokenLost(RestProblem):
+    """The remote takes the refresh token no more, and no other is known."""
+
+    status, code, title = 409, "token-lost", "The refresh token is lost"
+    remedy = "Let the remote give a new refresh token, set the reference of `refresh_token` to it, then resume."
+
+
 class RemoteMissing(RestProblem):
     """The remote has nothing at this path (404, 410)."""
 
