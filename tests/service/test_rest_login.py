@@ -16,6 +16,7 @@ from nms.connectors.rest.problems import RemoteLoginAway, RemoteLoginRefused, To
 from tests.service.rest_systems import refresh_login, run_workers, system_of
 from tests.services.hostile.api import HostileApi
 from tests.services.hostile.logins import API_KEY, CLIENT_ID, CLIENT_SECRET
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("asking")
 THINGS = Ask("GET", "/things")
@@ -87,9 +88,12 @@ async def test_one_token_serves_many_and_is_renewed_once_when_it_is_refused(api:
 async def test_a_token_is_renewed_before_it_is_over(api: HostileApi) -> None:
     api.set_logins(token_seconds=1)
     async with Client.opened(by_client(api)) as client:
-        while api.logins.issued < 3:
+
+        async def renewed_twice() -> bool:
             assert (await client.get(THINGS)).status == 200
-            await asyncio.sleep(0.02)
+            return api.logins.issued == 3
+
+        await eventually(renewed_twice)
     assert {entry.status for entry in api.journal.entries} == {200}
 
 

@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Final
 
 from nms.common import clock
-from nms.common.budget import Budget
+from nms.common.budget import AHEAD, Budget
 from nms.common.cache.bucket import Bucket
 from nms.common.document.rest import RestSystem
 from nms.common.egress.exchange import Answer
@@ -32,7 +32,8 @@ class Pace:
         self._rate = system.rate
         self._bucket = bucket_of(system)
         self._free_at = 0.0
-        self._peeked = 0.0
+        self._peeked = -PEEK_SECONDS
+        self._peeking = asyncio.Lock()
 
     async def turn(self, budget: Budget) -> None:
         """Wait for one's turn; raises RemoteLimited when it is more than a minute away, and Unavailable."""
@@ -66,18 +67,28 @@ class Pace:
 
     async def _left(self, budget: Budget) -> float | None:
         """Seconds until to ask again, None when it is one's turn; a turn that was booked has been waited for."""
+        if self._rate is None:
+            await self._peek(budget)
         now = clock.monotonic()
         if now < self._free_at:
             return self._free_at - now
-        if self._rate is None and now < self._peeked + PEEK_SECONDS:
+        if self._rate is None:
             return None
-        self._peeked = now
         booking = await budget.book(self._bucket)
         if booking.granted:
             if booking.wait:
                 await self._sleep(booking.wait)
             return None
-        return max(STEP, booking.wait - 0.5)
+        return max(STEP, booking.wait - AHEAD / 2)
+
+    async def _peek(self, budget: Budget) -> None:
+        """See whether another process was told to wait; who comes meanwhile waits for what is seen."""
+        async with self._peeking:
+            if clock.monotonic() < self._peeked + PEEK_SECONDS:
+                return
+            booking = await budget.book(self._bucket)
+            self._peeked = clock.monotonic()
+            self._free_at = max(self._free_at, self._peeked + booking.wait)
 
     async def _hold(self, budget: Budget, seconds: float) -> None:
         self._free_at = max(self._free_at, clock.monotonic() + seconds)
