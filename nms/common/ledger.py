@@ -25,7 +25,6 @@ class Captured:
     op: str
     committed: float | None = None
     plan: str | None = None
-    idempotency_key: str | None = None
     into: str | None = None
 
 
@@ -37,6 +36,7 @@ class Settled:
     state: State
     method: str | None = None
     path: str | None = None
+    idempotency_key: str | None = None
     body: str | None = None
     status: int | None = None
     answer: str | None = None

@@ -1,15 +1,23 @@
 """The ledger of a pipeline in the own database, written under the fence of the run that works it."""
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from nms.common import outbox
 from nms.common.ledger import Captured, Link, Settled, State
+from nms.common.problem import Problem
 from nms.common.run import Claimed
+from nms.common.waiting import first_of
 from nms.events.sync import ChangesUnkept
 from nms.sync.repository import SyncRepository
 
+log = logging.getLogger(__name__)
+
+PURGE_SIZE = 1_000
+PURGE_SECONDS, BITE_SECONDS = 60.0, 0.1
 SENT = ("sent", "unkept")
 WAITING = ("sending", "folding")
 REFUSED = ("refused", "unresolved")
@@ -75,6 +83,17 @@ class ChangeLedger:
         return {"changes": count_states(self._counts)} if self._counts else {}
 
 
+async def purge(repository: SyncRepository, keep: float, stop: asyncio.Event) -> None:
+    """Delete what was answered `keep` seconds ago, in small bites, until told to stop; any number may do so."""
+    while not stop.is_set():
+        try:
+            count = await repository.delete_old_changes(keep, PURGE_SIZE)
+        except Problem as problem:
+            log.warning("old changes could not be purged: %s", problem.detail)
+            count = 0
+        await first_of(stop, timeout=PURGE_SECONDS if count < PURGE_SIZE else BITE_SECONDS)
+
+
 def count_states(counts: dict[str, int]) -> dict[str, int]:
     """The sums that an operator is told, from the numbers of changes by state."""
     return {
@@ -96,6 +115,5 @@ def _row(one: Captured) -> dict[str, Any]:
         "state": "sending" if one.into is None else "folding",
         "folded_into": one.into,
         "plan": one.plan,
-        "idempotency_key": one.idempotency_key,
         "committed": one.committed,
     }

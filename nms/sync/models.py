@@ -1,5 +1,6 @@
 """What the sync room says of its pipelines."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 SILENT_SECONDS = 20.0
 """A worker says every half second where a pipeline stands; a dead one's pipelines are taken after its lease."""
 
+ChangeState = Literal["sending", "folding", "sent", "saved", "unkept", "refused", "unresolved"]
 HeldState = Literal["held", "replaying", "replayed", "dropping", "dropped"]
 
 
@@ -105,6 +107,48 @@ class Selection(BaseModel):
         if self.all == (self.key is not None or self.dataset is not None):
             raise ValueError("give either a key, a dataset or both, or `all`")
         return self
+
+
+class SentChange(BaseModel):
+    """A change on its way to a remote, and what became of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int
+    pipeline: str
+    generation: int
+    dataset: str
+    key: str
+    op: Literal["insert", "update", "delete", "truncate"]
+    identity: str = Field(description="names the change for ever")
+    state: ChangeState = Field(
+        description="sending: not answered yet; folding: part of one that is; sent: answered well; saved: needed no "
+        "request of its own; unkept: answered well and not kept; refused: not taken; unresolved: nobody can tell"
+    )
+    folded_into: str | None = Field(description="the identity of the change that it is part of")
+    method: str | None = Field(description="of the last request")
+    path: str | None
+    idempotency_key: str | None
+    body: str | None
+    status: int | None = Field(description="what the remote answered")
+    answer: str | None = Field(description="the beginning of the answer")
+    detail: str | None = Field(description="why it is in its state, where that is not plain")
+    attempts: int = Field(description="requests that were sent for it, look-ups not counted")
+    committed_at: datetime | None = Field(description="by the clock of the source")
+    captured_at: datetime
+    answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Which changes to list: all that is not None must hold; `text` is part of the key or the body."""
+
+    dataset: str | None = None
+    key: str | None = None
+    state: ChangeState | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
 
 
 class Asked(BaseModel):

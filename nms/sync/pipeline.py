@@ -13,7 +13,7 @@ from nms.common.document import PipelineDocument
 from nms.common.problem import NotFound, Problem
 from nms.common.run import Run, RunRepository, RunState, Unique, enqueue, request_cancel
 from nms.events.sync import PipelinePaused, PipelineResumed, PipelineResynced
-from nms.sync.models import Asked, Pipeline, Quarantined, Selection
+from nms.sync.models import Asked, ChangeFilter, Pipeline, Quarantined, Selection, SentChange
 from nms.sync.problems import PipelineMoved, SameDatabase, TargetContested
 from nms.sync.repository import SyncRepository
 
@@ -116,6 +116,23 @@ async def list_quarantine(
     """Held changes, newest first; `page` is the state (None: any), the id before which to start, the size."""
     await get_pipeline(repository, name)
     return await repository.list_quarantine(name, *page)
+
+
+async def list_changes(
+    repository: SyncRepository, name: str, wanted: ChangeFilter, page: tuple[int | None, int]
+) -> list[SentChange]:
+    """What was sent to a REST API, newest first; `page` is the id before which to start and the size."""
+    await get_pipeline(repository, name)
+    return await repository.list_changes(name, wanted, *page)
+
+
+async def get_change(repository: SyncRepository, name: str, change: int) -> SentChange:
+    """One change that was sent; raises NotFound."""
+    await get_pipeline(repository, name)
+    found = await repository.get_change(name, change)
+    if found is None:
+        raise NotFound(f"{name} has no change {change}.", pipeline=name, change=change)
+    return found
 
 
 async def ask_replay(repository: SyncRepository, name: str, selection: Selection) -> Asked:

@@ -7,7 +7,7 @@ from typing import Any
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 from nms.common.ledger import Captured, Link, State
-from nms.sync.models import Pipeline, Quarantined, Selection
+from nms.sync.models import ChangeFilter, Pipeline, Quarantined, Selection, SentChange
 
 queries = load("nms.sync")
 Keys = set[tuple[str, str]]
@@ -225,8 +225,7 @@ class SyncRepository(BaseNmsRepository):
         rows = await queries.list_unanswered(self.connection, pipeline=pipeline)
         return [
             Captured(
-                row["identity"], row["dataset"], row["key"], row["op"],
-                plan=row["plan"], idempotency_key=row["idempotency_key"], into=row["folded_into"],
+                row["identity"], row["dataset"], row["key"], row["op"], plan=row["plan"], into=row["folded_into"]
             )
             for row in rows
         ]  # fmt: skip
@@ -235,6 +234,26 @@ class SyncRepository(BaseNmsRepository):
         """How many changes there were, by state."""
         rows = await queries.list_change_counts(self.connection, pipeline=pipeline)
         return {row["state"]: row["changes"] for row in rows}
+
+    async def list_changes(
+        self, pipeline: str, wanted: ChangeFilter, before: int | None, size: int
+    ) -> list[SentChange]:
+        """Changes of a pipeline, the newest first, those before an id."""
+        rows = await queries.list_changes(
+            self.connection, pipeline=pipeline, dataset=wanted.dataset, key=wanted.key, state=wanted.state,
+            since=wanted.since, until=wanted.until, text=wanted.text, before=before, size=size,
+        )  # fmt: skip
+        return [SentChange.model_validate(dict(row)) for row in rows]
+
+    async def get_change(self, pipeline: str, change: int) -> SentChange | None:
+        """One change of a pipeline, or None."""
+        row = await queries.get_change(self.connection, pipeline=pipeline, id=change)
+        return None if row is None else SentChange.model_validate(dict(row))
+
+    async def delete_old_changes(self, age: float, size: int) -> int:
+        """Forget changes that were settled so many seconds ago, at most `size`; gives how many that were."""
+        count: int = await queries.delete_old_changes(self.connection, age=age, size=size)
+        return count
 
     async def list_records(self, pipeline: str, dataset: str, keys: Sequence[str]) -> list[Link]:
         """What is known of records at the remote."""

@@ -20,7 +20,7 @@ from nms.events.sync import PipelineHalted
 from nms.sync.apply import Applier
 from nms.sync.capture import Way, open_capture, release_capture
 from nms.sync.guard import guard
-from nms.sync.ledger import ChangeLedger
+from nms.sync.ledger import ChangeLedger, purge
 from nms.sync.mapping import way_of
 from nms.sync.outbox import attend
 from nms.sync.pipeline import KIND, REMOVAL, check_neighbours, get_pipeline, is_leaving
@@ -52,7 +52,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         lease=work.role.lease,
     )
     crew.aside = frozenset({ROUND})
-    attending = asyncio.gather(attend(repository, settings, stop), guard(repository, stop))
+    keep = work.role.changes_keep * 86_400.0
+    attending = asyncio.gather(
+        attend(repository, settings, stop), guard(repository, stop), purge(repository, keep, stop)
+    )
     try:
         await crew.run(stop)
     finally:

@@ -1,5 +1,6 @@
 """A table that is pushed to a hostile API: the stage with its documents, and what the API was told."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 from nms.common.settings import get_settings
 from tests.service.stage import Stage, pipeline
 from tests.services.hostile.api import HostileApi
+from tests.waiting import eventually
 
 TABLE = "create table public.item (id bigint primary key, name text not null, note text)"
 FIELDS = {"id": "reference", "name": "name", "note": "note"}
@@ -70,8 +72,26 @@ class Push:
 
     async def counts(self) -> dict[str, int]:
         """What the pipeline tells of its changes."""
-        found: dict[str, int] = (await self.stage.get("push")).status["changes"]
-        return found
+        found: dict[str, int] = (await self.stage.get("push")).status.get("changes", {})
+        return Counter(found)
+
+    async def told(self, **counts: int) -> None:
+        """Wait until the pipeline tells these numbers of its changes, and check that they add up."""
+
+        async def look() -> bool:
+            found = await self.counts()
+            return {name: found[name] for name in counts} == counts
+
+        try:
+            await eventually(look)
+        except AssertionError as late:
+            raise AssertionError(f"it tells {await self.counts()}") from late
+        found = await self.counts()
+        assert found["captured"] == found["sent"] + found["saved"] + found["waiting"] + found["refused"]
+
+    async def holds(self, count: int) -> bool:
+        """Whether so many changes are held."""
+        return len(await self.stage.answer("quarantine", "list", "push")) == count
 
     @asynccontextmanager
     async def streaming(self) -> AsyncIterator[None]:

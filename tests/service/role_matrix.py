@@ -85,6 +85,8 @@ _SYNC = {
     "POST /pipelines/{name}/resume": "pipelines:write",
     "POST /pipelines/{name}/resync": "pipelines:write",
     "POST /pipelines/{name}/run": "pipelines:write",
+    "GET /pipelines/{name}/changes": "pipelines:read",
+    "GET /pipelines/{name}/changes/{change}": "pipelines:read",
     "GET /pipelines/{name}/quarantine": "quarantine:read",
     "POST /pipelines/{name}/quarantine/replay": "quarantine:write",
     "POST /pipelines/{name}/quarantine/drop": "quarantine:write",

@@ -1,5 +1,8 @@
 """A table that is pushed to an API: every change once in effect, whatever the API answers."""
 
+import json
+from typing import Any
+
 import pytest
 
 from nms.common.settings import Settings
@@ -30,3 +33,88 @@ async def test_what_changes_in_a_table_reaches_the_api(push: Push) -> None:
             await push.stage.at("source", sql)
         await eventually(push.is_mirrored)
     assert all(one.get("create", 0) <= 1 for one in push.api.counts("items").values())
+
+
+async def test_each_change_is_kept_with_its_request_and_the_answer(push: Push) -> None:
+    await push.begin()
+    async with push.streaming():
+        await push.stage.at("source", "insert into item values (1, 'a', null), (2, 'b', 'x')")
+        await eventually(push.is_mirrored)
+        # In one transaction, so that two changes become one request.
+        await push.stage.at("source", "begin; update item set name = 'c'; update item set note = 'y'; commit")
+        await eventually(push.is_mirrored)
+        await push.told(captured=6, sent=4, saved=2)
+        newest = await push.stage.answer("changes", "list", "push", "--key", "2")
+        assert [one["state"] for one in newest] == ["sent", "saved", "sent"]
+        assert (newest[0]["method"], newest[0]["status"]) == ("PATCH", 200)
+        assert json.loads(newest[0]["body"]) == {"name": "c", "note": "y"}
+        assert newest[1]["folded_into"] == newest[0]["identity"]
+        found = await push.stage.answer("changes", "list", "push", "--q", '"B"', "--state", "sent")
+        assert [one["op"] for one in found] == ["insert"]
+        shown = await push.stage.answer("changes", "show", "push", found[0]["id"])
+        assert json.loads(shown["answer"])["reference"] == 2
+
+
+async def test_a_change_that_the_api_refuses_is_held_and_its_neighbours_arrive(push: Push) -> None:
+    await push.begin()
+    async with push.streaming():
+        push.api.plan("422", method="POST", times=1)
+        await push.stage.at("source", "insert into item select n, 'n', 'x' from generate_series(1, 5) n")
+        await eventually(lambda: push.holds(1))
+        await push.stage.at("source", "update item set name = 'm'")
+        await eventually(lambda: push.holds(2))
+        (key,) = {one["key"] for one in await push.stage.answer("quarantine", "list", "push")}
+        await push.stage.nms("quarantine", "replay", "push", "--key", key)
+        await eventually(push.is_mirrored)
+        await push.told(refused=1)
+    assert {acts["create"] for acts in push.api.counts("items").values()} == {1}
+
+
+async def test_an_api_that_forgets_is_noticed_and_written_to_once(push: Push) -> None:
+    push.api.configure("items", forgets=True)
+    await push.begin(verify=True)
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'n', 'x' from generate_series(1, 5) n")
+        await push.told(captured=5, sent=5, unkept=5)
+        await push.stage.at("source", "delete from item where id = 5")
+        await push.told(captured=6, unkept=5)
+    assert sum(acts["create"] for acts in push.api.counts("items").values()) == 5
+    kept = await push.stage.answer("changes", "list", "push", "--state", "unkept")
+    assert {one["detail"] for one in kept} == {"the remote does not have the record"}
+
+
+@pytest.mark.parametrize(
+    ("writes", "options"),
+    [
+        ({"precondition": "etag"}, {"etag": "strong", "require_match": True}),
+        ({"precondition": "etag"}, {"etag": "weak-lenient"}),
+        ({"precondition": "etag"}, {"etag": "weak"}),
+        ({"precondition": "version", "version": "version"}, {"version_field": "version"}),
+        ({"precondition": "compare"}, {}),
+        ({"update": {"method": "PUT", "path": "/items/{id}"}}, {}),
+    ],
+    ids=["etag", "weak, lenient", "weak", "version", "compare", "put"],
+)
+async def test_ours_wins_where_somebody_else_wrote(push: Push, writes: dict[str, Any], options: dict[str, Any]) -> None:
+    push.api.configure("items", **options)
+    await push.begin(**writes)
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'n', 'x' from generate_series(1, 5) n")
+        await eventually(push.is_mirrored)
+        for number in push.api.records("items"):
+            push.api.write("items", {"name": "theirs"}, number)
+        await push.stage.at("source", "update item set name = 'ours', note = 'z'")
+        await eventually(push.is_mirrored)
+        await push.stage.at("source", "delete from item where id < 3")
+        await eventually(push.is_mirrored)
+
+
+async def test_a_resync_makes_nothing_twice(push: Push) -> None:
+    await push.begin()
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'n', 'x' from generate_series(1, 5) n")
+        await eventually(push.is_mirrored)
+        push.api.delete("items", 3)
+        await push.stage.nms("resync", "push", "--yes")
+        await eventually(push.is_mirrored)
+    assert sorted(acts["create"] for acts in push.api.counts("items").values()) == [1, 1, 1, 1, 2]

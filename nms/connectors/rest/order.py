@@ -29,7 +29,8 @@ class Order:
     """One act on one record.
 
     `values` are those known (`whole`: all), `old` the key before a move, `link` what is known of the record at the
-    remote. `doubtful`: it may have been sent before, and nobody knows whether it had its effect.
+    remote; of `seed` the idempotency keys are made. `doubtful`: it may have been sent before, and nobody knows whether
+    it had its effect.
     """
 
     act: Act
@@ -38,21 +39,26 @@ class Order:
     whole: bool = True
     old: Record | None = None
     link: Link | None = None
-    idempotency_key: str = ""
+    seed: str = ""
     doubtful: bool = False
 
     def plan(self) -> str:
         """The order as a text that outlives a crash."""
-        body = {"act": self.act.value, "key": self.key, "values": self.values, "whole": self.whole, "old": self.old}
+        body = {
+            "act": self.act.value,
+            "key": self.key,
+            "values": self.values,
+            "whole": self.whole,
+            "old": self.old,
+            "seed": self.seed,
+        }
         return write(body)
 
     @classmethod
-    def of(cls, plan: str, link: Link | None, idempotency_key: str) -> Self:
+    def of(cls, plan: str, link: Link | None = None) -> Self:
         """The order of a plan that was found after a crash."""
         told: Mapping[str, Any] = parse(plan.encode())
-        return cls(
-            Act(told["act"]), told["key"], told["values"], told["whole"], told["old"], link, idempotency_key, True
-        )
+        return cls(Act(told["act"]), told["key"], told["values"], told["whole"], told["old"], link, told["seed"], True)
 
     @property
     def name(self) -> str:
@@ -67,6 +73,7 @@ class Outcome:
     state: State = "saved"
     method: str | None = None
     path: str | None = None
+    idempotency_key: str | None = None
     body: str | None = None
     status: int | None = None
     answer: str | None = None
@@ -76,10 +83,9 @@ class Outcome:
     links: list[Link] = field(default_factory=list)
 
 
-def idempotency_key(pipeline: str, generation: int, identity: str) -> str:
-    """The same for every repeat of a change, and for nothing else; in the form of a UUID, as most remotes like it."""
-    text = "\0".join((pipeline, str(generation), identity))
-    digest = hashlib.sha256(text.encode()).hexdigest()
+def as_uuid(*parts: str) -> str:
+    """A key in the form of a UUID, as most remotes like it: the same for the same parts, and for nothing else."""
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32]))
 
 

@@ -44,7 +44,6 @@ class Errand:
             yield Captured(
                 event.id, self.dataset, event.subject, event.change.op.value, committed,
                 plan=self.order.plan() if last else None,
-                idempotency_key=self.order.idempotency_key if last else None,
                 into=None if last else self.identity,
             )  # fmt: skip
 

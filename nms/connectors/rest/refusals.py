@@ -7,7 +7,10 @@ class WriteRefused(Problem):
     """The remote answered that it does not take a change; facts: `answered`, the status."""
 
     status, code, title = 422, "write-refused", "The remote refuses a change"
-    remedy = "See what it answered; mend the record or the mapping, then `nms quarantine replay`."
+    remedy = (
+        "See what it answered with `nms changes list PIPELINE --state refused`; mend the record or the mapping, then "
+        "`nms quarantine replay`."
+    )
 
 
 class VerbMissing(Problem):

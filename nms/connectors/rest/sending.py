@@ -14,7 +14,7 @@ from nms.common.strict_json import write
 from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.look import Looker
-from nms.connectors.rest.order import Order, Outcome, head_of
+from nms.connectors.rest.order import Order, Outcome, as_uuid, head_of
 from nms.connectors.rest.problems import BodyUnreadable, OutcomeUnknown, PathUnfillable
 from nms.connectors.rest.records import parse_strictly, search
 from nms.connectors.rest.refusals import ValueUnwritable, WriteFails, WriteRefused
@@ -126,7 +126,14 @@ class Sending:
 
     def _key(self) -> dict[str, str]:
         header = self._means.writes.idempotency
-        return {} if header is None or not self._order.idempotency_key else {header: self._order.idempotency_key}
+        if header is None:
+            return {}
+        # Another request for the same change is another one to the remote, too.
+        outcome = self.outcome
+        outcome.idempotency_key = as_uuid(
+            self._order.seed, outcome.method or "", outcome.path or "", outcome.body or ""
+        )
+        return {header: outcome.idempotency_key}
 
     def _count(self, verb: Verb, path: str, body: bytes) -> None:
         if self.tries >= TRIES:

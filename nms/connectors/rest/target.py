@@ -18,7 +18,7 @@ from nms.common.ledger import Captured, Ledger
 from nms.common.problem import Problem
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.look import Looker
-from nms.connectors.rest.order import Act, Order, idempotency_key
+from nms.connectors.rest.order import Act, Order, as_uuid
 from nms.connectors.rest.plan import Errand, fold, make_errand, phases, segments
 from nms.connectors.rest.refusals import OutcomeUnresolved, ResourceUnfit, TruncateUnsent, ValueUnwritable
 from nms.connectors.rest.sending import Means, Refusal
@@ -107,8 +107,8 @@ class RestTarget:
             for event in errand.events:
                 if event.id in self._refused:
                     raise ChangeRefused(errand.events[0].change, self._refused[event.id])
-            key = idempotency_key(self._spec.pipeline, self._spec.generation, errand.identity)
-            errand.order = replace(errand.order, idempotency_key=key)
+            seed = as_uuid(self._spec.pipeline, str(self._spec.generation), errand.identity)
+            errand.order = replace(errand.order, seed=seed)
         return errands
 
     def _unwritable(self, segment: list[Event]) -> ChangeRefused:
@@ -176,7 +176,7 @@ class RestTarget:
         if means is None:
             await self._ledger.withdraw([one.identity])
             return
-        drafted = Order.of(one.plan or "", None, one.idempotency_key or "")
+        drafted = Order.of(one.plan or "")
         name = drafted.name if drafted.old is None else replace(drafted, key=drafted.old).name
         links = await self._ledger.links(one.dataset, [name])
         order = replace(drafted, link=links.get(name))

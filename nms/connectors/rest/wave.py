@@ -95,7 +95,8 @@ def _newest(links: Sequence[Link]) -> list[Link]:
 def _settled(item: Item) -> Settled:
     outcome = item.write.sending.outcome
     facts: dict[str, Any] = {
-        "method": outcome.method, "path": outcome.path, "body": outcome.body, "status": outcome.status,
+        "method": outcome.method, "path": outcome.path, "idempotency_key": outcome.idempotency_key,
+        "body": outcome.body, "status": outcome.status,
         "answer": outcome.answer, "attempts": outcome.attempts,
     }  # fmt: skip
     if isinstance(item.result, Refusal):

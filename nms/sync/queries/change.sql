@@ -6,24 +6,23 @@ where pipeline = :pipeline and identity = any(:identities::text[]) and state <> 
 -- name: insert_changes(pipeline, generation, rows)!
 -- Written before anything is sent; one that was refused and comes again is the same change.
 insert into sync.change as c
-    (pipeline, generation, dataset, key, op, identity, state, folded_into, plan, idempotency_key, committed_at)
-select :pipeline, :generation, r.dataset, r.key, r.op, r.identity, r.state, r.folded_into, r.plan, r.idempotency_key,
+    (pipeline, generation, dataset, key, op, identity, state, folded_into, plan, committed_at)
+select :pipeline, :generation, r.dataset, r.key, r.op, r.identity, r.state, r.folded_into, r.plan,
     to_timestamp(r.committed)
 from jsonb_to_recordset(:rows::jsonb) as r (
-    dataset text, key text, op text, identity text, state text, folded_into text, plan text, idempotency_key text,
-    committed double precision
+    dataset text, key text, op text, identity text, state text, folded_into text, plan text, committed double precision
 )
 on conflict (pipeline, identity) do update set
-    state = excluded.state, folded_into = excluded.folded_into, plan = excluded.plan, detail = null,
-    idempotency_key = excluded.idempotency_key;
+    state = excluded.state, folded_into = excluded.folded_into, plan = excluded.plan, detail = null;
 
 -- name: mark_changes(pipeline, rows)!
 -- What became of those that were sent, and with them of those that were folded into them.
 update sync.change as c
-set state = case when c.identity = r.identity then r.state when r.state in ('refused', 'unresolved') then r.state else 'saved' end,
+set state = case when c.identity = r.identity or r.state in ('refused', 'unresolved') then r.state else 'saved' end,
     plan = null,
     method = case when c.identity = r.identity then r.method end,
     path = case when c.identity = r.identity then r.path end,
+    idempotency_key = case when c.identity = r.identity then r.idempotency_key end,
     body = case when c.identity = r.identity then r.body end,
     status = case when c.identity = r.identity then r.status end,
     answer = case when c.identity = r.identity then r.answer end,
@@ -31,11 +30,11 @@ set state = case when c.identity = r.identity then r.state when r.state in ('ref
     attempts = case when c.identity = r.identity then c.attempts + r.attempts else 0 end,
     answered_at = now()
 from jsonb_to_recordset(:rows::jsonb) as r (
-    identity text, state text, method text, path text, body text, status integer, answer text, detail text,
-    attempts integer
+    identity text, state text, method text, path text, idempotency_key text, body text, status integer, answer text,
+    detail text, attempts integer
 )
 where c.pipeline = :pipeline and c.state in ('sending', 'folding')
-    and (c.identity = r.identity or c.folded_into = r.identity);
+    and coalesce(c.folded_into, c.identity) = r.identity;
 
 -- name: delete_unsent(pipeline, identities)!
 -- Begun and certainly not sent, or sent without effect: they come again with their batch.
@@ -44,7 +43,7 @@ where pipeline = :pipeline and state in ('sending', 'folding')
     and (identity = any(:identities::text[]) or folded_into = any(:identities::text[]));
 
 -- name: list_unanswered(pipeline)
-select dataset, key, op, identity, plan, idempotency_key, folded_into
+select dataset, key, op, identity, plan, folded_into
 from sync.change
 where pipeline = :pipeline and state in ('sending', 'folding')
 order by id;
@@ -67,6 +66,37 @@ where c.pipeline = :pipeline and c.dataset = r.dataset and c.key = r.key;
 -- name: list_records(pipeline, dataset, keys)
 select key, remote, base, tag from sync.record
 where pipeline = :pipeline and dataset = :dataset and key = any(:keys::text[]);
+
+-- name: list_changes(pipeline, dataset, key, state, since, until, text, before, size)
+-- A text is looked for in what the indexes leave over, the newest first.
+select id, pipeline, generation, dataset, key, op, identity, state, folded_into, method, path, idempotency_key, body,
+    status, answer, detail, attempts, committed_at, captured_at, answered_at
+from sync.change
+where pipeline = :pipeline
+    and (:dataset::text is null or dataset = :dataset)
+    and (:key::text is null or key = :key)
+    and (:state::text is null or state = :state)
+    and (:since::timestamptz is null or captured_at >= :since)
+    and (:until::timestamptz is null or captured_at < :until)
+    and (:text::text is null or position(lower(:text) in lower(key || ' ' || coalesce(body, ''))) > 0)
+    and (:before::bigint is null or id < :before)
+order by id desc
+limit :size;
+
+-- name: get_change(pipeline, id)^
+select id, pipeline, generation, dataset, key, op, identity, state, folded_into, method, path, idempotency_key, body,
+    status, answer, detail, attempts, committed_at, captured_at, answered_at
+from sync.change
+where pipeline = :pipeline and id = :id;
+
+-- name: delete_old_changes(age, size)!
+-- Settled ones only: one without an answer may have had its effect, and that must not be forgotten.
+delete from sync.change
+where id in (
+    select id from sync.change
+    where answered_at < now() - make_interval(secs => :age)
+    order by answered_at limit :size for update skip locked
+);
 
 -- name: delete_changes(pipeline)!
 delete from sync.change where pipeline = :pipeline;

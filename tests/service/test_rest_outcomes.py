@@ -1,0 +1,145 @@
+"""Time-outs before and after the effect, killed workers: no record is made twice, no update is lost (DESIGN 4.1).
+
+Short here; `make faults-rest` looks longer.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from nms.common.settings import Settings
+from nms.connectors.rest.look import Looker
+from tests.conftest import MakeDatabase
+from tests.fuzz.extent import Extent
+from tests.service.remote_writes import Push
+from tests.services.hostile.api import HostileApi
+from tests.waiting import eventually
+
+TIMEOUTS = ("timeout-before", "timeout-after")
+SLOW = {"timeout": "500ms", "concurrency": 32}
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # What the document says, and what the API does.
+    "looked up": ({"unordered": 32}, {}),
+    "by idempotency key": (
+        {"unordered": 32, "lookup": None, "idempotency": "Idempotency-Key"},
+        {"idempotency": True},
+    ),
+    "with an ETag": ({"unordered": 32, "precondition": "etag"}, {"etag": "strong", "require_match": True}),
+}
+PLACES = ("rest.before_send", "rest.after_send", "rest.before_settle", "outlet.before_save")
+
+
+@pytest.fixture
+async def push(
+    settings: Settings, make_database: MakeDatabase, hostile_api: HostileApi, monkeypatch: pytest.MonkeyPatch
+) -> Push:
+    del settings
+    return await Push.set(await make_database(), hostile_api, monkeypatch)
+
+
+async def edit(push: Push, count: int, seed: int = 0) -> int:
+    """Inserts, updates and deletes of `count` records in many transactions; gives how many changes that were."""
+    chance = random.Random(seed)
+    statements = [f"insert into item values ({n}, 'a{n}', 'x')" for n in range(1, count + 1)]
+    for _ in range(count // 2):
+        statements.append(f"update item set name = 'b{chance.random()}' where id = {chance.randint(1, count)}")
+    statements += [f"delete from item where id = {n}" for n in range(5, count, 10)]
+    updates = statements[count:]
+    chance.shuffle(updates)
+    changes = 0
+    for start in range(0, count, 10):
+        for one in (*statements[start : start + 10], *updates[start : start + 10]):
+            done = await push.stage.at("source", f"with done as ({one} returning 1) select count(*) from done")
+            changes += done[0]
+    return changes
+
+
+def doubles(api: HostileApi) -> list[str]:
+    """Keys that were made more than once."""
+    return [key for key, acts in api.counts("items").items() if acts.get("create", 0) > 1]
+
+
+async def settled(push: Push, changes: int) -> None:
+    """Wait until both ends are alike and every change is accounted for; fails for what was done twice."""
+    await eventually(push.is_mirrored, 90)
+
+    async def accounted() -> bool:
+        counts = await push.counts()
+        return counts["sent"] + counts["saved"] == counts["captured"] == changes
+
+    try:
+        await eventually(accounted)
+    except AssertionError as late:
+        raise AssertionError(f"{await push.counts()}, and {changes} changes were made") from late
+    assert not doubles(push.api)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_time_outs_double_nothing_and_lose_nothing(push: Push, way: str, extent: Extent) -> None:
+    writes, options = WAYS[way]
+    push.api.configure("items", **options)
+    await push.begin(system=SLOW, **writes)
+    async with push.streaming():
+        push.api.plan(*TIMEOUTS, method="write", chance=0.3)
+        changes = await edit(push, extent.choose(60, 2_000))
+        await settled(push, changes)
+    behaviours = Counter(one["behaviour"] for one in push.api.requests())
+    assert all(behaviours[name] > 3 for name in TIMEOUTS)
+
+
+@pytest.mark.parametrize("way", ["looked up", "by idempotency key"])
+async def test_a_killed_worker_doubles_nothing_and_loses_nothing(
+    push: Push, way: str, extent: Extent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC_LEASE", "1")
+    writes, options = WAYS[way]
+    push.api.configure("items", **options)
+    await push.begin(system=SLOW, **writes)
+    async with push.streaming():
+        pass
+    push.api.plan(*TIMEOUTS, method="write", chance=0.3)
+    editing = asyncio.create_task(edit(push, extent.choose(60, 1_000)))
+    places = PLACES * extent.choose(0, 5) or ("rest.after_send",)
+    for number, place in enumerate(places):
+        assert await work_until_killed(f"{place}=kill@{1 + number * 3 % 7}") == -signal.SIGKILL
+    async with push.streaming():
+        await settled(push, await editing)
+
+
+async def test_the_checker_sees_what_is_made_twice_where_nothing_is_looked_up(
+    push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: Any) -> None:
+        return None
+
+    await push.begin(system=SLOW, unordered=32)
+    monkeypatch.setattr(Looker, "find", nothing)
+    async with push.streaming():
+        push.api.plan("timeout-after", method="POST", chance=0.3)
+        await push.stage.at("source", "insert into item select n, 'n', 'x' from generate_series(1, 40) n")
+
+        async def doubled() -> bool:
+            return bool(doubles(push.api))
+
+        await eventually(doubled)
+
+
+async def work_until_killed(faults: str) -> int | None:
+    """Run a worker in a process of its own with an armed fault point; gives how it ended."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "nms", "worker", "sync", env={**os.environ, "NMS_FAULTS": faults},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await asyncio.wait_for(process.wait(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode
