@@ -35,7 +35,8 @@ async def list_(
 ) -> None:
     """List changes with their request and the answer, the newest first; those folded away say why."""
     repository = await SyncRepository.open()
-    wanted = ChangeFilter(dataset, key, state, None if since is None else since.astimezone(), None, q)
+    began = None if since is None else since.astimezone()
+    wanted = ChangeFilter(dataset=dataset, key=key, state=state, since=began, text=q)
     found = await list_changes(repository, pipeline, wanted, (before, limit + 1))
     shown = found[:limit]
     if output.is_json():

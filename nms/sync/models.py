@@ -1,6 +1,5 @@
 """What the sync room says of its pipelines."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -139,16 +138,19 @@ class SentChange(BaseModel):
     answered_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeFilter:
-    """Which changes to list: all that is not None must hold; `text` is part of the key or the body."""
+class ChangeFilter(BaseModel):
+    """Which changes to list: all that is given must hold."""
 
-    dataset: str | None = None
-    key: str | None = None
-    state: ChangeState | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    text: str | None = None
+    model_config = ConfigDict(populate_by_name=True)
+
+    dataset: str | None = Field(default=None, max_length=200, description="The source's table.")
+    key: str | None = Field(default=None, max_length=10_000, description="The key as the list shows it.")
+    state: ChangeState | None = Field(default=None, description="Only changes in this state.", examples=["unkept"])
+    since: datetime | None = Field(default=None, description="Captured at this time or later.")
+    until: datetime | None = Field(default=None, description="Captured before this time.")
+    text: str | None = Field(
+        default=None, alias="q", max_length=1_000, description="A part of the key or of the body that was sent."
+    )
 
 
 class Asked(BaseModel):

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from nms.common.settings import Settings
+from nms.common.token import mint_token
+from nms.sync.main import create_app
 from tests.conftest import MakeDatabase
 from tests.service.remote_writes import Push
+from tests.service.web_client import client_of
 from tests.services.hostile.api import HostileApi
 from tests.waiting import eventually
 
@@ -118,3 +121,23 @@ async def test_a_resync_makes_nothing_twice(push: Push) -> None:
         await push.stage.nms("resync", "push", "--yes")
         await eventually(push.is_mirrored)
     assert sorted(acts["create"] for acts in push.api.counts("items").values()) == [1, 1, 1, 1, 2]
+
+
+async def test_the_archive_is_read_in_pages_over_http(push: Push) -> None:
+    await push.begin()
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'n' || n, null from generate_series(1, 12) n")
+        await push.told(captured=12, sent=12)
+    token = mint_token(push.stage.settings, ["pipelines:read"], subject="ada")
+    async with client_of(create_app(push.stage.settings), token) as client:
+        page = (await client.get("/pipelines/push/changes", params={"limit": 10, "state": "sent"})).json()
+        rest = await client.get(
+            "/pipelines/push/changes", params={"limit": 10, "state": "sent", "cursor": page["next"]}
+        )
+        found = [*page["items"], *rest.json()["items"]]
+        assert sorted(int(one["key"]) for one in found) == list(range(1, 13))
+        assert [one["id"] for one in found] == sorted((one["id"] for one in found), reverse=True)
+        (named,) = (await client.get("/pipelines/push/changes", params={"q": "n12"})).json()["items"]
+        assert (await client.get(f"/pipelines/push/changes/{named['id']}")).json() == named
+        assert (await client.get("/pipelines/push/changes", params={"since": "2100-01-01"})).json()["items"] == []
+        assert (await client.get("/pipelines/push/changes/9999999")).status_code == 404

@@ -1,6 +1,5 @@
 """The changes of a pipeline over HTTP: what was sent to a REST API, and what it answered."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Path, Query
@@ -12,7 +11,7 @@ from nms.common.paging import Page, Paging
 from nms.common.problem import NotFound
 from nms.common.router import Router
 from nms.sync.api.pipelines import Name
-from nms.sync.models import ChangeFilter, ChangeState, SentChange
+from nms.sync.models import ChangeFilter, SentChange
 from nms.sync.pipeline import get_change, list_changes
 from nms.sync.repository import SyncRepository
 
@@ -23,22 +22,9 @@ Identity = Annotated[int, Path(ge=1, lt=1 << 63, description="The number of a ch
 READ = requires("pipelines:read")
 
 
-async def read_filter(
-    dataset: Annotated[str | None, Query(max_length=200, description="The source's table.")] = None,
-    key: Annotated[str | None, Query(max_length=10_000, description="The key as the list shows it.")] = None,
-    state: Annotated[ChangeState | None, Query(description="Only changes in this state.", examples=["unkept"])] = None,
-    *,
-    since: Annotated[datetime | None, Query(description="Captured at this time or later.")] = None,
-    until: Annotated[datetime | None, Query(description="Captured before this time.")] = None,
-    q: Annotated[str | None, Query(max_length=1_000, description="A part of the key or of the body sent.")] = None,
-) -> ChangeFilter:
-    """The filters of the list."""
-    return ChangeFilter(dataset, key, state, since, until, q)
-
-
 @router.get("", dependencies=[READ], summary="List what was sent")
 async def list_sent(
-    repository: Repository, name: Name, paging: Paging, wanted: Annotated[ChangeFilter, Depends(read_filter)]
+    repository: Repository, name: Name, paging: Paging, wanted: Annotated[ChangeFilter, Query()]
 ) -> Page[SentChange]:
     """Each captured change with its request and the answer, the newest first; those folded away say into which.
 
