@@ -99,6 +99,12 @@ def read_delete(key: Mapping[str, Any], shape: Shape) -> Change:
     return Change(shape, Op.DELETE, _key(key, shape))
 
 
+def read_members(members: Mapping[str, Any], shape: Shape) -> Change:
+    """A record as an insert; fields it lacks are unchanged where the row is there. Raises a MessageUnreadable."""
+    values = tuple(_field(members, shape, at) for at in range(len(shape.columns)))
+    return Change(shape, Op.INSERT, _key(members, shape), values)
+
+
 def find(members: Mapping[str, Any], name: str, default: Any = None) -> Any:
     """A field by its name, or by a dotted path into objects; beneath null all is null."""
     if name in members:

@@ -25,7 +25,7 @@ def parse(body: bytes, *, depth: int = DEPTH_LIMIT) -> Any:
     """The value of a JSON text in UTF-8, numbers as `Number`; raises ValueError that says what is wrong and where."""
     text = body.decode()
     if body.count(b"{") + body.count(b"[") > depth:
-        _check_depth(text, depth)
+        check_depth(text, depth)
     return _DECODER.decode(text)
 
 
@@ -42,7 +42,8 @@ def write(value: Any) -> str:
     return _LITERALS[value]
 
 
-def _check_depth(text: str, limit: int) -> None:
+def check_depth(text: str, limit: int = DEPTH_LIMIT) -> None:
+    """Raise TooDeep for a JSON text in which arrays and objects stand deeper."""
     depth = 0
     for token in _BRACKETS.finditer(text):
         if token[0] in "[{":

@@ -26,7 +26,7 @@ class NumberedPages(Part):
     size: Annotated[int, Field(ge=1, le=100_000)] = 100
     size_parameter: Parameter | None = None
     total: Annotated[
-        Expression | None, Field(description="in the body: the number of all records; else a short page is the last")
+        Expression | None, Field(description="in the body: the number of all records; else an empty page is the end")
     ] = None
     total_header: Annotated[Header | None, Field(description="the same in a header")] = None
 

@@ -7,6 +7,8 @@ from nms.common.document.rest import RestSystem
 from nms.common.finding import Finding
 from nms.common.flow import Feed, FeedSpec, OutletSpec, Store, Target
 from nms.common.problem import Malformed
+from nms.connectors.rest.source import RestSource
+from nms.connectors.rest.survey import survey
 from nms.connectors.rest.target import RestTarget
 
 
@@ -17,9 +19,9 @@ def access_of(system: SystemDocument) -> RestSystem:
     return system
 
 
-async def open_feed(_access: RestSystem, _spec: FeedSpec) -> Feed:
-    """Begin to read resources in rounds."""
-    raise Malformed("reading a REST API is not yet there")
+async def open_feed(access: RestSystem, spec: FeedSpec) -> Feed:
+    """Begin to read resources in rounds; raises a Problem."""
+    return await RestSource.open(access, spec)
 
 
 async def open_target(access: RestSystem, spec: OutletSpec, store: Store) -> Target:
@@ -27,7 +29,6 @@ async def open_target(access: RestSystem, spec: OutletSpec, store: Store) -> Tar
     return await RestTarget.open(access, spec, store)
 
 
-async def check(_access: RestSystem, _names: Sequence[str], *, writes: bool) -> list[Finding]:
-    """What stands in the way; nothing is looked at yet."""
-    del writes
-    return []
+async def check(access: RestSystem, names: Sequence[str], *, writes: bool) -> list[Finding]:
+    """What stands in the way of reading these resources, or of writing to them; never raises a Problem."""
+    return await survey(access, names, writes=writes)

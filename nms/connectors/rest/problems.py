@@ -132,3 +132,41 @@ class NextPageLoop(RestProblem):
 
     code, title = "next-page-loop", "The pages of the remote go round in circles"
     remedy = "Correct `paging` of the resource, then resume; else tell the remote's operator."
+
+
+class RecordsChanged(BodyUnreadable):
+    """No record of a page can be read, so it is not single records that are wrong."""
+
+    code, title = "records-changed", "The records of the remote have another form"
+    remedy = "Compare what the remote answers with `key`, `records` and `derive` of the resource; correct, then resume."
+
+
+class SinceUnreadable(BodyUnreadable):
+    """No record tells when it changed."""
+
+    code, title = "since-unreadable", "No record tells when it changed"
+    remedy = "Correct `since.field` of the resource (a time as ISO 8601 writes it, or a number), or take `since` out."
+
+
+class ResourceMissing(RestProblem):
+    """The system declares no resource of this name."""
+
+    status, code, title = 404, "resource-missing", "The system has no such resource"
+    remedy = "Declare it under `resources` of the system, or correct the dataset's name."
+
+
+class SweepSuspicious(RestProblem):
+    """Most of what the target has would be deleted: rather the remote shows too little than that so much is gone."""
+
+    status, code, title = 409, "sweep-suspicious", "A sweep would delete most of the rows"
+    remedy = (
+        "Look whether the login still sees all records, and whether the spelling of keys is alike at both ends. When "
+        "they are really gone, delete the rows at the target or take `sweep` out of the resource, then resume."
+    )
+
+
+class SweepUnconfirmed(RestProblem):
+    """A sweep has no way of asking for a single record."""
+
+    status, code, title = 422, "sweep-unconfirmed", "Deletions could not be confirmed"
+    remedy = "Write the path of one record, of fields of its key, as `record` of the resource."

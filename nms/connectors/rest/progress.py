@@ -1,0 +1,167 @@
+"""Where a pull stands: what is asked for next, and how far an unfinished round has come (pure)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from nms.common.document.rest import Resource
+from nms.common.flow import Position
+from nms.connectors.rest.moment import Moment, later, read_moment
+from nms.connectors.rest.problems import SinceUnreadable
+from nms.connectors.rest.reading import Read
+
+OVERLAP_SECONDS = 60.0
+"""A record may appear so long after the time that it bears: what a transaction, a replica or a cache takes."""
+KEPT_MISSING = 1_000
+Place = dict[str, Any]
+Keys = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Reading:
+    """One reading of a dataset that is under way: `place` is where it goes on, None at the beginning.
+
+    `ordered` says that records came in the order of their changes; `moved` that they moved between the pages while
+    they were read, so that one may have been passed over. `date` is the remote's clock when it began, if known.
+    """
+
+    place: Place | None = None
+    newest: Moment | None = None
+    ordered: bool = True
+    moved: bool = False
+    records: int = 0
+    date: datetime | None = None
+
+    def take(self, read: Read, *, moved: bool, date: datetime | None) -> None:
+        """Take note of a page."""
+        self.date = self.date or date
+        self.records += read.count
+        if read.newest is not None:
+            follows = self.newest is None or read.oldest is None or self.newest.order <= read.oldest.order
+            self.ordered = self.ordered and read.ordered and follows
+            self.newest = later(self.newest, read.newest)
+        self.moved = self.moved or moved
+
+    @property
+    def changed_meanwhile(self) -> bool:
+        """Whether a record is newer than the beginning, by the remote's clock: pages may have shifted by it."""
+        at = None if self.newest is None else self.newest.value
+        return self.date is not None and isinstance(at, datetime) and at > self.date
+
+    def to_dict(self) -> Position:
+        """As it stands in a position."""
+        told = {
+            "place": self.place,
+            "newest": self.newest.text if self.newest else None,
+            "ordered": self.ordered,
+            "moved": self.moved,
+            "records": self.records,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Reading":
+        """What a position says."""
+        known = {**told, "newest": read_moment(told["newest"]) if "newest" in told else None}
+        return cls(**known)
+
+
+@dataclass(slots=True)
+class Standing:
+    """Where one dataset stands. Records that changed from `since` on are asked for next, all of them when it is None.
+
+    What is never missed, and why. A round takes time; a record that changes meanwhile may be passed over, although
+    another with a newer change is seen. So not the newest change that was seen counts, but that less the time that the
+    round took (and the overlap): whatever is older had changed before the round began. A field that is no clock but
+    a counter has no such arithmetic: its newest value counts where the records came in its order, else the newest of
+    the round before. Where pages shift while they are read (a record of a page that was read leaves it), one that did
+    not change at all may be passed over: then the next round begins where this one began, `reached` is what it
+    reached, and only the round after goes on from there. So each record is met in two rounds at least.
+    """
+
+    since: Moment | None = None
+    reached: Moment | None = None
+    swept: float = 0.0
+    missing: dict[Keys, float] = field(default_factory=dict)
+    reading: Reading | None = None
+
+    def end(self, resource: Resource, seconds: float) -> None:
+        """A reading of everything came to its end, so many seconds after its round began; raises SinceUnreadable."""
+        reading, self.reading, rule = self.reading, None, resource.since
+        if rule is None or reading is None:
+            return
+        if reading.records and reading.newest is None:
+            raise SinceUnreadable(f"In none of {reading.records} records {rule.field} tells when it changed.")
+        candidate, moved = None, reading.moved
+        if reading.newest is not None:
+            clock = reading.newest.is_clock(rule.form)
+            overlap = OVERLAP_SECONDS if rule.overlap is None and clock else rule.overlap or 0.0
+            candidate = reading.newest.back(overlap + seconds if clock else overlap)
+            moved |= not (clock or reading.ordered)
+            # Pages that are cut anew at each request shift when a record changes its place among them.
+            moved |= reading.changed_meanwhile and resource.paging.style not in ("none", "cursor")
+        self.since = later(self.since, self.reached if moved or candidate is None else candidate)
+        self.reached = later(self.reached, candidate)
+
+    def to_dict(self) -> Position:
+        """As it stands in a position."""
+        told: Position = {}
+        if self.since:
+            told["since"] = self.since.text
+        if self.reached:
+            told["reached"] = self.reached.text
+        if self.swept:
+            told["swept"] = round(self.swept, 3)
+        if self.missing:
+            # The others are found missing again after a restart.
+            told["missing"] = [[*key, at] for key, at in list(self.missing.items())[:KEPT_MISSING]]
+        if self.reading:
+            told["round"] = self.reading.to_dict()
+        return told
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Standing":
+        """What a position says."""
+        return cls(
+            read_moment(told.get("since")),
+            read_moment(told.get("reached")),
+            told.get("swept", 0.0),
+            {tuple(key): at for *key, at in told.get("missing", ())},
+            Reading.of(told["round"]) if "round" in told else None,
+        )
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a pipeline stands: when (seconds since 1970) the unfinished round began, and what it has read."""
+
+    generation: int
+    place: int
+    datasets: dict[str, Standing]
+    began: float | None = None
+    done: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, position: Position, generation: int, names: Sequence[str]) -> "Progress":
+        """What a position says; a dataset that it does not know is read from the beginning."""
+        told = position.get("datasets", {})
+        progress = cls(
+            generation, int(position.get("place", 0)), {name: Standing.of(told.get(name, {})) for name in names}
+        )
+        under_way = position.get("round")
+        if under_way is not None:
+            progress.began, progress.done = under_way["began"], list(under_way["done"])
+        return progress
+
+    def position(self) -> Position:
+        """The position of the next batch; takes its place."""
+        self.place += 1
+        position: Position = {
+            "generation": self.generation,
+            "place": self.place,
+            "datasets": {name: one.to_dict() for name, one in self.datasets.items()},
+        }
+        if self.began is not None:
+            position["round"] = {"began": round(self.began, 3), "done": list(self.done)}
+        return position

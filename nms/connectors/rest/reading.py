@@ -1,0 +1,295 @@
+"""Records of an answer as a page for the target: as they came where that is safe, else written anew (pure)."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final, NoReturn
+
+from nms.common.change import Change, Field, Op, Shape, frame
+from nms.common.document.rest import Resource
+from nms.common.egress.exchange import Answer
+from nms.common.flow import Page, Poison, common_members
+from nms.common.key_text import canonical
+from nms.common.messages import MessageNotAnObject, MessageUnreadable, find, read_members, to_field
+from nms.common.strict_json import Number, TooDeep, check_depth, write
+from nms.connectors.rest.moment import Moment, newest, read_moment
+from nms.connectors.rest.problems import BodyNotJson, BodyTooDeep, RecordsChanged
+from nms.connectors.rest.records import find_records, json_bytes, parse_body, raw_path, search
+
+HELD_BYTES: Final = 1 << 20
+_MISSING: Any = object()
+Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What an answer holds: a page for the target, what cannot be read, and when its records changed.
+
+    `count` has all records; `ordered` says that they stand in the order of their changes, from `oldest` on.
+    """
+
+    page: Page | None
+    poison: tuple[Poison, ...]
+    count: int
+    newest: Moment | None = None
+    oldest: Moment | None = None
+    ordered: bool = True
+
+
+class Reader:
+    """Reads the records of one resource in the shape of its dataset; one that comes twice counts as it came last."""
+
+    def __init__(self, resource: Resource, shape: Shape) -> None:
+        self.resource = resource
+        self.shape = shape
+        self._names = [shape.columns[at].name for at in shape.key]
+        columns = [column.name for column in shape.columns]
+        self._dotted = [name for name in columns if "." in name]
+        self._path = None if self._dotted or resource.derive else raw_path(resource.records)
+        self._since = None if resource.since is None else resource.since.field
+
+    def read(self, answer: Answer, body: Any, beside: Mapping[str, str]) -> Read:
+        """The records of an answer and its parsed body; `beside` has fields that they may lack, of their parent.
+
+        Raises RecordsMissing, RecordsChanged, BodyTooDeep.
+        """
+        records = find_records(body, self.resource.records)
+        moments = self._moments(records)
+        if not records:
+            return Read(None, (), 0)
+        text = json_bytes(answer)
+        if self._path is not None and self._is_clean(records, beside) and b"\\u0000" not in text:
+            changes = partial(_read_again, text, self._path, self.shape)
+            members = common_members(self.shape, records)
+            return Read(Page(self.shape, text, self._path, len(records), changes, members), (), len(records), *moments)
+        return self._write_anew(text, beside, moments)
+
+    def keys(self, records: Iterable[Any]) -> list[Keys]:
+        """The keys of records as one spelling of text each; raises RecordsChanged for a record without one."""
+        found = []
+        for record in records:
+            key = self.key_of(record)
+            if key is None:
+                raise RecordsChanged("A record in the list of all ids has no key.", dataset=self.shape.dataset)
+            found.append(key)
+        return found
+
+    def key_of(self, record: Any) -> Keys | None:
+        """The key of a record, None where it has none."""
+        values = []
+        for at, name in zip(self.shape.key, self._names, strict=True):
+            value = find(record, name) if isinstance(record, dict) else None
+            if value is None or isinstance(value, dict | list):
+                return None
+            values.append(canonical(text_of(value), self.shape.columns[at].type))
+        return tuple(values)
+
+    def spell(self, key: Sequence[str]) -> Keys:
+        """A key as the target has it, in the same spelling."""
+        return tuple(canonical(text, self.shape.columns[at].type) for text, at in zip(key, self.shape.key, strict=True))
+
+    def delete_of(self, key: Keys) -> Change:
+        """The deletion of the record with this key."""
+        return Change(self.shape, Op.DELETE, b"".join(frame(text.encode()) for text in key))
+
+    def read_held(self, body: bytes) -> list[Change]:
+        """The change of a record that was held; raises a MessageUnreadable."""
+        try:
+            record = parse_exactly(body)
+        except ValueError as error:
+            raise MessageUnreadable(f"the record is not read: {error}") from error
+        return [self._change(record)]
+
+    # -- as they came
+
+    def _is_clean(self, records: list[Any], beside: Mapping[str, str]) -> bool:
+        """Whether all are objects with a key of their own that no double could have blurred."""
+        try:
+            if len(self._names) == 1:
+                name = self._names[0]
+                keys = [record[name] for record in records]
+                kinds = set(map(type, keys))
+            else:
+                keys = [tuple([record[name] for name in self._names]) for record in records]
+                kinds = {type(value) for key in keys for value in key}
+            lacking = any(name not in record for name in beside for record in records)
+            return kinds <= {int, str} and len(set(keys)) == len(keys) and not lacking
+        except (KeyError, TypeError):
+            return False
+
+    def _moments(self, records: list[Any]) -> tuple[Moment | None, Moment | None, bool]:
+        if self._since is None:
+            return None, None, True
+        values = [record.get(self._since) for record in records if isinstance(record, dict)]
+        found = [value for value in values if value is not None]
+        if not found:
+            return None, None, True
+        first, last = read_moment(found[0]), newest(found)
+        ordered = all(type(one) is type(found[0]) for one in found) and found == sorted(found)
+        return last, first, ordered
+
+    # -- written anew
+
+    def _write_anew(
+        self, text: bytes, beside: Mapping[str, str], moments: tuple[Moment | None, Moment | None, bool]
+    ) -> Read:
+        records = find_records(_parse(text), self.resource.records)
+        kept: dict[bytes, str] = {}
+        poison: list[Poison] = []
+        for record in records:
+            whole = self._complete(record, beside)
+            try:
+                change = self._change(whole)
+                written = write(whole)
+                written.encode()
+            except (MessageUnreadable, UnicodeEncodeError) as error:
+                poison.append(self._hold(whole, error))
+                continue
+            kept.pop(change.key, None)
+            kept[change.key] = written
+        self._doubt(len(records), poison)
+        if not kept:
+            return Read(None, tuple(poison), len(records), *moments)
+        body = f"[{','.join(kept.values())}]".encode()
+        members = common_members(self.shape, json.loads(body))
+        page = Page(self.shape, body, (), len(kept), partial(_read_again, body, (), self.shape), members)
+        return Read(page, tuple(poison), len(records), *moments)
+
+    def _complete(self, record: Any, beside: Mapping[str, str]) -> Any:
+        """A record with its parent's fields, what is derived, and fields that stand deeper; numbers as written."""
+        if not isinstance(record, dict):
+            return _as_written(record)
+        derived = {name: search(record, expression) for name, expression in self.resource.derive.items()}
+        whole = {**beside, **record, **derived}
+        deeper = {name: find(whole, name, _MISSING) for name in self._dotted if name not in whole}
+        found: Any = _as_written({**whole, **{name: one for name, one in deeper.items() if one is not _MISSING}})
+        return found
+
+    def _change(self, record: Any) -> Change:
+        if not isinstance(record, dict):
+            raise MessageNotAnObject("the record is not a JSON object")
+        return read_members(record, self.shape)
+
+    def _hold(self, record: Any, error: MessageUnreadable | UnicodeEncodeError) -> Poison:
+        if isinstance(error, UnicodeEncodeError):
+            error = MessageUnreadable("the record has half of a surrogate pair")
+        # Halves of surrogate pairs are written as escapes, as they came.
+        body = write(record).encode("utf-8", "backslashreplace")
+        name = f"{self.shape.dataset}/{sha256(body).hexdigest()[:24]}"
+        return Poison(self.shape.dataset, name, body[:HELD_BYTES], error)
+
+    def _doubt(self, count: int, poison: Sequence[Poison]) -> None:
+        """Raise RecordsChanged where no record of a page has its key: that is no fault of single records."""
+        without = [one for one in poison if one.problem.code in ("message-lacks-key", "message-not-an-object")]
+        if count > 1 and len(without) == count:
+            problem = poison[0].problem
+            raise RecordsChanged(
+                f"None of {count} records of {self.shape.dataset} has its key: {problem.detail}.",
+                dataset=self.shape.dataset,
+                cause=problem.code,
+            )
+
+
+def exact_records(answer: Answer, resource: Resource) -> list[Any]:
+    """The records of an answer, numbers with all their digits; raises RecordsMissing, BodyNotJson, BodyTooDeep."""
+    return find_records(_parse(json_bytes(answer)), resource.records)
+
+
+def text_of(value: Any) -> str:
+    """A JSON value as text, as it stands in a path or a key; empty for null."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else write(_as_written(value))
+
+
+def parse_answer(answer: Answer) -> Any:
+    """The JSON of an answer; raises BodyNotJson, BodyTooDeep. Half of a surrogate pair is held per record later."""
+    try:
+        return parse_body(answer)
+    except BodyNotJson:
+        text = json_bytes(answer)
+        if b"\\ud" in text or b"\\uD" in text:
+            with suppress(ValueError):
+                return parse_exactly(text)
+        raise
+
+
+def parse_exactly(text: bytes) -> Any:
+    """JSON in which fractions remember their digits; the last of equal members counts; raises ValueError."""
+    decoded = text.decode()
+    check_depth(decoded)
+    return _DECODER.decode(decoded)
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return parse_exactly(text)
+    except TooDeep as error:
+        raise BodyTooDeep(f"The answer is not read: {error}.") from None
+    except ValueError as error:
+        raise BodyNotJson(f"The answer is no JSON: {error}.") from None
+
+
+def _read_again(text: bytes, path: tuple[str, ...], shape: Shape) -> list[Change]:
+    """The records of a page as inserts, one by one; what has no form in its column is left to the target to refuse."""
+    records = _parse(text)
+    for name in path:
+        records = records[name]
+    return [_lenient(_as_written(record), shape) for record in records]
+
+
+def _lenient(record: Mapping[str, Any], shape: Shape) -> Change:
+    try:
+        return read_members(record, shape)
+    except MessageUnreadable:
+        values = tuple(_any_field(record, shape, at) for at in range(len(shape.columns)))
+        return Change(shape, Op.INSERT, shape.key_of(values), values)
+
+
+def _any_field(record: Mapping[str, Any], shape: Shape, at: int) -> Field:
+    column = shape.columns[at]
+    value = find(record, column.name, _MISSING)
+    if value is _MISSING:
+        return None
+    if at in shape.key and isinstance(value, str):
+        value = canonical(value, column.type)
+    try:
+        return to_field(value, column.type)
+    except ValueError:
+        return frame(write(value).encode("utf-8", "backslashreplace"))
+
+
+class _Digits(float):
+    """A fraction that remembers how it was written; JMESPath takes it for the number that it is."""
+
+    text: str
+    __slots__ = ("text",)
+
+    def __new__(cls, text: str) -> "_Digits":
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+
+# JMESPath's functions know types by their names (jmespath.functions.TYPES_MAP).
+_Digits.__name__ = "float"
+
+
+def _as_written(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_written(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_as_written(one) for one in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return Number(value.text if isinstance(value, _Digits) else repr(value))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_Digits, parse_constant=_no_constant)

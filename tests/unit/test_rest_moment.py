@@ -1,0 +1,61 @@
+"""When records changed: moments of remotes are compared as what they are, and moved back as they are written."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nms.connectors.rest.moment import Form, newest, read_moment
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds", "back"),
+    [
+        ("2026-01-01T00:00:01.123456Z", 2, "2025-12-31T23:59:59.123456Z"),
+        ("2026-01-01T00:00:01Z", 0.5, "2026-01-01T00:00:00Z"),
+        ("2026-01-01 00:01+02:00", 60, "2026-01-01 00:00+02:00"),
+        ("2026-01-01T00:00:01.12", 1, "2026-01-01T00:00:00.12"),
+        ("2026-01-01", 1, "2025-12-31"),
+        (1_700_000_000, 10, "1699999990"),
+        (1_700_000_000_000, 10, "1699999990000"),
+    ],
+)
+def test_a_moment_is_moved_back_in_its_own_spelling(value: Any, seconds: float, back: str) -> None:
+    moment = read_moment(value)
+    assert moment is not None
+    assert moment.back(seconds).text == back
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "asked"),
+    [
+        ("2026-01-01T00:00:01.5Z", "as-is", "2026-01-01T00:00:01.5Z"),
+        ("2026-01-01T00:00:01.5Z", "seconds", "1767225601"),
+        ("2026-01-01T02:00:01.5+02:00", "milliseconds", "1767225601500"),
+        (1767225601500, "seconds", "1767225601"),
+        (1767225601, "milliseconds", "1767225601000"),
+        (17, "as-is", "17"),
+    ],
+)
+def test_a_moment_is_asked_for_in_the_form_of_the_remote(value: Any, form: Form, asked: str) -> None:
+    moment = read_moment(value)
+    assert moment is not None
+    assert moment.ask(form) == asked
+
+
+def test_times_are_compared_by_what_they_mean() -> None:
+    values = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "2026-01-01T01:00:00+02:00", "nonsense", None, True]
+    found = newest(values)
+    assert found is not None
+    assert found.text == "2026-01-01T00:00:00.5Z"
+    assert newest(["nonsense", None]) is None
+    assert newest([]) is None
+
+
+@given(st.lists(st.datetimes(), min_size=1, max_size=5))
+def test_the_newest_of_equal_spellings_is_the_newest(times: list[Any]) -> None:
+    texts = [each.replace(year=max(each.year, 1000)).isoformat(timespec="microseconds") + "Z" for each in times]
+    found = newest(texts)
+    assert found is not None
+    assert found.text == max(texts)
