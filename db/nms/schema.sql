@@ -276,6 +276,26 @@ create table sync.change_count (
     changes bigint not null
 );
 
+create table sync.conflict (
+    id bigint generated always as identity not null,
+    pipeline text not null,
+    dataset text not null,
+    key text[] not null,
+    kind text not null,
+    policy text not null,
+    state text not null,
+    outcome text not null,
+    fields text[] not null,
+    revision bigint not null,
+    digest text not null,
+    base jsonb,
+    source jsonb,
+    target jsonb,
+    take jsonb,
+    created_at timestamp with time zone default now() not null,
+    updated_at timestamp with time zone default now() not null
+);
+
 create table sync.pipeline (
     name text not null,
     revision bigint not null,
@@ -366,6 +386,9 @@ alter table sync.change add constraint change_op_check CHECK ((op = ANY (ARRAY['
 alter table sync.change add constraint change_pipeline_identity_key UNIQUE (pipeline, identity);
 alter table sync.change add constraint change_state_check CHECK ((state = ANY (ARRAY['sending'::text, 'folding'::text, 'sent'::text, 'saved'::text, 'unkept'::text, 'refused'::text, 'unresolved'::text])));
 alter table sync.change_count add constraint change_count_pkey PRIMARY KEY (pipeline, state);
+alter table sync.conflict add constraint conflict_pkey PRIMARY KEY (id);
+alter table sync.conflict add constraint conflict_pipeline_dataset_key_revision_digest_key UNIQUE (pipeline, dataset, key, revision, digest);
+alter table sync.conflict add constraint conflict_state_check CHECK ((state = ANY (ARRAY['open'::text, 'settling'::text, 'settled'::text])));
 alter table sync.pipeline add constraint pipeline_pkey PRIMARY KEY (name);
 alter table sync.pipeline add constraint pipeline_phase_check CHECK ((phase = ANY (ARRAY['waiting'::text, 'opening'::text, 'copying'::text, 'streaming'::text, 'retrying'::text, 'halted'::text, 'paused'::text, 'removing'::text])));
 alter table sync.pipeline add constraint pipeline_wanted_check CHECK ((wanted = ANY (ARRAY['running'::text, 'paused'::text, 'removed'::text])));
@@ -390,6 +413,8 @@ CREATE INDEX change_age_idx ON sync.change USING btree (answered_at);
 CREATE INDEX change_key_idx ON sync.change USING btree (pipeline, dataset, key, id);
 CREATE INDEX change_list_idx ON sync.change USING btree (pipeline, id);
 CREATE INDEX change_open_idx ON sync.change USING btree (pipeline, id) WHERE (state = ANY (ARRAY['sending'::text, 'folding'::text]));
+CREATE INDEX conflict_newest_idx ON sync.conflict USING btree (pipeline, id DESC);
+CREATE UNIQUE INDEX conflict_waiting_idx ON sync.conflict USING btree (pipeline, dataset, key) WHERE (state <> 'settled'::text);
 CREATE INDEX quarantine_open_idx ON sync.quarantine USING btree (pipeline, dataset, key, id) WHERE (state = ANY (ARRAY['held'::text, 'replaying'::text, 'dropping'::text]));
 
 create view cfg.current_document as

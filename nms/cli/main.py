@@ -31,6 +31,7 @@ COMMANDS = {
     "resync": ("nms.cli.pipelines:resync", "Copy a pipeline's data anew and go on from there."),
     "runs": ("nms.cli.runs:app", "List, watch, cancel and retry runs."),
     "changes": ("nms.cli.changes:app", "See what was sent to REST APIs, and what they answered."),
+    "conflicts": ("nms.cli.conflicts:app", "List, show and decide what both sides of a pipeline changed."),
     "quarantine": ("nms.cli.quarantine:app", "List, replay and drop the changes that a target refused."),
     "user": ("nms.cli.user:app", "List users, make the first administrator, disable users, set passwords."),
     "keys": ("nms.cli.keys:app", "List and replace the keys that sign access tokens."),

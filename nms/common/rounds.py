@@ -11,7 +11,8 @@ class Rounds:
     """Says when the next round of an open pipeline begins; one object for as long as the pipeline is open.
 
     Asks are numbered by whoever keeps them: `asked` is the newest, `done` the newest that a round has served which
-    began after it and whose end is durable at the target. `every` is in seconds; NEVER: only when asked.
+    began after it and whose end is durable at the target. `every` is in seconds; NEVER: only when asked. `resting` is
+    true while the next one is waited for: what the one before found has been taken as a whole.
     """
 
     def __init__(self, every: float, *, asked: int = 0, done: int = 0) -> None:
@@ -22,6 +23,7 @@ class Rounds:
         self._began: float | None = None
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
+        self.resting = False
 
     def ask(self, number: int) -> None:
         """Take note of asks up to this number; one that is new begins a round at once."""
@@ -31,13 +33,21 @@ class Rounds:
 
     async def due(self) -> None:
         """Wait until the next round is due: the first at once (unless only asks count), then by the clock or an ask."""
-        while self.asked <= self._serving:
-            self._woken.clear()
-            try:
+        self.resting = True
+        try:
+            while self.asked <= self._serving:
+                self._woken.clear()
                 async with asyncio.timeout(self._left()):
                     await self._woken.wait()
-            except TimeoutError:
-                return
+        except TimeoutError:
+            return
+        finally:
+            self.resting = False
+
+    @property
+    def began(self) -> float | None:
+        """When the newest round began, by the loop's clock; None before the first."""
+        return self._began
 
     def begin(self) -> int:
         """A round begins; gives the number of the newest ask, which `end` takes."""

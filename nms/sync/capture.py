@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -18,17 +18,23 @@ from nms.connectors.postgres.connector import open_pipeline, release_source, rel
 from nms.connectors.postgres.inlet import Keys, open_inlet
 from nms.connectors.postgres.outlet import open_outlet
 from nms.connectors.postgres.poll.opening import open_poll
+from nms.connectors.postgres.twoway.opening import release_twoway
+from nms.sync.merge import Rules
 
 POSTGRES = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What a pipeline is opened with: its two systems, and what the database among them needs to know."""
+    """What a pipeline is opened with: its two systems, and what the database among them needs to know.
+
+    `rules` say who wins where both sides of a two-way one changed a record.
+    """
 
     spec: PipelineSpec
     source: SystemDocument
     target: SystemDocument
+    rules: Rules = field(default_factory=Rules)
 
     @property
     def feeds(self) -> bool:
@@ -99,6 +105,8 @@ async def open_capture(way: Way, store: Store, ledger: Ledger | None = None) -> 
 
 async def release_capture(way: Way) -> None:
     """Give back what a pipeline holds in the databases at its ends."""
+    if way.spec.back:
+        await release_twoway(way.spec)
     if not way.feeds:
         await release_source(way.spec)
     if not way.publishes:

@@ -69,7 +69,9 @@ async def _list_guarded(repository: SyncRepository) -> list[Guarded]:
     found: list[Guarded] = []
     for name, generation, documents, alarm in await repository.list_guarded():
         try:
-            pipeline, source = parse_document(documents["pipeline"]), parse_document(documents["source"])
+            pipeline = parse_document(documents["pipeline"])
+            both = isinstance(pipeline, PipelineDocument) and pipeline.direction == "two-way"
+            source = parse_document(documents["target" if both else "source"])
             if isinstance(pipeline, PipelineDocument) and isinstance(source, PostgresSystem):
                 found.append(Guarded(name, generation, pipeline, access_of(source), alarm is not None))
         except Problem as problem:

@@ -12,7 +12,7 @@ from nms.common.run import RunRepository
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.tasks import tasks_router
 from nms.common.web import Role
-from nms.sync.api import changes, pipelines, quarantine
+from nms.sync.api import changes, conflicts, pipelines, quarantine
 from nms.sync.settings import SyncSettings
 from nms.sync.worker import run_worker
 
@@ -20,12 +20,19 @@ ROLE = Role(
     name="sync",
     summary="Pipelines: capture, apply, position",
     description="Moves every change from one system to another: nothing lost, once in effect, in order per key.",
-    routers=(pipelines.router, quarantine.router, changes.router, tasks_router(get_db_repository(RunRepository))),
+    routers=(
+        pipelines.router,
+        quarantine.router,
+        changes.router,
+        conflicts.router,
+        tasks_router(get_db_repository(RunRepository)),
+    ),
     tags={
         "pipelines": "What moves from where to where, how far it is, and what holds it up.",
         "changes": "What was sent to REST APIs, what they answered, and what needed no request of its own.",
         "tasks": "Runs: each pipeline at work is one, and so is giving back what a removed one held.",
         "quarantine": "Changes that a target refused, kept with the reason until they are replayed or dropped.",
+        "conflicts": "Records that both sides of a two-way pipeline changed: what came of it, and what waits.",
     },
     dependencies={"database": health.database(DSNType.NMS)},
 )

@@ -8,12 +8,14 @@ from typing import Any
 from nms.common.condition import conditions_of, text_of
 from nms.common.document import PipelineDocument, PostgresSystem, SystemDocument, parse_document
 from nms.common.document.mapping import DatasetMapping
+from nms.common.document.pipeline import Conflicts
 from nms.common.document.rule import CompareRule
 from nms.common.problem import Malformed
 from nms.common.rounds import NEVER
 from nms.connectors.postgres.config import RuleSpec
 from nms.connectors.postgres.connector import Access, DatasetSpec, PipelineSpec
 from nms.sync.capture import Way
+from nms.sync.merge import Rules
 from nms.sync.settings import SyncSettings
 
 
@@ -41,9 +43,10 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
         capture=pipeline.capture,
         every=NEVER if pipeline.on_demand else pipeline.interval,
         change_log=pipeline.change_log,
+        back=pipeline.back if pipeline.direction == "two-way" else "",
         rules={dataset.source: _rule(dataset.compare) for dataset in pipeline.datasets if dataset.compare},
     )
-    return Way(spec, source, target)
+    return Way(spec, source, target, _conflict_rules(pipeline.conflicts or Conflicts()))
 
 
 def _system(body: Mapping[str, Any]) -> SystemDocument:
@@ -61,6 +64,10 @@ def access_of(system: SystemDocument) -> Access:
     address = system.address()
     password = None if address.password is None else address.password.get_secret_value()
     return Access(system.name, str(address), password)
+
+
+def _conflict_rules(conflicts: Conflicts) -> Rules:
+    return Rules(conflicts.policy, conflicts.newest, conflicts.fields)
 
 
 def _rule(rule: CompareRule) -> RuleSpec:

@@ -10,6 +10,7 @@ SILENT_SECONDS = 20.0
 
 ChangeState = Literal["sending", "folding", "sent", "saved", "unkept", "refused", "unresolved"]
 HeldState = Literal["held", "replaying", "replayed", "dropping", "dropped"]
+ConflictState = Literal["open", "settling", "settled"]
 
 
 class Pipeline(BaseModel):
@@ -158,3 +159,40 @@ class Asked(BaseModel):
 
     count: int
     state: Literal["replaying", "dropping"]
+
+
+class Conflicted(BaseModel):
+    """A record that both sides of a pipeline changed: what either had, and what came of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int
+    pipeline: str
+    dataset: str
+    key: list[str]
+    kind: Literal["both-changed", "both-new", "deleted-at-source", "deleted-at-target", "unkept"]
+    policy: str
+    state: ConflictState
+    outcome: str = Field(description="who won: source, target; merged, unkept, waiting, decided or agreed")
+    fields: list[str] = Field(description="those that differed")
+    base: dict[str, Any] | None = Field(description="what both sides had when they were last synced")
+    source: dict[str, str | None] | None = Field(description="what the source had; null: no such record")
+    target: dict[str, str | None] | None = Field(description="what the target had; null: no such record")
+    take: dict[str, Any] | None = Field(description="what somebody decided")
+    created_at: datetime
+    updated_at: datetime
+
+
+class Resolution(BaseModel):
+    """Who wins: one side, or for fields one each (the others come from the source)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    take: Literal["source", "target"] | None = None
+    fields: dict[str, Literal["source", "target"]] | None = Field(default=None, min_length=1, max_length=1_000)
+
+    @model_validator(mode="after")
+    def _choose(self) -> Self:
+        if (self.take is None) == (self.fields is None):
+            raise ValueError("give either `take` or `fields`")
+        return self

@@ -99,3 +99,17 @@ class SlotReleased(Problem):
 
     status, code, title = 409, "slot-released", "The slot was given up"
     remedy = "Mend what held the pipeline up, then `nms resync PIPELINE`: it says what it copies anew."
+
+
+class ConflictSettled(Problem):
+    """The conflict no longer waits for anybody."""
+
+    status, code, title = 409, "conflict-settled", "The conflict is settled"
+    remedy = "Nothing to do; `nms conflicts show ID` tells what came of it. Change the record where it should differ."
+
+
+class NamesAlike(Problem):
+    """A resource and a table of a two-way pipeline bear one name, so that nobody could tell their changes apart."""
+
+    status, code, title = 409, "names-alike", "A resource and a table bear one name"
+    remedy = "Write the table with its schema, such as `public.posts`."

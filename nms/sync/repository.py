@@ -7,7 +7,15 @@ from typing import Any
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 from nms.common.ledger import Captured, Link, State
-from nms.sync.models import ChangeFilter, Pipeline, Quarantined, Selection, SentChange
+from nms.sync.models import (
+    ChangeFilter,
+    Conflicted,
+    Pipeline,
+    Quarantined,
+    Resolution,
+    Selection,
+    SentChange,
+)
 
 queries = load("nms.sync")
 Keys = set[tuple[str, str]]
@@ -142,6 +150,7 @@ class SyncRepository(BaseNmsRepository):
         await queries.delete_changes(self.connection, pipeline=name)
         await queries.delete_change_counts(self.connection, pipeline=name)
         await queries.delete_all_records(self.connection, pipeline=name)
+        await queries.delete_conflicts(self.connection, pipeline=name)
         await queries.delete_pipeline(self.connection, name=name)
 
     async def insert_quarantined(self, values: Mapping[str, Any]) -> None:
@@ -267,6 +276,42 @@ class SyncRepository(BaseNmsRepository):
     async def delete_records(self, pipeline: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Forget records that are gone."""
         await queries.delete_records(self.connection, pipeline=pipeline, rows=list(rows))
+
+    async def insert_conflicts(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Keep conflicts that are settled, those that are kept already once."""
+        await queries.insert_conflicts(self.connection, entries=list(entries))
+
+    async def upsert_waiting(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Keep conflicts that wait, one a record."""
+        await queries.upsert_waiting(self.connection, entries=list(entries))
+
+    async def list_waiting(self, pipeline: str) -> list[tuple[str, tuple[str, ...], dict[str, Any] | None]]:
+        """Dataset, key and decision (None: not yet) of what waits."""
+        rows = await queries.list_waiting(self.connection, pipeline=pipeline)
+        return [(row["dataset"], tuple(row["key"]), row["take"]) for row in rows]
+
+    async def mark_conflicts_settled(self, pipeline: str, dataset: str, keys: Sequence[Sequence[str]]) -> None:
+        """Write that what waited of these records is settled."""
+        listed = [list(key) for key in keys]
+        await queries.mark_conflicts_settled(self.connection, pipeline=pipeline, dataset=dataset, keys=listed)
+
+    async def list_conflicts(
+        self, pipeline: str | None, state: str | None, before: int | None, size: int
+    ) -> list[Conflicted]:
+        """Conflicts, newest first."""
+        rows = await queries.list_conflicts(self.connection, pipeline=pipeline, state=state, before=before, size=size)
+        return [Conflicted.model_validate(dict(row)) for row in rows]
+
+    async def get_conflict(self, number: int) -> Conflicted | None:
+        """A conflict, or None."""
+        row = await queries.get_conflict(self.connection, id=number)
+        return None if row is None else Conflicted.model_validate(dict(row))
+
+    async def mark_settling(self, number: int, take: Resolution) -> Conflicted | None:
+        """Write what somebody decided; None where the conflict no longer waits."""
+        told = take.model_dump(exclude_none=True)
+        row = await queries.mark_settling(self.connection, id=number, take=told)
+        return None if row is None else Conflicted.model_validate(dict(row))
 
 
 def _pipeline(row: Any) -> Pipeline | None:

@@ -6,12 +6,14 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nms.common import clock, outbox
 from nms.common.configuration import current_documents
+from nms.common.flow import Opened
 from nms.common.problem import Problem, Retry
 from nms.common.rounds import Rounds
 from nms.common.run import Claimed, Crew, LeaseLost, RunRepository
@@ -19,6 +21,7 @@ from nms.common.settings import Settings, read_settings
 from nms.events.sync import PipelineHalted
 from nms.sync.apply import Applier
 from nms.sync.capture import Way, open_capture, release_capture
+from nms.sync.conflict import Conflicts
 from nms.sync.guard import guard
 from nms.sync.ledger import ChangeLedger, purge
 from nms.sync.mapping import way_of
@@ -31,6 +34,7 @@ from nms.sync.repository import SyncRepository
 from nms.sync.round import KIND as ROUND
 from nms.sync.round import Follower
 from nms.sync.settings import SyncSettings
+from nms.sync.twoway import open_both_ways
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +128,7 @@ class Work:
         check_neighbours(await current_documents(self._repository), name)
         way = replace(way, spec=replace(way.spec, known=pipeline.position, rounds=rounds))
         ledger = ChangeLedger(self._repository, claimed, name, pipeline.generation)
-        async with open_capture(way, PositionStore(self._repository, claimed, name), ledger) as opened:
+        async with self._opening(way, claimed, ledger) as opened:
             standing.position, standing.ledger = opened.position, ledger
             holder = Holder(claimed, name, pipeline.generation, self.role.quarantine_limit, way.feeds)
             quarantine = Quarantine(self._repository, holder, opened)
@@ -134,6 +138,12 @@ class Work:
     async def _rounds(self, name: str, way: Way) -> Rounds:
         asked, rounded = await self._repository.get_round(name) or (0, 0)
         return Rounds(way.spec.every, asked=asked, done=rounded)
+
+    def _opening(self, way: Way, claimed: Claimed, ledger: ChangeLedger) -> AbstractAsyncContextManager[Opened]:
+        name = way.spec.name
+        if way.spec.back:
+            return open_both_ways(way, Conflicts(self._repository, claimed, name, way.rules))
+        return open_capture(way, PositionStore(self._repository, claimed, name), ledger)
 
     async def _tell(self, claimed: Claimed, problem: Problem) -> None:
         try:

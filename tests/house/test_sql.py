@@ -17,6 +17,7 @@ COMPOSED: dict[str, str] = {
     "nms/connectors/postgres/pages/statements.py": "the same, for pages of JSON records",
     "nms/connectors/postgres/poll/statements.py": "the same, for what a poll asks",
     "nms/connectors/postgres/digests.py": "comparing whole tables, identifiers from the catalog",
+    "nms/connectors/postgres/twoway/statements.py": "the same, for what a two-way pipeline asks",
     "nms/connectors/postgres/alterations.py": "statements that follow a changed table, identifiers from the catalog",
     "nms/connectors/postgres/pairing.py": "the SQL that mends a finding: printed for the operator, never run by us",
     "nms/connectors/postgres/findings.py": "the SQL that mends a finding: printed for the operator, never run by us",

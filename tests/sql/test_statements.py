@@ -40,6 +40,7 @@ WAITING = {
 """Statements that wait for their caller."""
 TABLES_OF_OTHERS = (
     "nms/connectors/postgres/prepare.sql",
+    "nms/connectors/postgres/twoway/prepare.sql",
     "nms/connectors/postgres/poll/changes.sql",
     "nms/cli/demo/tables.sql",
 )

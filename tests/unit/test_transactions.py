@@ -225,3 +225,21 @@ async def test_messages_of_others_are_not_kept(tmp_path: Path) -> None:
     item = feed.take()
     assert isinstance(item, Small)
     assert [one.prefix for one in item.messages] == ["nms.low"]
+
+
+def test_what_a_pipeline_wrote_itself_is_passed_over_by_its_own_reader_alone(tmp_path: Path) -> None:
+    assembler, feed, ends = assemble(SpoolSpace(tmp_path, 1 << 20))
+    assembler.own = b"ours"
+    for number, origin in enumerate((b"ours", b"theirs", b"ours2", None), 1):
+        told = [] if origin is None else [wire.message("nms.origin", origin)]
+        for payload in [
+            wire.begin(number, number * 1000),
+            *told,
+            wire.insert(OID, [b"1", b"x"]),
+            wire.commit(number * 1000),
+        ]:
+            assembler.feed(payload)
+    items = [feed.take() for _ in range(4)]
+    assert [len(item.changes) for item in items if isinstance(item, Small)] == [0, 1, 1, 1]
+    # Where it ends is told all the same, or the slot would stay behind it.
+    assert ends == [1008, 2008, 3008, 4008]

@@ -36,8 +36,8 @@ class PipelineSpec:
 
     `capture` is `log` or one that works in rounds, which begin `every` so many seconds, or when `rounds` says so where
     that is given; `change_log` says that triggers at the source note the keys of what changes. `rules` are those of
-    datasets that are compared by one.
-    `shared` says that others write the target tables too.
+    datasets that are compared by one. `shared` says that others write the target tables too. `back` is how changes of
+    the target are captured where the pipeline goes both ways, else empty.
     """
 
     name: str
@@ -59,6 +59,7 @@ class PipelineSpec:
     change_log: bool = False
     shared: bool = False
     drift: Drift = "ignore"
+    back: Literal["", "log", "poll"] = ""
     rules: Mapping[str, RuleSpec] = field(default_factory=dict)
 
     @property

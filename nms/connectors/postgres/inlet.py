@@ -73,7 +73,7 @@ class Inlet(ShapedEnd):
 async def open_inlet(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[Inlet]:
     """Take the pipeline over and open both ends; raises a Problem that names what is wrong."""
     own = new_sessions(spec.name)
-    pairing, stand = await _begin(spec, own)
+    pairing, stand = await begin_inlet(spec, own)
     shapes = {one.spec.source: one.shape() for one in pairing.pairs}
     fence, position = stand
     feed = await open_feed(shapes, position, _keys(spec, pairing, own))
@@ -90,7 +90,8 @@ async def open_inlet(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[I
         await inlet.close()
 
 
-async def _begin(spec: PipelineSpec, own: str) -> tuple[Pairing, tuple[Fence, Position]]:
+async def begin_inlet(spec: PipelineSpec, own: str) -> tuple[Pairing, tuple[Fence, Position]]:
+    """Check the target and take the pipeline over; gives the tables, the fence and where to go on."""
     target = await catalog.connect(spec.target, name=own + "open")
     try:
         checked = await check_inlet(target, spec)

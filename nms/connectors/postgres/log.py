@@ -95,7 +95,7 @@ async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, pos
 
     plan = Plan(
         server["version"], position["generation"], position["lsn"], spec.batch_changes, tables, copy, datasets,
-        position.get("system", ""),
+        position.get("system", ""), spec.name.encode() if spec.back else None,
     )  # fmt: skip
     made = PostgresSource(plan, sessions.read, Decoder(tables.layout), SpoolSpace(spec.spool, spec.spool_budget))
     watch.lose = made.pause

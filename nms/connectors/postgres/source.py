@@ -37,8 +37,8 @@ FEED_BYTES = 8 << 20
 class Plan:
     """What a source reads: the server's version, where it starts, limits of a batch, tables, datasets and their copies.
 
-    `copy` begins to read tables beside the stream. `system` is the server's
-    identifier where positions must carry it.
+    `copy` begins to read tables beside the stream. `system` is the server's identifier where positions must carry it,
+    `own` the pipeline whose own transactions are passed over.
     """
 
     version: int
@@ -49,6 +49,7 @@ class Plan:
     copy: Callable[["PostgresSource"], Awaitable[Backfill]]
     datasets: list[Dataset] = field(default_factory=list)
     system: str = ""
+    own: bytes | None = None
 
 
 class PostgresSource:
@@ -63,6 +64,7 @@ class PostgresSource:
         self._datasets = {dataset.name: dataset for dataset in plan.datasets}
         self._feed = Feed(FEED_BYTES, space)
         self._assembler = Assembler(decoder, self._feed, space, self._note_end)
+        self._assembler.own = plan.own
         self._received = parse_lsn(plan.start)
         self._beats: list[tuple[int, float]] = []
         self._window: Window | None = None
@@ -325,8 +327,6 @@ class PostgresSource:
         sweep = dataset.sweep and not chunk.keys
         batch.load = Load(chunk.shape, data, rows, sweep, chunk.after, chunk.upto)
         return batch
-
-    # -- the reading
 
     def _position(self, end: int) -> Position:
         plan = self.plan

@@ -239,7 +239,7 @@ def select_bound(source: TargetTable, after: Sequence[str] | None, size: int, *,
 def select_keys(table: TargetTable, after: Sequence[str] | None, size: int) -> str:
     """The next so many keys of the pipeline's rows, in order and in text form."""
     key = ", ".join(f"t.{quote_identifier(table.columns[at])}" for at in table.key)
-    texts = ", ".join(_as_streamed(f"t.{quote_identifier(table.columns[at])}") for at in table.key)
+    texts = ", ".join(as_streamed(f"t.{quote_identifier(table.columns[at])}") for at in table.key)
     where = _all(_range(table, "t.", after, None), *_fixed(table, "t."), table.where)
     bounds = f" where {where}" if where else ""
     return f"select {texts} from {table.own} t{bounds} order by {key} limit {int(size)}"
@@ -298,11 +298,12 @@ def _from(table: TargetTable, only: bool) -> str:
 
 def _selected(table: TargetTable) -> str:
     names = [quote_identifier(name) for name in table.columns]
-    return ", ".join(_as_streamed(name) for name in names) if table.text_form else ", ".join(names)
+    return ", ".join(as_streamed(name) for name in names) if table.text_form else ", ".join(names)
 
 
-def _as_streamed(name: str) -> str:
-    # The type's output function, as the stream uses it; a cast to text differs for bool, bpchar and inet.
+def as_streamed(name: str) -> str:
+    """A value as text, as the stream has it."""
+    # By the type's output function; a cast to text differs for bool, bpchar and inet.
     return f"case when {name} is distinct from null then pg_catalog.format('%s', {name}) end"
 
 

@@ -13,6 +13,8 @@ from nms.connectors.postgres.spool import Spool, SpoolSpace
 LARGE_BYTES = 4 << 20
 _DATA = frozenset((pgoutput.INSERT, pgoutput.UPDATE, pgoutput.DELETE, pgoutput.TRUNCATE))
 _PREFIX = "nms."
+ORIGIN_PREFIX = "nms.origin"
+"""A transaction that a pipeline wrote says so first, with the pipeline's name: only its own reader drops it."""
 _ASIDE = frozenset((pgoutput.TYPE, pgoutput.ORIGIN))
 
 
@@ -109,6 +111,7 @@ class Feed:
 class Assembler:
     """Takes payloads as they arrive and puts whole transactions into the feed, in commit order.
 
+    Of small transactions that say `nms.origin` with the content `own` first, nothing is given but their end.
     Raises StreamUnreadable for what no server sends: bytes as well as their order.
     """
 
@@ -126,6 +129,8 @@ class Assembler:
         self._empties = False
         self._streams: dict[int, Large] = {}
         self._stream: Large | None = None
+        self._ours = False
+        self.own: bytes | None = None
         self.open = False
 
     def feed(self, payload: bytes) -> None:
@@ -201,13 +206,15 @@ class Assembler:
     def _begin(self, payload: bytes) -> None:
         self._commit_lsn, _, self._xid = pgoutput.parse_begin(payload)
         self._payloads, self._messages, self._size, self._large = [], [], 0, None
-        self._empties = False
+        self._empties = self._ours = False
         self.open = True
 
     def _message(self, payload: bytes) -> None:
         message = pgoutput.parse_message(payload)
         # Those of others may be of any size and number.
-        if message.prefix.startswith(_PREFIX):
+        if message.prefix == ORIGIN_PREFIX:
+            self._ours = self._ours or message.content == self.own
+        elif message.prefix.startswith(_PREFIX):
             self._messages.append(message)
 
     def _relation(self, payload: bytes) -> None:
@@ -260,9 +267,22 @@ class Assembler:
             decode = self._decoder.decode
             for data in self._payloads:
                 decode(data, changes)
+            if self._ours:
+                # Decoded all the same: what it tells of tables holds for what follows.
+                changes = []
             size, lsn = self._size + 64, self._commit_lsn
             self._feed.put(
-                Small(self._xid, end, committed, changes, size, self._messages, lsn, self._empties, self._size > 0)
+                Small(
+                    self._xid,
+                    end,
+                    committed,
+                    changes,
+                    size,
+                    self._messages,
+                    lsn,
+                    self._empties and not self._ours,
+                    self._size > 0,
+                )
             )
         self._payloads, self._messages, self._size, self.open = [], [], 0, False
         self._tell_end(end)

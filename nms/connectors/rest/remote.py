@@ -1,0 +1,203 @@
+"""Single records of a REST API, for pipelines that go both ways: read now, written with a precondition."""
+
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from nms.common import faults
+from nms.common.change import frame, unframe
+from nms.common.document.rest import Resource, RestSystem, Verb, Writes, placeholders
+from nms.common.egress.exchange import Answer
+from nms.common.messages import find, to_field
+from nms.common.remote import Found, RecordMoved, RecordRefused, RemoteSpec, Texts, Wish
+from nms.common.strict_json import parse, write
+from nms.connectors.rest.ask import Ask, fill
+from nms.connectors.rest.client import Client
+from nms.connectors.rest.problems import (
+    BodyUnreadable,
+    OutcomeUnknown,
+    PathUnfillable,
+    RecordsMissing,
+    RemoteMissing,
+)
+from nms.connectors.rest.records import parse_strictly, search
+from nms.connectors.rest.refusals import ResourceUnfit, ValueUnwritable, VerbMissing, WriteFails, WriteRefused
+from nms.connectors.rest.values import Record, to_json
+
+MOVED: Final = (404, 409, 410, 412, 428)
+"""The record is not as it was read: it came, went, or changed."""
+FAILING: Final = (401, 403, 405, 501, 503, 505)
+"""What is wrong with all writes of a resource, not with this one."""
+MOST_MOVES: Final = 3
+MISSING: Final = object()
+
+
+class RestRemote:
+    """Reads and writes records of the resources of one pipeline, by the key that both sides share."""
+
+    def __init__(self, client: Client, spec: RemoteSpec, stack: AsyncExitStack) -> None:
+        self._client = client
+        self._stack = stack
+        self._kinds = {
+            name: {column.name: column.type for column in shape.columns} for name, shape in spec.shapes.items()
+        }
+        self._resources = {name: _resource(client.system, name) for name in spec.shapes}
+        self._refusals: dict[tuple[str, str], int] = {}
+        self._counts = {"looked_up": 0, "created": 0, "updated": 0, "deleted": 0}
+
+    @classmethod
+    async def open(cls, system: RestSystem, spec: RemoteSpec) -> "RestRemote":
+        """A client with its budget and login; raises Problems, such as ResourceMissing."""
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(Client.opened(system))
+            return cls(client, spec, stack.pop_all())
+
+    async def read(self, dataset: str, key: Texts) -> Found | None:
+        """The record with a key, read now; None where there is none."""
+        resource = self._resources[dataset]
+        self._counts["looked_up"] += 1
+        try:
+            answer = await self._client.get(Ask("GET", fill(resource.record or "", _filled(key))))
+        except RemoteMissing:
+            return None
+        record = search(parse_strictly(answer), resource.record_at)
+        if not isinstance(record, dict):
+            raise RecordsMissing(f"At `{resource.record_at}` of the answer stands no object.", dataset=dataset)
+        return self._found(dataset, record, answer)
+
+    async def write(self, dataset: str, wish: Wish) -> Found | None:
+        """Create, update or delete; raises RecordMoved, RecordRefused and the Problems of the client."""
+        writes = self._resources[dataset].writes or Writes()
+        act = "delete" if wish.values is None else "create" if wish.found is None else "update"
+        verb: Verb | None = getattr(writes, act)
+        if verb is None:
+            raise RecordRefused(VerbMissing(f"{dataset}: the document declares no `{act}`", verb=act))
+        body = self._body(dataset, wish, verb, writes) if wish.values is not None else b""
+        try:
+            path = fill(verb.path, _filled({**(wish.values or {}), **wish.key}))
+            headers = _headers(wish, writes, again=(verb.method, path) in self._refusals)
+            answer = await self._client.send(Ask(verb.method, path, {}, headers, body))
+        except PathUnfillable as problem:
+            raise RecordRefused(ValueUnwritable(problem.detail)) from problem
+        except OutcomeUnknown as unknown:
+            raise RecordMoved(f"{verb.method} {dataset}: {unknown.detail}") from unknown
+        faults.point("rest.after_send")
+        self._counts[f"{act}d"] += 1
+        self._judge(verb, path, answer, deleted=wish.values is None)
+        return None if wish.values is None else self._told(dataset, verb, answer)
+
+    def verifies(self, dataset: str) -> bool:
+        """Whether each record is to be read back."""
+        writes = self._resources[dataset].writes
+        return writes is not None and writes.verify
+
+    def breadth(self, dataset: str) -> int:
+        """How many records may be under way at a time."""
+        return (self._resources[dataset].writes or Writes()).unordered
+
+    def facts(self) -> dict[str, Any]:
+        """What it did, as JSON."""
+        return dict(self._counts)
+
+    async def close(self) -> None:
+        """Let go of the client; safe to call twice."""
+        await self._stack.aclose()
+
+    def _body(self, dataset: str, wish: Wish, verb: Verb, writes: Writes) -> bytes:
+        record: Record = {} if wish.found is None else parse(wish.found.body)
+        derived = self._resources[dataset].derive
+        names = [name for name in wish.values or {} if name not in derived]
+        if wish.found is None or verb.method != "PATCH":
+            values = dict(record)
+        else:
+            names = [name for name in names if name in wish.changed]
+            values = {}
+            if writes.precondition == "version" and writes.version is not None and writes.version in record:
+                values[writes.version] = record[writes.version]
+        for name in names:
+            if name != writes.version or wish.found is None:
+                _put(values, name, self._json(dataset, name, (wish.values or {})[name]))
+        return write(values if verb.wrap is None else {verb.wrap: values}).encode()
+
+    def _json(self, dataset: str, name: str, text: str | None) -> Any:
+        try:
+            return None if text is None else to_json(frame(text.encode()), self._kinds[dataset].get(name, "text"))
+        except ValueError as error:
+            raise RecordRefused(ValueUnwritable(f"{dataset}: field {name}: {error}", field=name)) from error
+
+    def _judge(self, verb: Verb, path: str, answer: Answer, *, deleted: bool) -> None:
+        request = (verb.method, path)
+        if 200 <= answer.status < 300 or (deleted and answer.status in (404, 410)):
+            self._refusals.pop(request, None)
+            return
+        text = f"{verb.method} {path} is answered with {answer.status}"
+        if answer.status in FAILING or (answer.status == 404 and verb.method == "POST" and not placeholders(verb.path)):
+            raise WriteFails(text, answered=answer.status)
+        if answer.status in MOVED and self._refusals.setdefault(request, 0) < MOST_MOVES:
+            self._refusals[request] += 1
+            raise RecordMoved(text)
+        self._refusals.pop(request, None)
+        detail = " ".join(answer.body[:300].decode(errors="replace").split())
+        raise RecordRefused(WriteRefused(f"{text}: {detail}" if detail else text, answered=answer.status))
+
+    def _told(self, dataset: str, verb: Verb, answer: Answer) -> Found | None:
+        """The record in the answer to a write, if there is one."""
+        try:
+            record = search(parse_strictly(answer), verb.answer)
+        except BodyUnreadable:
+            return None
+        return self._found(dataset, record, answer) if isinstance(record, dict) else None
+
+    def _found(self, dataset: str, record: Record, answer: Answer) -> Found:
+        derived = {name: search(record, told) for name, told in self._resources[dataset].derive.items()}
+        members = {**record, **derived}
+        found = {name: find(members, name, MISSING) for name in self._kinds[dataset]}
+        texts = {
+            name: _text(value, self._kinds[dataset][name]) for name, value in found.items() if value is not MISSING
+        }
+        return Found(write(record).encode(), texts, answer.headers.get("etag", ""))
+
+
+def _resource(system: RestSystem, name: str) -> Resource:
+    resource = system.resources.get(name)
+    if resource is None:
+        raise ResourceUnfit(f"The system {system.name} has no resource {name}.", dataset=name)
+    if resource.writes is not None and resource.writes.assigned:
+        text = f"{name} gives records keys of its own (`assigned`); both sides of a two-way pipeline share theirs"
+        raise ResourceUnfit(text, dataset=name)
+    if resource.record is None:
+        raise ResourceUnfit(f"{name} has no `record`, the path of one record, by which both sides are compared")
+    return resource
+
+
+def _headers(wish: Wish, writes: Writes, *, again: bool) -> dict[str, str]:
+    headers = {}
+    tag = "" if wish.found is None else wish.found.tag
+    # A weak one that was fresh and did not match never will (RFC 9110 section 13.1.1).
+    if writes.precondition == "etag" and tag and not (again and tag.startswith("W/")):
+        headers["If-Match"] = tag
+    if writes.idempotency is not None:
+        headers[writes.idempotency] = wish.marker
+    return headers
+
+
+def _text(value: Any, kind: str) -> str | None:
+    """A value as the text of a type; what has no form there is left to the database to refuse."""
+    try:
+        field = to_field(value, kind)
+    except ValueError:
+        return write(value)
+    text = unframe(field)
+    return None if text is None else text.decode()
+
+
+def _filled(values: Texts) -> dict[str, str]:
+    return {name: text for name, text in values.items() if text is not None}
+
+
+def _put(record: Record, name: str, value: Any) -> None:
+    """A field, or one below the objects that a dotted name leads through."""
+    *path, last = [name] if name in record else name.split(".")
+    for part in path:
+        below = record.setdefault(part, {})
+        record = below if isinstance(below, dict) else {}
+    record[last] = value

@@ -1,0 +1,194 @@
+"""What the remote has, brought to the database: compared with what both sides last had, decided, written."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nms.common.change import Change, Op, split_key, unframe
+from nms.common.flow import Position
+from nms.connectors.postgres.twoway.side import Kept, Row, TwoWaySide
+from nms.sync.merge import Common, Conflict, Decision, Rules, State, changed, merge
+
+Key = tuple[str, ...]
+Name = tuple[str, Key]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A conflict for the log: which record, what both sides and the base had, what came of it."""
+
+    dataset: str
+    key: Key
+    conflict: Conflict
+    base: Common | None
+    local: State
+    remote: State
+
+
+class ConflictLog(Protocol):
+    """Keeps conflicts; fenced by the run that works the pipeline."""
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        """Keep conflicts, each once however often it is written."""
+        ...
+
+    def rules_of(self, dataset: str, key: Key) -> Rules | None:
+        """What somebody decided about a record; None where nobody did."""
+        ...
+
+    def waits(self, dataset: str, key: Key) -> bool:
+        """Whether a record waits for somebody."""
+        ...
+
+    async def settle(self, names: Iterable[Name]) -> None:
+        """Take note that both sides of records are alike now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """What the remote has of a record now; `tag` is its validator."""
+
+    key: Key
+    remote: State
+    tag: str = ""
+
+
+@dataclass(slots=True)
+class Settled:
+    """A record after its decision: as the table has it and as the remote should have it."""
+
+    row: Row
+    local: State
+    decision: Decision
+    tag: str = ""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one transaction does to one dataset."""
+
+    dataset: str
+    settled: list[Settled] = field(default_factory=list)
+
+    def writes(self, *, gone: bool) -> list[tuple[Row, State]]:
+        return [(one.row, one.local) for one in self.settled if (one.local is None) == gone]
+
+
+class Pull:
+    """Decides on records in transactions of the database; the position goes with the last one."""
+
+    def __init__(self, side: TwoWaySide, conflicts: ConflictLog, rules: Rules) -> None:
+        self._side = side
+        self._conflicts = conflicts
+        self._rules = rules
+
+    async def settle(self, fresh: Mapping[str, Sequence[Fresh]], position: Position | None) -> dict[Name, Settled]:
+        """Bring what the remote has to the tables, by the policy; gives every record as it is then.
+
+        Raises a Problem where a table refuses one of the records; then nothing was written.
+        """
+        works: list[_Work] = []
+        async with self._side.transaction(position):
+            for dataset in self._ordered(fresh):
+                works.append(await self._decide(dataset, fresh[dataset]))
+            for work in works:
+                await self._side.write(work.dataset, work.writes(gone=False))
+            for work in reversed(works):
+                await self._side.write(work.dataset, work.writes(gone=True))
+            for work in works:
+                await self._keep(work)
+            # Before the commit: what is decided again after a crash is the same and is kept once.
+            await self._conflicts.write([entry for work in works for entry in _entries(work)])
+        settled = {(work.dataset, one.row.key): one for work in works for one in work.settled}
+        await self._conflicts.settle(
+            name for name, one in settled.items() if not one.decision.waits and one.decision.remote == one.row.remote
+        )
+        return settled
+
+    def _ordered(self, names: Iterable[str]) -> list[str]:
+        return [name for name in self._side.datasets if name in set(names)]
+
+    async def _decide(self, dataset: str, fresh: Sequence[Fresh]) -> _Work:
+        work = _Work(dataset)
+        names = self._side.datasets[dataset].key
+        asked = [(dict(zip(names, one.key, strict=True)), one.remote) for one in fresh]
+        for row, one in zip(await self._side.look(dataset, asked), fresh, strict=True):
+            rules = self._conflicts.rules_of(dataset, row.key) or self._rules
+            decision = merge(common_of(row), row.local, row.remote, rules)
+            work.settled.append(Settled(row, decision.local, decision, one.tag))
+        return work
+
+    async def _keep(self, work: _Work) -> None:
+        written = [one for one in work.settled if one.local != one.row.local]
+        if written:
+            names = self._side.datasets[work.dataset].key
+            asked = [(dict(zip(names, one.row.key, strict=True)), None) for one in written]
+            # As the table has them now: it may round, and triggers may change what they are given.
+            for one, row in zip(written, await self._side.look(work.dataset, asked), strict=True):
+                one.local = row.local
+        kept = [Kept(one.row.key, _synced(one), one.row.remote) for one in work.settled if _moved(one)]
+        if kept:
+            await self._side.keep(work.dataset, kept)
+
+
+def fresh_of(changes: Iterable[Change]) -> dict[str, list[Fresh]]:
+    """The newest state of each record among changes of the remote, by dataset."""
+    found: dict[str, dict[Key, Fresh]] = {}
+    for change in changes:
+        key = key_of(change)
+        remote = None if change.op is Op.DELETE else values_of(change)
+        found.setdefault(change.shape.dataset, {})[key] = Fresh(key, remote)
+    return {dataset: list(records.values()) for dataset, records in found.items()}
+
+
+def key_of(change: Change) -> Key:
+    """The texts of a change's key."""
+    return tuple(_text(field) or "" for field in split_key(change.key))
+
+
+def values_of(change: Change) -> dict[str, str | None]:
+    """The texts of a change's values; those that were not sent are not there."""
+    pairs = zip(change.shape.columns, change.values, strict=False)
+    return {column.name: _text(field) for column, field in pairs if field is not None}
+
+
+def common_of(row: Row) -> Common | None:
+    """The base of a record as `merge` takes it: of the fields that travel now."""
+    if row.revision is None:
+        return None
+    pick = _picker(row)
+    return Common(pick(row.base_local), pick(row.base_remote), row.revision)
+
+
+def _picker(row: Row) -> Callable[[State], State]:
+    names = set(row.local or row.remote or row.base_local or ())
+    return lambda state: None if state is None else {name: text for name, text in state.items() if name in names}
+
+
+def _synced(one: Settled) -> State:
+    """What the database is taken to have: where the remote still is to be told, what that has, so that it is told."""
+    remote, wanted = one.row.remote, one.decision.remote
+    if remote == wanted or one.local is None or remote is None or wanted is None:
+        return one.local if remote == wanted else remote
+    return {**one.local, **{name: remote[name] for name in changed(remote, wanted) if name in remote}}
+
+
+def _moved(one: Settled) -> bool:
+    row = one.row
+    if one.decision.waits:
+        return False
+    return row.revision is None or (row.base_local, row.base_remote) != (_synced(one), row.remote)
+
+
+def _entries(work: _Work) -> list[Entry]:
+    return [
+        Entry(work.dataset, one.row.key, one.decision.conflict, common_of(one.row), one.row.local, one.row.remote)
+        for one in work.settled
+        if one.decision.conflict is not None
+    ]
+
+
+def _text(field: bytes) -> str | None:
+    value = unframe(field)
+    return None if value is None else value.decode()
