@@ -65,7 +65,7 @@ class _Lines:
         if output.is_json():
             output.print_json({"pipeline": name, "run": describe(run)})
         elif run.state is RunState.SUCCEEDED:
-            output.say(f"{name}: {plural(_count(run), 'change')} in {_seconds(run):.1f} s")
+            output.say(f"{name}: {plural(_count(run), 'record')} in {_seconds(run):.1f} s")
 
     def fail(self, name: str, run: Run, left: Sequence[str]) -> None:
         """Say why it failed, and what is not begun."""
@@ -89,14 +89,14 @@ class _Bars(_Lines):
     def show(self, name: str, run: Run, trouble: str | None) -> None:
         """Draw how far it is, and what keeps it."""
         self._progress.start_task(self._bars[name])
-        told = trouble or f"{_count(run):,} changes"
+        told = trouble or f"{_count(run):,} records"
         total = (run.progress or {}).get("total")
         self._progress.update(self._bars[name], completed=_count(run), total=total, told=told)
 
     def end(self, name: str, run: Run) -> None:
         """Draw what became of it."""
         done = run.state is RunState.SUCCEEDED
-        told = plural(_count(run), "change") if done else run.state.value
+        told = plural(_count(run), "record") if done else run.state.value
         count = max(1, _count(run))
         self._progress.update(self._bars[name], completed=count if done else 0, total=count, told=told)
         self._progress.stop_task(self._bars[name])

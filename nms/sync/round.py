@@ -108,4 +108,4 @@ def _progress(pipeline: Pipeline, begun: dict[str, Any]) -> Progress:
     """What has been applied since the round was asked for; of how much, where the source tells."""
     done = max(0, _applied(pipeline) - int(begun["applied"]))
     expected = (pipeline.status.get("round") or {}).get("of")
-    return Progress(done, None if expected is None else max(done, int(expected)), "changes", pipeline.phase)
+    return Progress(done, None if expected is None else max(done, int(expected)), "records", pipeline.phase)

@@ -83,7 +83,7 @@ async def test_rounds_begin_when_asked_for_and_their_runs_end_when_all_has_arriv
         assert await stage.at("target", IDS) == []
         task = await ended(client, await client.post("/pipelines/items/run"))
         assert (task["kind"], task["subject"], task["state"]) == ("round", "items", "succeeded")
-        assert (task["progress"]["current"], task["progress"]["unit"]) == (5, "changes")
+        assert (task["progress"]["current"], task["progress"]["unit"]) == (5, "records")
         assert await stage.at("target", IDS) == [1, 2, 3, 4, 5]
         await stage.at("source", "insert into public.item values (6, 'new')")
         task = await ended(client, await client.post("/pipelines/items/run"))
@@ -140,8 +140,8 @@ async def test_the_command_runs_pipelines_in_order_and_refuses_what_cannot_run(
         answer = await stage.nms("pipelines", "run", "item", "part")
         assert answer.exit_code == 0, answer.output
         assert [line.partition(" in ")[0] for line in answer.stdout.splitlines()] == [
-            "item: 4 changes",
-            "part: 4 changes",
+            "item: 4 records",
+            "part: 4 records",
         ]
         assert (await stage.answer("pipelines", "run", "item"))["run"]["state"] == "succeeded"
         assert (await stage.answer("pipelines", "run", "item", "--no-wait"))["run"]["kind"] == "round"

@@ -59,6 +59,9 @@ class RestSource:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Round after round; raises the Problem that ended the reading."""
+        if self._progress.began is not None:
+            # One that was cancelled on demand is gone on with only when somebody asks again.
+            await self._rounds.due()
         while True:
             number = None
             if self._progress.began is None:
