@@ -11,6 +11,8 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 
 POETRY := .tools/poetry/bin/poetry
 TOOLED := .tools/poetry/.installed
+# A contestant of bench-rest, in an environment of its own.
+DLT := .tools/dlt/.installed-1.31.0
 # One stamp per lock and place: a changed lock or a moved checkout installs again, nothing else does.
 INSTALLED := .venv/.installed-$(shell { cat poetry.lock; pwd; } | sha256sum | cut -c1-16)
 RUN := .venv/bin
@@ -23,7 +25,7 @@ AUTHORITIES = $(shell $(call PIP_SETTING,cert))
 WITH_INDEX = POETRY_PYPI_MIRROR_URL="$(MIRROR)" POETRY_NO_INTERACTION=1 PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring \
 	$(if $(AUTHORITIES),REQUESTS_CA_BUNDLE="$${REQUESTS_CA_BUNDLE:-$(AUTHORITIES)}" SSL_CERT_FILE="$${SSL_CERT_FILE:-$(AUTHORITIES)}")
 
-.PHONY: help demo up setup services test check docs format lock faults faults-rest fuzz bench bench-auth clean
+.PHONY: help demo up setup services test check docs format lock faults faults-rest fuzz bench bench-auth bench-rest clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -80,6 +82,9 @@ bench: services ## Measure against PostgreSQL's own means, side by side
 bench-auth: services ## Measure what auth costs, how much it bears and what it gives away
 	@$(RUN)/python -m bench.auth $(ARGS)
 
+bench-rest: services $(DLT) ## Measure pulls of a REST API beside a bare client and dlt
+	@$(RUN)/python -m bench.rest $(ARGS)
+
 clean: ## Remove what the targets made; the data in .nms stay
 	@rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
@@ -93,6 +98,13 @@ $(TOOLED):
 	@rm -rf .tools/poetry
 	@$(PYTHON) -m venv .tools/poetry
 	@.tools/poetry/bin/pip install -qq --disable-pip-version-check 'poetry>=2.5,<3' 'poetry-plugin-pypi-mirror>=0.6'
+	@touch $@
+
+$(DLT):
+	@echo "Installing dlt into .tools"
+	@rm -rf .tools/dlt
+	@$(PYTHON) -m venv .tools/dlt
+	@.tools/dlt/bin/pip install -qq --disable-pip-version-check 'dlt[postgres]==1.31.0'
 	@touch $@
 
 $(INSTALLED): | $(TOOLED)

@@ -49,9 +49,9 @@ class Figure:
         return {**asdict(self), "median": self.median, "holds": self.holds}
 
 
-def show(figures: Sequence[Figure], console: Console) -> None:
+def show(figures: Sequence[Figure], console: Console, title: str = "auth") -> None:
     """Print what was measured, and how it stands to the bars."""
-    table = Table("figure", "measured", "trials", "bar", "holds", "more", title="auth")
+    table = Table("figure", "measured", "trials", "bar", "holds", "more", title=title)
     for one in figures:
         trials = " ".join(f"{value:.4g}" for value in one.trials)
         more = ", ".join(f"{name} {value:.4g}" for name, value in one.more.items() if isinstance(value, (int, float)))
@@ -59,7 +59,7 @@ def show(figures: Sequence[Figure], console: Console) -> None:
     console.print(table)
 
 
-def store(figures: Sequence[Figure], folder: Path) -> Path:
+def store(figures: Sequence[Figure], folder: Path, name: str = "auth") -> Path:
     """Write one result file and answer its path."""
     now = datetime.now(UTC)
     facts = {
@@ -68,6 +68,6 @@ def store(figures: Sequence[Figure], folder: Path) -> Path:
         "figures": [one.to_dict() for one in figures],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"auth-{now:%Y%m%d-%H%M%S}.json"
+    path = folder / f"{name}-{now:%Y%m%d-%H%M%S}.json"
     path.write_text(json.dumps(facts, indent=1) + "\n")
     return path
