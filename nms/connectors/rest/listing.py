@@ -12,7 +12,7 @@ from nms.connectors.rest.ask import Ask, locate
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.memory import Memory, Remembered, condition_of
 from nms.connectors.rest.paging import Numbers, Place, Tally, ask_of, following, total_of
-from nms.connectors.rest.problems import NextPageLoop
+from nms.connectors.rest.problems import NextPageLoop, RemoteMissing
 from nms.connectors.rest.reading import parse_answer
 from nms.connectors.rest.records import find_records
 
@@ -112,7 +112,13 @@ class Listing:
         path, query = ask_of(paging, place, self.path, self.query)
         url = locate(self.client.system.url, Ask("GET", path, query))
         known = None if self.memory is None else self.memory.get(url)
-        answer = await self.client.get(Ask("GET", path, query, {} if known is None else known.headers))
+        try:
+            answer = await self.client.get(Ask("GET", path, query, {} if known is None else known.headers))
+        except RemoteMissing:
+            # Some answer so behind their last page.
+            if isinstance(paging, NumberedPages) and place["at"] != paging.start:
+                return Fetched(None)
+            raise
         if answer.status == 304 and known is not None:
             return Fetched(
                 None if known.place is None else dict(known.place), None, None, known.count, known.total, known.alike

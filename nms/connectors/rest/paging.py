@@ -7,6 +7,7 @@ from typing import Any, Final
 from nms.common.document.rest import CursorPages, LinkedPages, NumberedPages, OnePage
 from nms.common.egress.exchange import Answer
 from nms.connectors.rest.ask import resolve_link
+from nms.connectors.rest.problems import NextPageLoop
 from nms.connectors.rest.records import number, search
 
 Place = dict[str, Any]
@@ -14,7 +15,7 @@ Place = dict[str, Any]
 Style = OnePage | NumberedPages | CursorPages | LinkedPages
 
 _LINK: Final = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w!#$&+.^`|~*-]+\s*(?:=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)')
-_REL: Final = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
+_PARAMETER: Final = re.compile(r';\s*([\w!#$&+.^`|~*-]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?')
 
 
 def ask_of(paging: Style, place: Place, path: str, query: Mapping[str, str]) -> tuple[str, dict[str, str]]:
@@ -51,19 +52,21 @@ def following(paging: Style, base: str, url: str, answer: Answer, body: Any) -> 
 
 
 def total_of(paging: Style, answer: Answer, body: Any) -> int | None:
-    """How many records the remote says that the whole list has."""
+    """How many records the remote says that the whole list has, right or wrong."""
     if not isinstance(paging, NumberedPages):
         return None
-    if paging.total is not None:
-        return number(search(body, paging.total))
-    return None if paging.total_header is None else number(answer.headers.get(paging.total_header.lower()))
+    told = search(body, paging.total) if paging.total else answer.headers.get((paging.total_header or "").lower())
+    return number(told)
 
 
 def read_link(header: str) -> str | None:
     """The target of the link with the relation `next` in a header Link (RFC 8288 section 3)."""
     for target, parameters in _LINK.findall(header):
-        rel = _REL.search(parameters)
-        if rel is not None and "next" in (rel[1] or rel[2] or "").lower().split():
+        # Of several the first counts (section 3.3); a title may hold anything.
+        rel = next(
+            (quoted + bare for name, quoted, bare in _PARAMETER.findall(parameters) if name.lower() == "rel"), ""
+        )
+        if "next" in rel.lower().split():
             return str(target)
     return None
 
@@ -73,18 +76,22 @@ class Numbers:
 
     Without a total a list ends with an empty page: a remote may give fewer records a page than it is asked for. The
     step of offsets is what the first page holds, and behind a shorter one it goes on where that ended. With a total
-    an empty page before it does not end a list. A remote that gives its last page again and again, where there are no
-    more, is at its end when three pages are alike.
+    an empty page before it does not end a list; one that is less than what came is not believed (some tell 0, or the
+    records of this page), so behind a first page that is full and all there is another one is asked for. A remote that
+    gives its last page again and again, where there are no more, is at its end when three pages are alike; one that
+    does so from its first page on heeds no number, and that is a Problem.
     """
 
     def __init__(self, paging: NumberedPages, at: int | None = None) -> None:
         self._paging = paging
         self._pages = paging.style == "page"
         self._base = paging.start
-        self.at = self._base if at is None else at
+        self.at: int = self._base if at is None else at
         self._full = 0
         self._end: int | None = None
         self._alike: list[object] = []
+        self._others = self.at != self._base
+        self._came = (self.at - self._base) * (self._paging.size if self._pages else 1)
 
     @property
     def more(self) -> bool:
@@ -94,26 +101,49 @@ class Numbers:
     def take(self) -> int:
         """The number of the next page to ask for; moves on."""
         taken = self.at
-        self.at += 1 if self._pages else self._full or self._paging.size
+        self.at += 1 if self._pages else self._step
         return taken
 
     def behind(self, at: int, count: int, total: int | None) -> int:
         """The number behind a page that holds so many records of a total."""
         self._full = self._full or count
-        step = self._full or self._paging.size
+        self._came += count
         if total is not None:
-            self._end = self._base + (-(-total // step) if self._pages else total)
-        return at + (1 if self._pages else count or step)
+            self._end = self._base + (-(-total // self._step) if self._pages else total)
+        if total is None or self._is_doubtful(at, count, total):
+            self._end = None
+        return at + (1 if self._pages else count or self._step)
 
     def is_last(self, at: int, count: int, total: int | None, alike: object) -> bool:
-        """Whether a page is the last; `alike` is equal for pages with the same records. To be called after `behind`."""
-        if total is None:
-            self._alike = [*self._alike[-2:], alike]
-            return not count or (len(self._alike) == 3 and self._alike.count(alike) == 3)
-        step = self._full or self._paging.size
-        passed = (at - self._base) * (step if self._pages else 1)
-        behind = at + (1 if self._pages else count or step)
+        """Whether a page is the last; `alike` is equal for pages with the same records. To be called after `behind`.
+
+        Raises NextPageLoop.
+        """
+        third = count > 0 and self._is_third(alike)
+        if total is None or self._is_doubtful(at, count, total):
+            return not count or third
+        passed = (at - self._base) * (self._step if self._pages else 1)
+        behind = at + (1 if self._pages else count or self._step)
         return (not count and passed >= total) or (self._end is not None and behind >= self._end)
+
+    @property
+    def _step(self) -> int:
+        return self._full or self._paging.size
+
+    def _is_doubtful(self, at: int, count: int, total: int) -> bool:
+        return self._came > total or (at == self._base and count == total >= self._paging.size)
+
+    def _is_third(self, alike: object) -> bool:
+        self._others = self._others or self._alike not in ([], [alike], [alike] * 2)
+        self._alike = [*self._alike[-2:], alike]
+        if self._alike != [alike] * 3:
+            return False
+        if not self._others:
+            raise NextPageLoop(
+                f"The first three pages are the same: `{self._paging.parameter}` seems not to be heeded.",
+                remedy="Correct `parameter`; where the remote gives its last page again and again, name `total`.",
+            )
+        return True
 
 
 class Tally:
