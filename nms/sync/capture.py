@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 from nms.common.change import Shape
 from nms.common.document import SystemDocument
 from nms.common.finding import Finding
-from nms.common.flow import Feed, FeedSpec, Opened, OutletSpec, Position, Store, Target
+from nms.common.flow import DatasetSpec, Feed, FeedSpec, Opened, OutletSpec, Position, Store, Target
 from nms.common.ledger import Ledger
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.compare.opening import open_compare
@@ -62,8 +62,11 @@ class Channel(Protocol):
         """Be ready to send."""
         ...
 
-    async def check(self, access: Any, names: Sequence[str], *, writes: bool) -> list[Finding]:
-        """What stands in the way of reading, or writing, what stands under these names."""
+    async def check(self, access: Any, datasets: Sequence[DatasetSpec], *, reads: bool, writes: bool) -> list[Finding]:
+        """What stands in the way of reading their sources, of writing to their targets, or of both where they are read.
+
+        With both, a two-way pipeline, what is read is what is written.
+        """
         ...
 
 
@@ -117,11 +120,11 @@ async def check_channels(way: Way) -> list[Finding]:
     """What stands in the way at the ends that are no databases."""
     found: list[Finding] = []
     if way.feeds:
-        channel, names = channel_of(way.source), [one.source for one in way.spec.datasets]
-        found += await channel.check(channel.access_of(way.source), names, writes=False)
+        channel, both = channel_of(way.source), bool(way.spec.back)
+        found += await channel.check(channel.access_of(way.source), way.spec.datasets, reads=True, writes=both)
     if way.publishes:
-        channel, names = channel_of(way.target), [one.target for one in way.spec.datasets]
-        found += await channel.check(channel.access_of(way.target), names, writes=True)
+        channel = channel_of(way.target)
+        found += await channel.check(channel.access_of(way.target), way.spec.datasets, reads=False, writes=True)
     return found
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from nms.common.change import NULL, Column, Op, Shape, frame
 from nms.common.document.system import KafkaSystem
+from nms.common.flow import DatasetSpec
 from nms.common.messages import FieldUnreadable, MessageLacksKey, MessageNotJson, MessageUnreadable
 from nms.connectors.kafka import connector
 from nms.connectors.kafka.client import options, translate
@@ -138,7 +139,8 @@ async def test_without_the_extra_it_is_said_how_to_install_it(monkeypatch: pytes
     for name in [name for name in sys.modules if name.startswith(("aiokafka", "nms.connectors.kafka."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "aiokafka", None)
-    [finding] = await connector.check(Access("cluster", ("127.0.0.1:1",)), ["items"], writes=False)
+    access, datasets = Access("cluster", ("127.0.0.1:1",)), [DatasetSpec("items", "items")]
+    [finding] = await connector.check(access, datasets, reads=True, writes=False)
     assert (finding.code, finding.system, finding.fatal) == (KafkaMissing.code, "cluster", True)
     assert "nms[kafka]" in finding.remedy
 

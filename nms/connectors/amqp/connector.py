@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nms.common.document import AmqpSystem, SystemDocument
 from nms.common.finding import Finding
-from nms.common.flow import Feed, FeedSpec, OutletSpec, Store, Target
+from nms.common.flow import DatasetSpec, Feed, FeedSpec, OutletSpec, Store, Target
 from nms.common.problem import Malformed, Problem
 from nms.connectors.amqp.config import Access
 from nms.connectors.amqp.link import asking, connect, find_exchange, find_queue, leave
@@ -30,9 +30,11 @@ async def open_target(access: Access, spec: OutletSpec, store: Store) -> Target:
     return await ExchangeTarget.open(access, spec, store)
 
 
-async def check(access: Access, names: Sequence[str], *, writes: bool) -> list[Finding]:
+async def check(access: Access, datasets: Sequence[DatasetSpec], *, reads: bool, writes: bool) -> list[Finding]:
     """What stands in the way of reading queues or writing to exchanges; never raises a Problem."""
+    del reads
     side = "target" if writes else "source"
+    names = [getattr(one, side) for one in datasets]
     try:
         connection = await connect(access, name=f"nms-doctor:{access.system}")
     except Problem as problem:

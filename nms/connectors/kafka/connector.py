@@ -6,7 +6,7 @@ from typing import Any
 
 from nms.common.document.system import KafkaSystem, SystemDocument
 from nms.common.finding import Finding
-from nms.common.flow import Feed, FeedSpec, OutletSpec, Store, Target
+from nms.common.flow import DatasetSpec, Feed, FeedSpec, OutletSpec, Store, Target
 from nms.common.problem import Malformed
 from nms.connectors.kafka.config import Access
 from nms.connectors.kafka.problems import KafkaMissing
@@ -33,8 +33,10 @@ async def open_target(access: Access, spec: OutletSpec, store: Store) -> Target:
     return target
 
 
-async def check(access: Access, names: Sequence[str], *, writes: bool) -> list[Finding]:
+async def check(access: Access, datasets: Sequence[DatasetSpec], *, reads: bool, writes: bool) -> list[Finding]:
     """What stands in the way of reading these topics, or of writing to them; never raises a Problem."""
+    del reads
+    names = [one.target if writes else one.source for one in datasets]
     try:
         found: list[Finding] = await _load("survey").survey(access, names, writes=writes)
     except KafkaMissing as problem:

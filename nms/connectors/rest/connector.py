@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from nms.common.document import SystemDocument
 from nms.common.document.rest import RestSystem
 from nms.common.finding import Finding
-from nms.common.flow import Feed, FeedSpec, OutletSpec, Store, Target
+from nms.common.flow import DatasetSpec, Feed, FeedSpec, OutletSpec, Store, Target
 from nms.common.problem import Malformed
 from nms.common.remote import Remote, RemoteSpec
+from nms.connectors.rest.check import check_resources
 from nms.connectors.rest.remote import RestRemote
 from nms.connectors.rest.source import RestSource
-from nms.connectors.rest.survey import survey
 from nms.connectors.rest.target import RestTarget
 
 
@@ -31,11 +31,11 @@ async def open_target(access: RestSystem, spec: OutletSpec, store: Store) -> Tar
     return await RestTarget.open(access, spec, store)
 
 
-async def check(access: RestSystem, names: Sequence[str], *, writes: bool) -> list[Finding]:
-    """What stands in the way of reading these resources, or of writing to them; never raises a Problem."""
-    return await survey(access, names, writes=writes)
-
-
 async def open_remote(access: RestSystem, spec: RemoteSpec) -> Remote:
     """Resources to read and write record by record; raises a Problem."""
     return await RestRemote.open(access, spec)
+
+
+async def check(access: RestSystem, datasets: Sequence[DatasetSpec], *, reads: bool, writes: bool) -> list[Finding]:
+    """What stands in the way of reading these resources, of writing to them, or of both; never raises a Problem."""
+    return await check_resources(access, datasets, reads=reads, writes=writes)
