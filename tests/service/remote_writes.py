@@ -6,9 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-import pytest
-
-from nms.common.settings import get_settings
+from nms.common.settings import Settings
 from tests.service.stage import Stage, pipeline
 from tests.services.hostile.api import HostileApi
 from tests.waiting import eventually
@@ -33,11 +31,9 @@ class Push:
     api: HostileApi
 
     @classmethod
-    async def set(cls, source: str, api: HostileApi, monkeypatch: pytest.MonkeyPatch) -> Self:
-        """An empty table, and an API without records that this process may speak to."""
-        monkeypatch.setenv("EGRESS_ALLOW", "127.0.0.1")
-        get_settings.cache_clear()
-        stage = Stage(get_settings(), source, source)
+    async def set(cls, settings: Settings, source: str, api: HostileApi) -> Self:
+        """An empty table, and an API without records."""
+        stage = Stage(settings, source, source)
         await stage.at("source", TABLE)
         api.add("items")
         return cls(stage, api)

@@ -36,11 +36,8 @@ PLACES = ("rest.before_send", "rest.after_send", "rest.before_settle", "outlet.b
 
 
 @pytest.fixture
-async def push(
-    settings: Settings, make_database: MakeDatabase, hostile_api: HostileApi, monkeypatch: pytest.MonkeyPatch
-) -> Push:
-    del settings
-    return await Push.set(await make_database(), hostile_api, monkeypatch)
+async def push(outbound: Settings, make_database: MakeDatabase, hostile_api: HostileApi) -> Push:
+    return await Push.set(outbound, await make_database(), hostile_api)
 
 
 async def edit(push: Push, count: int, seed: int = 0) -> int:

@@ -16,10 +16,8 @@ from tests.waiting import eventually
 
 
 @pytest.fixture
-async def push(
-    settings: Settings, make_database: MakeDatabase, hostile_api: HostileApi, monkeypatch: pytest.MonkeyPatch
-) -> Push:
-    return await Push.set(await make_database(), hostile_api, monkeypatch)
+async def push(outbound: Settings, make_database: MakeDatabase, hostile_api: HostileApi) -> Push:
+    return await Push.set(outbound, await make_database(), hostile_api)
 
 
 async def test_what_changes_in_a_table_reaches_the_api(push: Push) -> None:

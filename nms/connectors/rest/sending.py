@@ -98,7 +98,7 @@ class Sending:
 
     async def wait(self) -> None:
         """Let an effect that may come late come first."""
-        await asyncio.sleep(pause(self.tries, None, base=self._means.wait, cap=5.0))
+        await asyncio.sleep(pause(self.tries, None, base=self._means.wait, cap=25 * self._means.wait))
 
     def repeats(self, verb: Verb | None) -> bool:
         """Whether a request that had its effect has none when it is sent again."""

@@ -1,0 +1,201 @@
+"""One write at a time against an API that misbehaves: what it does, and what is known afterwards."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from nms.common.document.rest import Resource, RestSystem
+from nms.common.ledger import Link
+from nms.common.problem import Problem, Retry
+from nms.common.settings import Settings
+from nms.common.strict_json import Number, write
+from nms.connectors.rest.client import Client
+from nms.connectors.rest.look import Looker
+from nms.connectors.rest.order import Act, Order, Outcome
+from nms.connectors.rest.sending import Means, Refusal
+from nms.connectors.rest.write import Write
+from tests.service.remote_writes import VERBS, WRITES
+from tests.services.hostile.api import HostileApi
+
+KEY = {"reference": Number("7")}
+VALUES = {"reference": Number("7"), "name": "ours"}
+PUT = {"method": "PUT", "path": "/items/{id}"}
+
+
+@dataclass
+class Desk:
+    """Where writes are made: the API, and the document's `writes`."""
+
+    api: HostileApi
+    writes: dict[str, Any] = field(default_factory=lambda: dict(WRITES))
+    record: str | None = "/items/{id}"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Means]:
+        told = {name: value for name, value in self.writes.items() if value is not None}
+        resource = {"path": "/items", "records": "data", "record": self.record, "writes": told}
+        system = RestSystem.model_validate(
+            {"kind": "system", "name": "remote", "type": "rest", "url": self.api.url, "timeout": "500ms",
+             "resources": {"items": {name: value for name, value in resource.items() if value is not None}}}
+        )  # fmt: skip
+        async with Client.opened(system) as client:
+            made: Resource = system.resources["items"]
+            yield Means(client, "public.item", made, Looker(client, made), wait=0.05)
+
+    async def do(self, act: Act, **parts: Any) -> Outcome:
+        """Carry one order out."""
+        given: dict[str, Any] = {"key": KEY, "values": {} if act is Act.DELETE else VALUES, "seed": "s", **parts}
+        async with self.open() as means:
+            return await Write(means, Order(act, **given)).run()
+
+    def link(self, number: int, **parts: Any) -> Link:
+        return Link("public.item", write(KEY), write({"id": Number(number)}), **parts)
+
+    def there(self, **record: Any) -> int:
+        """A record that the API has; gives its id."""
+        return int(self.api.write("items", {"reference": 7, "name": "theirs", **record})["id"])
+
+
+@pytest.fixture
+async def desk(asking: Settings, hostile_api: HostileApi) -> Desk:
+    del asking
+    hostile_api.add("items")
+    return Desk(hostile_api)
+
+
+async def test_answers_that_tell_no_key_are_looked_up(desk: Desk) -> None:
+    for number, behaviour in enumerate(("no-content", "html", "truncated-json", "accepted", "key-missing")):
+        desk.api.plan(behaviour, method="POST", times=1)
+        key = {"reference": Number(number)}
+        outcome = await desk.do(Act.CREATE, key=key, values={**key, "name": "n"})
+        assert outcome.state == "sent"
+        assert (outcome.links[0].remote or "").replace('"', "") == f"{{id:{number + 1}}}"
+    assert len(desk.api.records("items")) == 5
+
+
+async def test_a_record_that_is_there_is_not_made_again(desk: Desk) -> None:
+    desk.api.configure("items", unique=True)
+    number = desk.there()
+    outcome = await desk.do(Act.CREATE)
+    assert (outcome.state, outcome.method) == ("sent", "PATCH")
+    assert [(one["id"], one["name"]) for one in desk.api.records("items").values()] == [(number, "ours")]
+
+
+async def test_effects_without_an_answer_are_found(desk: Desk) -> None:
+    for behaviour in ("reset-after", "close-after", "500-after-effect", "504-after-effect", "length-twice"):
+        desk.api.add("items")
+        desk.api.plan(behaviour, method="POST", times=1)
+        outcome = await desk.do(Act.CREATE)
+        assert (outcome.state, outcome.attempts, len(desk.api.records("items"))) == ("sent", 1, 1)
+
+
+async def test_what_cannot_be_looked_up_is_held_and_not_made_twice(desk: Desk) -> None:
+    desk.writes |= {"lookup": None, "assigned": False}
+    desk.record = None
+    desk.api.plan("timeout-after", method="POST", times=1)
+    with pytest.raises(Refusal) as refusal:
+        await desk.do(Act.CREATE)
+    assert refusal.value.problem.code == "outcome-unresolved"
+    with pytest.raises(Refusal):
+        await desk.do(Act.CREATE, doubtful=True)
+    assert len(desk.api.records("items")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("400", "write-refused"), ("422", "write-refused"), ("409", "write-refused"), ("412", "write-refused")],
+)
+async def test_what_is_wrong_with_one_record_is_a_refusal(desk: Desk, status: str, code: str) -> None:
+    desk.api.plan(status, method="POST")
+    with pytest.raises(Refusal) as refusal:
+        await desk.do(Act.CREATE)
+    assert refusal.value.problem.code == code
+    assert refusal.value.problem.facts["answered"] == int(status)
+
+
+@pytest.mark.parametrize("status", ["401", "403", "404", "501"])
+async def test_what_is_wrong_with_all_of_them_holds_none(desk: Desk, status: str) -> None:
+    desk.api.plan(status, method="POST")
+    with pytest.raises(Problem):
+        await desk.do(Act.CREATE)
+
+
+async def test_without_a_verb_a_change_is_refused(desk: Desk) -> None:
+    desk.writes |= {"delete": None}
+    with pytest.raises(Refusal) as refusal:
+        await desk.do(Act.DELETE, link=desk.link(1))
+    assert refusal.value.problem.code == "verb-missing"
+
+
+@pytest.mark.parametrize("options", [{}, {"delete": "gone"}], ids=["404", "410"])
+async def test_what_is_gone_is_deleted(desk: Desk, options: dict[str, Any]) -> None:
+    desk.api.configure("items", **options)
+    number = desk.there()
+    desk.api.delete("items", number)
+    outcome = await desk.do(Act.DELETE, link=desk.link(number))
+    assert (outcome.state, outcome.links) == ("sent", [Link("public.item", write(KEY), None)])
+
+
+async def test_a_delete_of_what_was_never_there_asks_nothing(desk: Desk) -> None:
+    outcome = await desk.do(Act.DELETE)
+    assert (outcome.state, outcome.attempts) == ("saved", 0)
+
+
+async def test_put_sends_all_and_fills_in_what_did_not_change(desk: Desk) -> None:
+    desk.writes |= {"update": PUT}
+    number = desk.there(note="long")
+    outcome = await desk.do(Act.UPDATE, link=desk.link(number), whole=False)
+    assert outcome.state == "sent"
+    kept = desk.api.records("items")[number]
+    assert (kept["name"], kept["note"]) == ("ours", "long")
+
+
+async def test_patch_sends_what_differs_and_nothing_when_nothing_does(desk: Desk) -> None:
+    number = desk.there(note="x")
+    base = write({"reference": Number("7"), "name": "old"})
+    outcome = await desk.do(Act.UPDATE, link=desk.link(number, base=base))
+    assert outcome.body == '{"name":"ours"}'
+    again = await desk.do(Act.UPDATE, link=desk.link(number, base=outcome.links[0].base))
+    assert (again.state, again.attempts) == ("saved", 0)
+
+
+async def test_an_update_that_meets_nothing_creates_or_is_counted(desk: Desk) -> None:
+    outcome = await desk.do(Act.UPDATE, link=desk.link(99))
+    assert (outcome.state, outcome.method) == ("sent", "POST")
+    async with desk.open() as means:
+        silent = Means(means.client, means.dataset, means.resource, means.looker, heals=False)
+        missed = await Write(silent, Order(Act.UPDATE, KEY, VALUES, link=desk.link(98))).run()
+    assert (missed.state, missed.missing) == ("saved", True)
+
+
+async def test_a_new_key_is_a_new_record_where_the_key_is_ours(desk: Desk) -> None:
+    desk.api.configure("items", upsert=True)
+    desk.writes = {**VERBS, "create": PUT, "precondition": "none"}
+    old, new = {"id": Number("3")}, {"id": Number("4")}
+    await desk.do(Act.CREATE, key=old, values={**old, "name": "n", "note": "x"})
+    link = Link("public.item", write(old), write(old), write({**old, "name": "n", "note": "x"}))
+    outcome = await desk.do(Act.MOVE, key=new, old=old, values={**new, "name": "m"}, whole=False, link=link)
+    assert {number: (one["name"], one["note"]) for number, one in desk.api.records("items").items()} == {4: ("m", "x")}
+    assert {one.key: one.remote for one in outcome.links} == {write(new): write(new), write(old): None}
+
+
+async def test_a_key_that_cannot_stand_in_a_path_is_refused(desk: Desk) -> None:
+    desk.writes = {**VERBS, "precondition": "none"}
+    with pytest.raises(Refusal) as refusal:
+        await desk.do(Act.DELETE, key={"id": ".."})
+    assert refusal.value.problem.code == "value-unwritable"
+
+
+async def test_a_remote_that_moves_on_for_ever_is_given_up(desk: Desk) -> None:
+    number = desk.there()
+    desk.api.plan("412", method="PATCH")
+    with pytest.raises(Refusal):
+        await desk.do(Act.UPDATE, link=desk.link(number))
+    desk.api.unplan()
+    desk.api.plan("reset-before", method="PATCH")
+    with pytest.raises(Problem) as unknown:
+        await desk.do(Act.UPDATE, link=desk.link(number))
+    assert unknown.value.retry is Retry.LATER
