@@ -14,7 +14,7 @@
 | `extent` | `Extent`: how long a fuzz test looks, in `make test` and in `make fuzz` |
 | `kafka` | `KafkaServer` of the session: `servers`, `create_topic()` with a name of your own |
 | `own_kafka` | one of this test alone, to cut off and to wipe |
-| `jsonplaceholder` | `NodeServer` of the session: `url`; 100 posts, 500 comments; it forgets every write |
+| `jsonplaceholder` | `NodeServer` of the worker: `url`; 100 posts, 500 comments; it forgets every write |
 | `json_server` | json-server of this test alone over a copy of those data: `url`, `data`; it keeps every write |
 | `hostile_api` | `HostileApi` in this process (see tests/services/hostile): `url`, `add()`, `plan()`, `journal` |
 | `hostile_server` | the same in a process of its own: `url`, `call("add", name=...)` |
@@ -238,7 +238,7 @@ def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
 
 @pytest.fixture(scope="session")
 def jsonplaceholder(services: Session) -> NodeServer:
-    return services.jsonplaceholder()
+    return services.jsonplaceholder(os.environ.get("PYTEST_XDIST_WORKER", ""))
 
 
 @pytest.fixture

@@ -50,10 +50,14 @@ def apply_staged(tables: Tables, writer: Writer, folded: Sequence[Change]) -> No
         op, key = int.from_bytes(head[4:], "big"), values[0]
         if op == statements.DELETE_OP:
             rows.pop(key, None)
-        elif op == statements.UPSERT_OP:
+            continue
+        if op == statements.UPSERT_OP:
             rows[key] = tuple(values)
-        elif key in rows:
-            rows[key] = tuple(new if at in masks[op] else rows[key][at] for at, new in enumerate(values))
+            continue
+        inserts, present = masks[op]
+        assert not inserts, "a table's own changes insert whole rows only"
+        if key in rows:
+            rows[key] = tuple(new if at in present else rows[key][at] for at, new in enumerate(values))
 
 
 def apply_folded(tables: Tables, changes: Sequence[Change], rand: random.Random, *, heals: bool) -> None:

@@ -57,7 +57,7 @@ def system(dsn: str, **parts: Any) -> dict[str, Any]:
         (of(target="source"), "/documents/0/target", "its own source"),
         (of(datasets=[{"source": "public.good"}]), "/documents/0/datasets/0/target", "`shared: true`"),
         (of(datasets=[]), "/documents/0/datasets", "at least 1"),
-        (of(capture="pull"), "/documents/0/capture", "not yet available"),
+        (of(capture="pull"), "/documents/0/capture", "captured by `log`"),
         (of(wal_budget=True), "/documents/0/wal_budget", "size"),
         (system("postgresql:///bad?host=/var/run/postgresql"), "/documents/0/dsn", "host"),
         (system("postgresql://a@%2Fvar%2Frun/bad"), "/documents/0/dsn", "socket"),

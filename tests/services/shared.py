@@ -65,9 +65,9 @@ class Session:
         """The shared Kafka."""
         return self._shared("kafka", KafkaServer.from_dict, KafkaServer)
 
-    def jsonplaceholder(self) -> NodeServer:
-        """The shared JSONPlaceholder: it forgets every write, so that nobody meets anybody."""
-        return self._shared("jsonplaceholder", NodeServer.from_dict, NodeServer)
+    def jsonplaceholder(self, worker: str = "") -> NodeServer:
+        """A worker's JSONPlaceholder: it forgets a write with the next request, and one under way may still see it."""
+        return self._shared(f"jsonplaceholder{worker}", NodeServer.from_dict, NodeServer)
 
     def number(self, name: str) -> int:
         """The next number of a counter shared by the session's workers, from 1."""
@@ -97,7 +97,7 @@ class Session:
                 RedisServer.from_dict(facts).end(signal.SIGKILL)
             elif state.stem == "kafka":
                 KafkaServer.from_dict(facts).end(signal.SIGKILL)
-            elif state.stem == "jsonplaceholder":
+            elif state.stem.startswith("jsonplaceholder"):
                 NodeServer.from_dict(facts).end(signal.SIGKILL)
             else:
                 PostgresServer.from_dict(facts).end("immediate")

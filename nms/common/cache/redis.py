@@ -56,12 +56,17 @@ class CacheUnavailable(Unavailable):
 
 
 class RedisCache:
-    """Keys and channels stand under `nms:`; every command ends within a second, else raises CacheUnavailable."""
+    """Keys stand under `nms:`, channels under that and the database's number.
+
+    Every command ends within a second, else raises CacheUnavailable.
+    """
 
     def __init__(self, dsn: str) -> None:
         self._pool: Any = BlockingConnectionPool.from_url(
             dsn, max_connections=CONNECTIONS, timeout=SECONDS, socket_connect_timeout=SECONDS, socket_timeout=SECONDS
         )
+        # Redis has one space of channels for all its numbered databases.
+        self._channels = f"nms:{self._pool.connection_kwargs.get('db', 0)}"
         self._rests_until = 0.0
 
     async def check(self) -> None:
@@ -102,16 +107,16 @@ class RedisCache:
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Tell whoever listens now."""
-        await self._call("PUBLISH", _named(channel), message)
+        await self._call("PUBLISH", f"{self._channels}:{channel}", message)
 
     @asynccontextmanager
     async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Listen on a connection of its own; raises CacheUnavailable when it breaks."""
         client = Redis(connection_pool=self._pool)
-        listener = client.pubsub(ignore_subscribe_messages=True)
+        listener = client.pubsub()
         try:
-            await _translated(listener.subscribe(_named(channel)))
-            await _translated(listener.ping())
+            await _translated(listener.subscribe(f"{self._channels}:{channel}"))
+            await _translated(_subscribed(listener))
             yield _messages(listener)
         finally:
             await listener.aclose()  # type: ignore[no-untyped-call]
@@ -155,6 +160,12 @@ async def _translated(answer: Any) -> Any:
             return await answer
     except ERRORS as error:
         raise CacheUnavailable("Redis does not answer.") from error
+
+
+async def _subscribed(listener: Any) -> None:
+    # Sent is not taken: what is published on another connection might go before.
+    while (found := await listener.get_message(timeout=SECONDS)) is None or found["type"] != "subscribe":
+        pass
 
 
 async def _messages(listener: Any) -> AsyncIterator[bytes]:
