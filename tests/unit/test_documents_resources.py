@@ -80,6 +80,11 @@ def test_what_fits_is_taken(body: dict[str, Any]) -> None:
         (pull(direction="two-way", conflicts={"policy": "newest"}), "/conflicts/newest", "names a field"),
         (pull(direction="two-way", conflicts={"newest": "a"}), "/conflicts/newest", "names a field"),
         (
+            pull(direction="two-way", conflicts={"policy": "source", "fields": {"a": "target"}}),
+            "/conflicts/fields",
+            "`merge` only",
+        ),
+        (
             pull({"source": "customers", "target": "a.b", "version": "n"}, direction="two-way"),
             "/datasets/0/version",
             "`conflicts`",

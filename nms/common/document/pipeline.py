@@ -1,6 +1,6 @@
 """The document of a pipeline: which datasets go from one system to another, and how."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
@@ -40,6 +40,13 @@ class Conflicts(Part):
         dict[Column, Literal["source", "target"]],
         Field(max_length=1_000, description="policy merge: who wins of a field that both changed"),
     ] = Field(default_factory=dict)
+
+    @field_validator("fields")
+    @classmethod
+    def _decide_by_field_when_merging(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if fields and info.data.get("policy", "merge") != "merge":
+            raise refusal("`fields` are decided one by one where `policy` is `merge` only")
+        return fields
 
     @field_validator("newest")
     @classmethod
