@@ -1,15 +1,21 @@
-"""Resources of a REST API become rows: every record arrives, in every style of paging."""
+"""Resources of a REST API become rows, through documents and a worker: killed, refused and swept."""
 
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from nms.common.egress.shared import close_egress
 from nms.common.settings import Settings, get_settings
 from tests.conftest import MakeDatabase
-from tests.service.rest_stage import FOLLOWING, IDS, api, begin, make_stage, pull, things
+from tests.service.rest_stage import FOLLOWING, IDS, SINCE, api, begin, lists, make_stage, pull, things
 from tests.service.stage import Stage
+from tests.service.test_kafka_pipelines import worker_process
 from tests.services.hostile.api import HostileApi
+from tests.waiting import eventually
+
+ALL = list(range(1, 251))
 
 
 @pytest.fixture
@@ -23,9 +29,73 @@ async def stage(
     await close_egress()
 
 
-@pytest.mark.parametrize("paging", FOLLOWING)
-async def test_every_record_arrives(stage: Stage, hostile_api: HostileApi, paging: str) -> None:
-    hostile_api.add("things", count=250, paging=paging, page_size=20)
-    await begin(stage, api(hostile_api.url, {"things": things(paging)}), pull())
+async def test_every_record_arrives_in_every_style_of_paging(stage: Stage, hostile_api: HostileApi) -> None:
+    tables = {style: f"t_{style.replace('-', '_')}" for style in FOLLOWING}
+    for style, name in tables.items():
+        hostile_api.add(name, count=250, paging=style, page_size=20)
+        await stage.at("target", f"create table public.{name} (id bigint primary key, name text)")
+    declared = {name: {**things(style), "path": f"/{name}", "record": None} for style, name in tables.items()}
+    await begin(stage, api(hostile_api.url, declared), pull(*tables.values()))
     async with stage.working():
-        await stage.arrive(IDS, list(range(1, 251)))
+        for name in tables.values():
+            await stage.arrive(f"select id from public.{name} order by id", ALL)
+
+
+async def test_a_worker_that_is_killed_in_a_round_loses_nothing_and_repeats_little(
+    stage: Stage, hostile_api: HostileApi, tmp_path: Path
+) -> None:
+    hostile_api.add("things", count=250, page_size=5, paging="cursor", latency=0.01)
+    rule = {"things": things("cursor", since=SINCE)}
+    await begin(stage, api(hostile_api.url, rule), pull(every="1h"))
+    for fault in ("rest.before_pages=kill@2", "apply.before_commit=kill@2", "apply.after_commit=kill@2"):
+        async with worker_process(tmp_path / "log", fault) as process:
+            await eventually(lambda: _ended(process))
+            assert process.returncode == -signal.SIGKILL
+    async with worker_process(tmp_path / "log"):
+        await stage.arrive(IDS, ALL)
+        # What was read ahead of the target is read again, and no more than that.
+        assert len(lists(hostile_api)) <= 50 + 3 * 50
+        hostile_api.write("things", {"name": "changed"}, 7)
+        await stage.nms("pipelines", "run", "items", "--no-wait")
+        await stage.arrive("select id from public.things where name = 'changed'", [7])
+
+
+async def test_what_the_remote_deleted_is_deleted_although_the_worker_is_killed(
+    stage: Stage, hostile_api: HostileApi, tmp_path: Path
+) -> None:
+    hostile_api.add("things", count=250, page_size=50)
+    rule = {"things": things(sweep={"every": "1ms", "query": {"fields": "id"}})}
+    await begin(stage, api(hostile_api.url, rule), pull(every="100ms"))
+    async with worker_process(tmp_path / "log", "rest.before_deletes=kill") as process:
+        await stage.arrive(IDS, ALL)
+        for number in (3, 250):
+            hostile_api.delete("things", number)
+        await eventually(lambda: _ended(process))
+    async with stage.working():
+        await stage.arrive(IDS, [number for number in ALL if number not in (3, 250)])
+        for number in range(10, 200):
+            hostile_api.delete("things", number)
+        halted = await stage.reach("halted")
+        assert halted.problem is not None
+        assert halted.problem["code"] == "sweep-suspicious"
+    assert len(await stage.at("target", IDS)) == 248
+
+
+async def test_a_record_that_the_target_refuses_is_held_once_however_often_it_is_read(
+    stage: Stage, hostile_api: HostileApi
+) -> None:
+    hostile_api.add("things", count=50)
+    hostile_api.write("things", {"name": None, "group": "no number"}, 7)
+    await begin(stage, api(hostile_api.url), pull(every="50ms"))
+    async with stage.working():
+        await stage.arrive(IDS, [number for number in range(1, 51) if number != 7])
+
+        async def rounds() -> bool:
+            return bool((await stage.get()).status["rounds"] > 3)
+
+        await eventually(rounds)
+        assert (await stage.get()).held == 1
+
+
+async def _ended(process: object) -> bool:
+    return getattr(process, "poll")() is not None  # noqa: B009

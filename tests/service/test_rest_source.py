@@ -208,3 +208,16 @@ async def test_a_list_below_each_parent_is_read(hostile_api: HostileApi) -> None
     assert {key: row["thing"] for key, row in table.of("parts").items()} == {
         (str(number + 1),): str(number % 20 + 1) for number in range(100)
     }
+
+
+async def test_a_field_that_every_record_had_and_none_has_now_is_another_schema(hostile_api: HostileApi) -> None:
+    hostile_api.add("things", count=120, page_size=60)
+    table = Table()
+    async with opened(hostile_api.url, table, things=things()) as source:
+        await pull(source, table)
+    hostile_api.plan("schema-changed", path="things")
+    async with opened(hostile_api.url, table, things=things()) as source:
+        with pytest.raises(RecordsChanged) as caught:
+            await pull(source, table)
+    assert (caught.value.dataset, caught.value.fields) == ("things", ["name"])
+    assert all("Name" in row["name"] for row in table.of().values())

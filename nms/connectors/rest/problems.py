@@ -138,7 +138,10 @@ class RecordsChanged(BodyUnreadable):
     """No record of a page can be read, so it is not single records that are wrong."""
 
     code, title = "records-changed", "The records of the remote have another form"
-    remedy = "Compare what the remote answers with `key`, `records` and `derive` of the resource; correct, then resume."
+    remedy = (
+        "Compare what the remote answers with `key`, `records` and `derive` of the resource; correct, then "
+        "resume. `nms resync PIPELINE` takes the new form as it is."
+    )
 
 
 class SinceUnreadable(BodyUnreadable):

@@ -8,12 +8,14 @@ from typing import Any
 from nms.common.document.rest import Resource
 from nms.common.flow import Position
 from nms.connectors.rest.moment import Moment, later, read_moment
-from nms.connectors.rest.problems import SinceUnreadable
+from nms.connectors.rest.problems import RecordsChanged, SinceUnreadable
 from nms.connectors.rest.reading import Read
 
 OVERLAP_SECONDS = 60.0
 """A record may appear so long after the time that it bears: what a transaction, a replica or a cache takes."""
 KEPT_MISSING = 1_000
+EXPERIENCE = 100
+"""So many records in which a field never lacked make its lack a change of the schema."""
 Place = dict[str, Any]
 Keys = tuple[str, ...]
 
@@ -23,7 +25,8 @@ class Reading:
     """One reading of a dataset that is under way: `place` is where it goes on, None at the beginning.
 
     `ordered` says that records came in the order of their changes; `moved` that they moved between the pages while
-    they were read, so that one may have been passed over. `date` is the remote's clock when it began, if known.
+    they were read, so that one may have been passed over. `fields` are those that every record had. `date` is the
+    remote's clock when it began, if known.
     """
 
     place: Place | None = None
@@ -31,6 +34,7 @@ class Reading:
     ordered: bool = True
     moved: bool = False
     records: int = 0
+    fields: frozenset[str] | None = None
     date: datetime | None = None
 
     def take(self, read: Read, *, moved: bool, date: datetime | None) -> None:
@@ -41,6 +45,8 @@ class Reading:
             follows = self.newest is None or read.oldest is None or self.newest.order <= read.oldest.order
             self.ordered = self.ordered and read.ordered and follows
             self.newest = later(self.newest, read.newest)
+        if read.page is not None:
+            self.fields = read.always if self.fields is None else self.fields & read.always
         self.moved = self.moved or moved
 
     @property
@@ -57,14 +63,15 @@ class Reading:
             "ordered": self.ordered,
             "moved": self.moved,
             "records": self.records,
+            "fields": None if self.fields is None else sorted(self.fields),
         }
         return {name: value for name, value in told.items() if value is not None}
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Reading":
         """What a position says."""
-        known = {**told, "newest": read_moment(told["newest"]) if "newest" in told else None}
-        return cls(**known)
+        fields = frozenset(told["fields"]) if "fields" in told else None
+        return cls(**{**told, "newest": read_moment(told.get("newest")), "fields": fields})
 
 
 @dataclass(slots=True)
@@ -84,11 +91,26 @@ class Standing:
     reached: Moment | None = None
     swept: float = 0.0
     missing: dict[Keys, float] = field(default_factory=dict)
+    fields: frozenset[str] = frozenset()
     reading: Reading | None = None
+
+    def check(self, dataset: str, read: Read) -> None:
+        """Raise RecordsChanged where a field that every record had so far is in none of a page."""
+        if read.page is None or read.page.count < 2:
+            return
+        wanted = {column.name for column in read.page.shape.columns}
+        if lost := sorted((self.fields & wanted) - read.some):
+            told = ", ".join(lost[:5])
+            raise RecordsChanged(f"The records of {dataset} have {told} no more.", dataset=dataset, fields=lost)
 
     def end(self, resource: Resource, seconds: float) -> None:
         """A reading of everything came to its end, so many seconds after its round began; raises SinceUnreadable."""
         reading, self.reading, rule = self.reading, None, resource.since
+        if reading is not None and reading.fields is not None:
+            if self.fields:
+                self.fields &= reading.fields
+            elif reading.records >= EXPERIENCE:
+                self.fields = reading.fields
         if rule is None or reading is None:
             return
         if reading.records and reading.newest is None:
@@ -116,6 +138,8 @@ class Standing:
         if self.missing:
             # The others are found missing again after a restart.
             told["missing"] = [[*key, at] for key, at in list(self.missing.items())[:KEPT_MISSING]]
+        if self.fields:
+            told["fields"] = sorted(self.fields)
         if self.reading:
             told["round"] = self.reading.to_dict()
         return told
@@ -128,6 +152,7 @@ class Standing:
             read_moment(told.get("reached")),
             told.get("swept", 0.0),
             {tuple(key): at for *key, at in told.get("missing", ())},
+            frozenset(told.get("fields", ())),
             Reading.of(told["round"]) if "round" in told else None,
         )
 

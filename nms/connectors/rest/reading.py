@@ -28,7 +28,8 @@ Keys = tuple[str, ...]
 class Read:
     """What an answer holds: a page for the target, what cannot be read, and when its records changed.
 
-    `count` has all records; `ordered` says that they stand in the order of their changes, from `oldest` on.
+    `count` has all records; `ordered` says that they stand in the order of their changes, from `oldest` on. `some` are
+    the columns that any record has, `always` those that each one has.
     """
 
     page: Page | None
@@ -37,6 +38,8 @@ class Read:
     newest: Moment | None = None
     oldest: Moment | None = None
     ordered: bool = True
+    some: frozenset[str] = frozenset()
+    always: frozenset[str] = frozenset()
 
 
 class Reader:
@@ -64,7 +67,8 @@ class Reader:
         if self._path is not None and self._is_clean(records, beside) and b"\\u0000" not in text:
             changes = partial(_read_again, text, self._path, self.shape)
             members = common_members(self.shape, records)
-            return Read(Page(self.shape, text, self._path, len(records), changes, members), (), len(records), *moments)
+            page = Page(self.shape, text, self._path, len(records), changes, members)
+            return Read(page, (), len(records), *moments, *self._columns(records, members))
         return self._write_anew(text, beside, moments)
 
     def keys(self, records: Iterable[Any]) -> list[Keys]:
@@ -102,6 +106,17 @@ class Reader:
         except ValueError as error:
             raise MessageUnreadable(f"the record is not read: {error}") from error
         return [self._change(record)]
+
+    def _columns(
+        self, records: Sequence[Mapping[str, Any]], members: tuple[int, ...] | None
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """The columns that any record has, and those that each one has."""
+        if members is not None:
+            alike = frozenset(self.shape.columns[at].name for at in members)
+            return alike, alike
+        names = frozenset(column.name for column in self.shape.columns)
+        each = [names & record.keys() for record in records]
+        return frozenset().union(*each), names.intersection(*each)
 
     # -- as they came
 
@@ -154,9 +169,10 @@ class Reader:
         if not kept:
             return Read(None, tuple(poison), len(records), *moments)
         body = f"[{','.join(kept.values())}]".encode()
-        members = common_members(self.shape, json.loads(body))
+        rewritten = json.loads(body)
+        members = common_members(self.shape, rewritten)
         page = Page(self.shape, body, (), len(kept), partial(_read_again, body, (), self.shape), members)
-        return Read(page, tuple(poison), len(records), *moments)
+        return Read(page, tuple(poison), len(records), *moments, *self._columns(rewritten, members))
 
     def _complete(self, record: Any, beside: Mapping[str, str]) -> Any:
         """A record with its parent's fields, what is derived, and fields that stand deeper; numbers as written."""

@@ -131,6 +131,7 @@ class RestSource:
         standing = self._progress.datasets[piece.dataset]
         if standing.reading is None or piece.anew:
             standing.reading = Reading(moved=piece.anew)
+        standing.check(piece.dataset, piece.read)
         standing.reading.place = piece.place
         standing.reading.take(piece.read, moved=piece.moved, date=piece.date)
         self._counts["pages"] += not piece.ends
