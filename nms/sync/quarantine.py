@@ -188,11 +188,10 @@ class Quarantine:
             await self._holder.claimed.fence(tx)
             for dataset in freed:
                 self.count -= await tx.mark_truncated(name, dataset)
-            self.count += len(held)
+            for change, problem in held:
+                self.count += await tx.insert_quarantined(self._values(change, problem))
             if self.count > self._holder.limit:
                 raise QuarantineFull(f"{self.count} changes of {name} are held", held=self.count)
-            for change, problem in held:
-                await tx.insert_quarantined(self._values(change, problem))
         self._written = self._place
 
     async def _hold_messages(self, poison: Sequence[Poison]) -> None:
@@ -228,6 +227,7 @@ class Quarantine:
             "op": change.op.value,
             "change": {**encode(change), "shown": self._opened.show_values(change)},
             "problem": follows if problem is None else problem.to_dict(),
+            "once": self._holder.feeds and problem is None and bool(change.shape.key),
         }
 
     def _follows(self, change: Change) -> bool:

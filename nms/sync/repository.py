@@ -153,9 +153,10 @@ class SyncRepository(BaseNmsRepository):
         await queries.delete_conflicts(self.connection, pipeline=name)
         await queries.delete_pipeline(self.connection, name=name)
 
-    async def insert_quarantined(self, values: Mapping[str, Any]) -> None:
-        """Hold a change."""
-        await queries.insert_quarantined(self.connection, **values)
+    async def insert_quarantined(self, values: Mapping[str, Any]) -> int:
+        """Hold a change; gives how many were written: with `once` none that is equal to the one held before it."""
+        count: int = await queries.insert_quarantined(self.connection, **values)
+        return count
 
     async def insert_message(self, values: Mapping[str, Any]) -> int:
         """Hold a message that cannot be read, unless it is held already; gives how many were written."""

@@ -91,10 +91,13 @@ async def test_a_record_that_the_target_refuses_is_held_once_however_often_it_is
         await stage.arrive(IDS, [number for number in range(1, 51) if number != 7])
 
         async def rounds() -> bool:
-            return bool((await stage.get()).status["rounds"] > 3)
+            now = await stage.get()
+            return bool(now.status["rounds"] > 5 and now.held)
 
         await eventually(rounds)
         assert (await stage.get()).held == 1
+        held = await stage.answer("quarantine", "list", "items")
+        assert [row["problem"]["code"] for row in held] == ["target-refused"]
 
 
 async def _ended(process: object) -> bool:

@@ -44,7 +44,7 @@ class RestSource:
         self._sweeps = {name: self._sweep(reader) for name, reader in self._readers.items() if reader.resource.sweep}
         self._ends: dict[int, int] = {}
         self._stack = AsyncExitStack()
-        self._counts = {"rounds": 0, "pages": 0, "records": 0, "held": 0}
+        self._counts = {"rounds": 0, "pages": 0, "records": 0, "unreadable": 0}
         self._took: float | None = None
         self._began_at: float | None = None
 
@@ -117,7 +117,7 @@ class RestSource:
             while pieces := await pipe.take(BATCH_BYTES):
                 # Before the pages: what is held must be so when the position has passed it.
                 if poison := [one for piece in pieces for one in piece.read.poison]:
-                    self._counts["held"] += len(poison)
+                    self._counts["unreadable"] += len(poison)
                     yield self._batch(changes=[], poison=poison)
                 for piece in pieces:
                     self._note(piece)

@@ -1,6 +1,13 @@
--- name: insert_quarantined(pipeline, generation, dataset, key, place, op, change, problem)!
+-- name: insert_quarantined(pipeline, generation, dataset, key, place, op, change, problem, once)!
+-- With `once` a follower that is equal to what is held last of its key says nothing new: rounds bring it again and again.
 insert into sync.quarantine (pipeline, generation, dataset, key, place, op, change, problem)
-values (:pipeline, :generation, :dataset, :key, :place, :op, :change, :problem);
+select :pipeline, :generation, :dataset, :key, :place, :op, :change, :problem
+where not :once::boolean or :change::jsonb is distinct from (
+    select change from sync.quarantine
+    where pipeline = :pipeline and dataset = :dataset and key = :key and op <> 'message' and state = 'held'
+    order by id desc
+    limit 1
+);
 
 -- name: insert_held_message(pipeline, generation, dataset, key, place, change, problem)!
 -- A message that comes again is held once.
