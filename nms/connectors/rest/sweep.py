@@ -108,7 +108,7 @@ class Sweep:
                     raise Partial("an id came twice: records moved between the pages")
                 if fetched.moved:
                     raise Partial("the number of ids is not the one that the remote told")
-                sample = keys[-1] if keys else sample
+                sample = sample or (keys[0] if keys else None)
         finally:
             await pages.aclose()
         return Listed(ids, sample)
