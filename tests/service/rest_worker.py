@@ -15,18 +15,22 @@ from nms.common.egress.shared import close_egress
 from nms.common.problem import Problem
 from nms.connectors.rest.client import Ask, Client
 
+THING = Ask("GET", "/things", {"per_page": "1"})
+
 
 async def work(client: Client, until: float) -> None:
     while time.monotonic() < until:
-        await client.get(Ask("GET", "/things", {"per_page": "1"}))
+        await client.get(THING)
 
 
 async def main(document: str, seconds: float, tasks: int) -> None:
     async with Client.opened(RestSystem.model_validate(json.loads(document))) as client:
-        tell("ready")
-        await asyncio.to_thread(sys.stdin.readline)
-        until = time.monotonic() + seconds
         try:
+            # Connections are made now, so that all begin at once.
+            await client.get(THING)
+            tell("ready")
+            await asyncio.to_thread(sys.stdin.readline)
+            until = time.monotonic() + seconds
             async with asyncio.TaskGroup() as group:
                 for _ in range(tasks):
                     group.create_task(work(client, until))

@@ -165,7 +165,8 @@ async def test_processes_that_renew_at_once_keep_the_chain(api: HostileApi) -> N
     told = await run_workers(by_refresh(api), processes=3, seconds=3)
     assert all(one.isdigit() and int(one) > 10 for one in told), told
     assert api.logins.reused == 0
-    assert 3 <= api.logins.issued <= 9, "one renewal serves all processes"
+    # A token is used for nine tenths of a second: so many are needed at most, were all processes one.
+    assert 3 <= api.logins.issued <= 1.5 * api.journal.entries[-1].at / 0.9 + 3
 
 
 @pytest.mark.parametrize(("strict", "healed"), [(True, False), (False, True)])
