@@ -33,6 +33,7 @@ class Turns:
         self._tasks: dict[str, asyncio.Task[Batch]] = {}
         self._sources: dict[str, AsyncGenerator[Batch, None]] = {"pull": end.feed.batches()}
         self._looked_at = 0.0
+        self._first: float | None = None
         self.began = 0.0
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -66,14 +67,22 @@ class Turns:
                     return batch
             self._ask()
             await asyncio.wait(self._tasks.values(), timeout=TURN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            self._note_rounds()
             # What changed here goes first: pages of a round would keep it waiting.
             for name in ("log", "pull"):
                 task = self._tasks.get(name)
                 if task is not None and task.done():
                     del self._tasks[name]
                     return await (self._pulled(task.result()) if name == "pull" else self._logged(task.result()))
-            if not self._position.get("pulled") and self._rounds.resting and self._rounds.began is not None:
-                self._position |= {"pulled": True, "look": {}}
+
+    def _note_rounds(self) -> None:
+        """Let the database have its turn once a whole round has been taken."""
+        began = self._rounds.began
+        if began is None or self._position.get("pulled"):
+            return
+        if self._rounds.resting or self._first not in (None, began):
+            self._position |= {"pulled": True, "look": {}}
+        self._first = self._first or began
 
     def _ask(self) -> None:
         if self._end.log is not None and self._position.get("pulled"):

@@ -1,6 +1,5 @@
 """Pipelines that go both ways, through documents and a worker: both sides end alike, and then nothing is written."""
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,8 +11,8 @@ from nms.connectors.postgres.twoway.opening import PREPARE
 from tests.conftest import MakeDatabase
 from tests.service.rest_stage import api, begin, make_stage, things
 from tests.service.stage import Stage
+from tests.service.storm import FIELDS, Storm, alike, rounds, written
 from tests.services.hostile.api import HostileApi
-from tests.waiting import eventually
 
 WRITES = {
     "create": {"method": "PUT", "path": "/things/{id}"},
@@ -21,7 +20,6 @@ WRITES = {
     "delete": {"method": "DELETE", "path": "/things/{id}"},
     "precondition": "etag",
 }
-FIELDS = {"id": "id", "reference": "reference", "name": "name", "group": "group"}
 
 
 def both(**parts: Any) -> dict[str, Any]:
@@ -46,32 +44,6 @@ async def stage(
     await close_egress()
 
 
-async def differences(stage: Stage, remote: HostileApi) -> list[str]:
-    """What differs between the collection and the table, field by field; no part of the engine is asked."""
-    rows = await stage.at("target", "select to_jsonb(t)::text from public.things t")
-    ours = {row["id"]: {name: row[name] for name in FIELDS} for row in map(json.loads, rows)}
-    theirs = {
-        number: {name: record.get(name) for name in FIELDS} for number, record in remote.records("things").items()
-    }
-    return [
-        f"{number}: here {ours.get(number)}, there {theirs.get(number)}"
-        for number in sorted({*ours, *theirs})
-        if ours.get(number) != theirs.get(number)
-    ]
-
-
-async def alike(stage: Stage, remote: HostileApi) -> None:
-    """Wait until both sides have the same records."""
-
-    async def look() -> bool:
-        return not await differences(stage, remote)
-
-    try:
-        await eventually(look, 10)
-    except AssertionError as late:
-        raise AssertionError(f"{await differences(stage, remote)}; {await stage.get()}") from late
-
-
 @pytest.mark.parametrize("back", ["log", "poll"])
 async def test_both_sides_follow_each_other(stage: Stage, hostile_api: HostileApi, back: str) -> None:
     hostile_api.add("things", count=5, upsert=True, etag="strong")
@@ -91,3 +63,26 @@ async def test_both_sides_follow_each_other(stage: Stage, hostile_api: HostileAp
         assert names[3] == "theirs"
         assert names[10] == "created there"
         assert sorted(names) == [1, 3, 4, 5, 9, 10, 20]
+
+
+@pytest.mark.parametrize("policy", ["merge", "source", "newest"])
+async def test_a_storm_of_edits_ends_with_both_sides_alike_and_nothing_more_written(
+    stage: Stage, hostile_api: HostileApi, policy: str
+) -> None:
+    hostile_api.add("things", count=20, upsert=True, etag="strong", rewrite=["trim", "lower"])
+    rules = {"policy": policy, **({"newest": "group"} if policy == "newest" else {})}
+    await begin(stage, api(hostile_api.url, {"things": things(writes=WRITES)}), both(every="500ms", conflicts=rules))
+    async with stage.working():
+        await alike(stage, hostile_api)
+        storm = Storm(stage, hostile_api, 20)
+        await storm.blow(4.0, 0.05)
+        await rounds(stage, 2)
+        before = await written(stage, hostile_api)
+        await rounds(stage, 2)
+        assert await written(stage, hostile_api) == before
+        await alike(stage, hostile_api, 1)
+        found = await stage.answer("conflicts", "list", "items")
+        assert found
+        assert {one["outcome"] for one in found} <= {"merged", "source", "target"}
+        if policy == "merge":
+            assert await storm.lost() == []
