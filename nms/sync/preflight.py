@@ -10,6 +10,7 @@ from nms.common.settings import Settings, read_settings
 from nms.connectors.postgres import preflight
 from nms.connectors.postgres.preflight import TableSize
 from nms.connectors.postgres.problems import NotPrepared
+from nms.connectors.postgres.twoway.prepare import check_twoway, prepare_twoway
 from nms.sync.capture import Way, check_channels
 from nms.sync.mapping import way_of
 from nms.sync.pipeline import check_neighbours, documents_of, resume
@@ -57,6 +58,7 @@ async def diagnose(repository: SyncRepository, name: str, settings: Settings, *,
         way = await _way_of(repository, configuration, name, settings)
         if prepare and not way.publishes:
             made = await preflight.prepare(way.spec)
+            made += await prepare_twoway(way.spec) if way.spec.back else []
         findings += await _check(repository, way)
     except Problem as problem:
         return Diagnosis(name, _without_twins([*findings, _finding(problem)]))
@@ -94,7 +96,8 @@ async def estimate(repository: SyncRepository, name: str, settings: Settings) ->
 
 async def _check(repository: SyncRepository, way: Way) -> list[Finding]:
     if way.feeds:
-        return [*await preflight.check_feeding(way.spec), *await check_channels(way)]
+        back = await check_twoway(way.spec) if way.spec.back else []
+        return [*await preflight.check_feeding(way.spec), *back, *await check_channels(way)]
     if way.publishes:
         position = await repository.get_position(way.spec.name)
         return [*await preflight.check_publishing(way.spec, position), *await check_channels(way)]

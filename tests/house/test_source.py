@@ -37,6 +37,7 @@ SLEEPING: dict[str, dict[str, str]] = {
     "tests/services/process.py": {"wait_until": "the waiting function: a condition and a deadline"},
     "tests/contract/budget_worker.py": {"work": "a request takes a while: the load of the test"},
     "tests/service/remote.py": {"say": "a remote that dawdles: the delay is the test"},
+    "tests/service/storm.py": {"_here": "edits come at any pace: the load", "_there": "the same at the remote"},
     "tests/service/test_egress.py": {
         "test_a_large_body_is_read_as_it_comes_and_a_slow_reader_is_not_the_remotes_fault": "the delay is the test",
     },

@@ -35,6 +35,11 @@ FORGET_BASE = (
 )
 
 
+def grant_base(login: str) -> str:
+    """The rights to keep the last synced state."""
+    return f"grant select, insert, update, delete on nms.base to {quote_identifier(login)};"
+
+
 def look_rows(table: TargetTable, names: Sequence[str]) -> str:
     """Rows by their keys, locked, beside what the remote has of them and the base.
 
