@@ -32,7 +32,7 @@ class ChangeLedger:
         self._pipeline = pipeline
         self._generation = generation
         self._counts: dict[str, int] = {}
-        self._told = False
+        self._unkept = 0
 
     async def known(self, identities: Sequence[str]) -> dict[str, State]:
         """Which of these changes were begun or settled before, and how; without those that were refused."""
@@ -56,11 +56,11 @@ class ChangeLedger:
                 await tx.upsert_records(self._pipeline, [asdict(one) for one in known])
             if gone:
                 await tx.delete_records(self._pipeline, [asdict(one) for one in gone])
-            if unkept and not self._told:
+            if unkept and not self._unkept:
                 # Once for as long as the pipeline is open: a remote that forgets forgets everything.
                 await outbox.put(tx, ChangesUnkept(pipeline=self._pipeline, detail=unkept[0].detail or ""))
             self._counts = await tx.list_change_counts(self._pipeline)
-        self._told = self._told or bool(unkept)
+        self._unkept += len(unkept)
 
     async def withdraw(self, identities: Sequence[str]) -> None:
         """Forget changes that were begun and certainly had no effect, with those folded into them; raises LeaseLost."""
@@ -79,8 +79,11 @@ class ChangeLedger:
         return {one.key: one for one in found}
 
     def facts(self) -> dict[str, Any]:
-        """How many changes there were, by what became of them: captured = sent + saved + waiting + refused."""
-        return {"changes": count_states(self._counts)} if self._counts else {}
+        """How many changes there were, by what became of them: captured = sent + saved + waiting + refused.
+
+        `unkept` beside them are those since the pipeline was opened.
+        """
+        return {"changes": count_states(self._counts), "unkept": self._unkept} if self._counts else {}
 
 
 async def purge(repository: SyncRepository, keep: float, stop: asyncio.Event) -> None:

@@ -38,6 +38,11 @@ class Pipeline(BaseModel):
         return int(self.status.get("held") or 0)
 
     @property
+    def unkept(self) -> int:
+        """How many changes the remote answered well and did not keep, since the pipeline was opened."""
+        return int(self.status.get("unkept") or 0)
+
+    @property
     def left_out(self) -> dict[str, dict[str, Any]]:
         """Tables that are paused, as the pipeline last told: code, detail and the statements that make them fit."""
         return dict(self.status.get("paused") or {})
@@ -57,6 +62,9 @@ class Pipeline(BaseModel):
         if self.held:
             what = "1 change is" if self.held == 1 else f"{self.held:,} changes are"
             return f"{what} held in quarantine (`nms quarantine list {self.name}`)"
+        if self.unkept:
+            what = "1 change was" if self.unkept == 1 else f"{self.unkept:,} changes were"
+            return f"{what} answered well and not kept (`nms changes list {self.name} --state unkept`)"
         return None
 
 

@@ -84,7 +84,7 @@ async def test_time_outs_double_nothing_and_lose_nothing(push: Push, way: str, e
     await push.begin(system=SLOW, **writes)
     async with push.streaming():
         push.api.plan(*TIMEOUTS, method="write", chance=0.3)
-        changes = await edit(push, extent.choose(60, 2_000))
+        changes = await edit(push, extent.choose(60, 500))
         await settled(push, changes)
     behaviours = Counter(one["behaviour"] for one in push.api.requests())
     assert all(behaviours[name] > 3 for name in TIMEOUTS)
@@ -101,8 +101,8 @@ async def test_a_killed_worker_doubles_nothing_and_loses_nothing(
     async with push.streaming():
         pass
     push.api.plan(*TIMEOUTS, method="write", chance=0.3)
-    editing = asyncio.create_task(edit(push, extent.choose(60, 1_000)))
-    places = PLACES * extent.choose(0, 5) or ("rest.after_send",)
+    editing = asyncio.create_task(edit(push, extent.choose(60, 300)))
+    places = PLACES * extent.choose(0, 2) or ("rest.after_send",)
     for number, place in enumerate(places):
         assert await work_until_killed(f"{place}=kill@{1 + number * 3 % 7}") == -signal.SIGKILL
     async with push.streaming():

@@ -1,17 +1,25 @@
 """A table that is pushed to an API: every change once in effect, whatever the API answers."""
 
+import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from nms.common import outbox
 from nms.common.settings import Settings
 from nms.common.token import mint_token
+from nms.sync import ledger
+from nms.sync.ledger import purge
 from nms.sync.main import create_app
+from nms.sync.repository import SyncRepository
 from tests.conftest import MakeDatabase
 from tests.service.remote_writes import Push
+from tests.service.stage import pipeline
 from tests.service.web_client import client_of
 from tests.services.hostile.api import HostileApi
+from tests.services.node import NodeServer
 from tests.waiting import eventually
 
 
@@ -79,6 +87,12 @@ async def test_an_api_that_forgets_is_noticed_and_written_to_once(push: Push) ->
         await push.told(captured=5, sent=5, unkept=5)
         await push.stage.at("source", "delete from item where id = 5")
         await push.told(captured=6, unkept=5)
+        trouble = (await push.stage.get("push")).trouble(datetime.now(UTC))
+        assert trouble == "5 changes were answered well and not kept (`nms changes list push --state unkept`)"
+    repository = await SyncRepository.open()
+    await outbox.stamp(repository)
+    events = [one.type for _, one in await outbox.read(repository, 0, ["sync.*"], 10)]
+    assert events == ["sync.changes.unkept"]
     assert sum(acts["create"] for acts in push.api.counts("items").values()) == 5
     kept = await push.stage.answer("changes", "list", "push", "--state", "unkept")
     assert {one["detail"] for one in kept} == {"the remote does not have the record"}
@@ -139,3 +153,77 @@ async def test_the_archive_is_read_in_pages_over_http(push: Push) -> None:
         assert (await client.get(f"/pipelines/push/changes/{named['id']}")).json() == named
         assert (await client.get("/pipelines/push/changes", params={"since": "2100-01-01"})).json()["items"] == []
         assert (await client.get("/pipelines/push/changes/9999999")).status_code == 404
+
+
+async def test_what_is_purged_stays_counted_and_what_waits_stays(push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "PURGE_SIZE", 2)
+    await push.begin()
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'n', null from generate_series(1, 5) n")
+        await push.told(captured=5, sent=5)
+        stop, repository = asyncio.Event(), await SyncRepository.open()
+        purging = asyncio.create_task(purge(repository, 0.0, stop))
+
+        async def purged() -> bool:
+            return await push.stage.answer("changes", "list", "push") == []
+
+        await eventually(purged)
+        stop.set()
+        await purging
+        await push.stage.at("source", "update item set name = 'm'")
+        await push.told(captured=10, sent=10)
+
+
+async def test_a_pause_in_the_middle_leaves_no_outcome_unknown(push: Push) -> None:
+    push.api.configure("items", latency=0.05)
+    await push.begin(unordered=2)
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'n', null from generate_series(1, 60) n")
+
+        async def some() -> bool:
+            return len(push.api.records("items")) > 3
+
+        await eventually(some)
+        await push.stage.nms("pause", "push")
+        await push.stage.reach("paused", name="push")
+
+        async def rested() -> bool:
+            return (await push.stage.nms("runs", "list")).stdout.count("running") == 0
+
+        await eventually(rested)
+        waiting = await push.stage.answer("changes", "list", "push", "--state", "sending")
+        assert waiting == []
+        assert len(push.api.records("items")) < 60
+        await push.stage.nms("resume", "push")
+        await eventually(push.is_mirrored)
+        reads = [one for one in push.api.requests() if one["method"] == "GET"]
+        assert reads == []
+
+
+async def test_json_server_ends_equal(push: Push, json_server: NodeServer) -> None:
+    verbs = {"create": {"method": "POST", "path": "/albums"}, "update": {"method": "PATCH", "path": "/albums/{id}"},
+             "delete": {"method": "DELETE", "path": "/albums/{id}"}}  # fmt: skip
+    albums = {"path": "/albums", "record": "/albums/{id}", "writes": {**verbs, "verify": True}}
+    await push.stage.at("source", 'create table album (id int primary key, "userId" int, title text)')
+    await push.stage.at("source", "insert into album select n, n % 10, 't' || n from generate_series(91, 120) n")
+    remote = {
+        "kind": "system",
+        "name": "remote",
+        "type": "rest",
+        "url": json_server.url,
+        "resources": {"albums": albums},
+    }
+    dataset = {"source": "public.album", "target": "albums"}
+    document = pipeline("push") | {"target": "remote", "datasets": [dataset]}
+    await push.stage.apply(*push.stage.systems(source=push.stage.source), remote, document)
+    async with push.streaming():
+        await push.stage.at("source", "update album set title = upper(title) where id % 3 = 0")
+        await push.stage.at("source", "delete from album where id % 5 = 0")
+
+        async def alike() -> bool:
+            rows = await push.stage.at("source", "select (id, title)::text from album order by id")
+            kept = [(one["id"], one["title"]) for one in json_server.data["albums"] if one["id"] > 90]
+            return bool(rows == [f"({number},{title})" for number, title in sorted(kept)])
+
+        await eventually(alike)
+        await push.told(unkept=0, refused=0)
