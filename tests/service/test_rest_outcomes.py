@@ -32,7 +32,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "with an ETag": ({"unordered": 32, "precondition": "etag"}, {"etag": "strong", "require_match": True}),
 }
-PLACES = ("rest.before_send", "rest.after_send", "rest.before_settle", "outlet.before_save")
+PLACES = ("rest.before_send", "rest.after_send@9", "rest.before_settle", "outlet.before_save", "rest.after_send@2")
 
 
 @pytest.fixture
@@ -40,13 +40,13 @@ async def push(outbound: Settings, make_database: MakeDatabase, hostile_api: Hos
     return await Push.set(outbound, await make_database(), hostile_api)
 
 
-async def edit(push: Push, count: int, seed: int = 0) -> int:
+async def edit(push: Push, count: int, after: int = 0) -> int:
     """Inserts, updates and deletes of `count` records in many transactions; gives how many changes that were."""
-    chance = random.Random(seed)
-    statements = [f"insert into item values ({n}, 'a{n}', 'x')" for n in range(1, count + 1)]
+    chance, last = random.Random(after), after + count
+    statements = [f"insert into item values ({n}, 'a{n}', 'x')" for n in range(after + 1, last + 1)]
     for _ in range(count // 2):
-        statements.append(f"update item set name = 'b{chance.random()}' where id = {chance.randint(1, count)}")
-    statements += [f"delete from item where id = {n}" for n in range(5, count, 10)]
+        statements.append(f"update item set name = 'b{chance.random()}' where id = {chance.randint(after + 1, last)}")
+    statements += [f"delete from item where id = {n}" for n in range(after + 5, last, 10)]
     updates = statements[count:]
     chance.shuffle(updates)
     changes = 0
@@ -101,12 +101,14 @@ async def test_a_killed_worker_doubles_nothing_and_loses_nothing(
     async with push.streaming():
         pass
     push.api.plan(*TIMEOUTS, method="write", chance=0.3)
-    editing = asyncio.create_task(edit(push, extent.choose(60, 300)))
-    places = PLACES * extent.choose(0, 2) or ("rest.after_send",)
-    for number, place in enumerate(places):
-        assert await work_until_killed(f"{place}=kill@{1 + number * 3 % 7}") == -signal.SIGKILL
+    changes = 0
+    for number, place in enumerate(PLACES * extent.choose(0, 3) or ("rest.after_send@7",)):
+        faults = place.replace("@", "=kill@") if "@" in place else f"{place}=kill@{1 + number % 2}"
+        editing = asyncio.create_task(edit(push, 60, number * 60))
+        assert await work_until_killed(faults) == -signal.SIGKILL
+        changes += await editing
     async with push.streaming():
-        await settled(push, await editing)
+        await settled(push, changes)
 
 
 async def test_the_checker_sees_what_is_made_twice_where_nothing_is_looked_up(
