@@ -11,7 +11,7 @@ from tests.service.rest_pulling import Table, opened, pull, shape_of
 from tests.service.rest_stage import FOLLOWING, SINCE, lists, things
 from tests.services.hostile.api import HostileApi
 
-pytestmark = pytest.mark.usefixtures("outbound")
+pytestmark = pytest.mark.usefixtures("asking")
 NUMBERED = ("page", "offset", "link", "next-url")
 
 

@@ -11,7 +11,7 @@ from tests.service.rest_pulling import Table, opened, pull
 from tests.service.rest_stage import things
 from tests.services.hostile.api import HostileApi
 
-pytestmark = pytest.mark.usefixtures("outbound")
+pytestmark = pytest.mark.usefixtures("asking")
 SWEPT = things(sweep={"every": "1ms", "query": {"fields": "id"}})
 ALL = list(range(1, 101))
 
