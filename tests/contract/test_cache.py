@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -16,7 +18,7 @@ from nms.common.problem import Unavailable
 from nms.common.settings import Settings
 from tests.services.redis import DATABASES, RedisServer
 from tests.services.shared import Session
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture(params=["local", "redis", "degrading"])
@@ -132,13 +134,46 @@ async def test_channels_of_another_database_of_the_same_redis_are_others(redis: 
     await others.close()
 
 
-async def test_a_message_published_right_after_the_subscription_arrives(redis: str) -> None:
-    cache = RedisCache(redis)
-    for number in range(200):
-        async with cache.subscribe(f"c{number}") as listener:
-            await cache.publish(f"c{number}", b"first")
-            assert await asyncio.wait_for(anext(listener), 5) == b"first"
-    await cache.close()
+@asynccontextmanager
+async def held_back(dsn: str, word: bytes, gate: asyncio.Event) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A way to Redis that keeps bytes with a word until the gate opens: its DSN, and whether they have come."""
+    came = asyncio.Event()
+    parts = urlsplit(dsn)
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(4096):
+            if word in piece:
+                came.set()
+                await gate.wait()
+            writer.write(piece)
+        writer.close()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(carry(reader, forth), carry(back, writer))
+
+    async with await asyncio.start_server(meet, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        yield parts._replace(netloc=f"127.0.0.1:{port}").geturl(), came
+
+
+async def test_a_subscription_stands_when_redis_has_taken_it_not_when_it_was_sent(
+    redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nms.common.cache.redis.SECONDS", PATIENCE)
+    gate = asyncio.Event()
+    async with held_back(redis, b"SUBSCRIBE", gate) as (dsn, came):
+        cache = RedisCache(dsn)
+        subscription = cache.subscribe("c")
+        entered = asyncio.create_task(subscription.__aenter__())
+        await came.wait()
+        assert not (await asyncio.wait({entered}, timeout=0.2))[0]
+        gate.set()
+        listener = await entered
+        await cache.publish("c", b"first")
+        assert await asyncio.wait_for(anext(listener), 5) == b"first"
+        await subscription.__aexit__(None, None, None)
+        await cache.close()
 
 
 async def test_a_cancelled_command_never_hands_its_answer_to_the_next_caller(cache: Cache) -> None:
