@@ -16,6 +16,8 @@ DLT := .tools/dlt/.installed-1.31.0
 # One stamp per lock and place: a changed lock or a moved checkout installs again, nothing else does.
 INSTALLED := .venv/.installed-$(shell { cat poetry.lock; pwd; } | sha256sum | cut -c1-16)
 RUN := .venv/bin
+# The tests of `check`; in `make check test` they are not run a second time.
+HOUSE := tests/house tests/docs tests/sql
 
 # Poetry asks the JSON interface of an index unless a mirror is named: give it the index and the authorities of pip.
 PIP_SETTING = .tools/poetry/bin/pip config list | sed -nE "s/^(:env:|global|install)\.$(1)='(.*)'$$/\2/p" | head -1
@@ -43,7 +45,7 @@ services: $(INSTALLED) ## Install the servers that tests need, or say what to in
 
 test: services ## Run every test on real servers
 	@[ ! -f .cache/services.env ] || { set -a; . .cache/services.env; set +a; }; \
-	$(RUN)/pytest -n 3 --dist loadgroup -o faulthandler_timeout=180 $(ARGS)
+	$(RUN)/pytest -n 3 --dist loadgroup -o faulthandler_timeout=180 $(if $(filter check,$(MAKECMDGOALS)),$(HOUSE:%=--ignore=%)) $(ARGS)
 
 check: services ## Check the house: floors, sizes, names, statements, types, lint
 	@$(RUN)/ruff format --check .
@@ -53,7 +55,7 @@ check: services ## Check the house: floors, sizes, names, statements, types, lin
 	@$(RUN)/deptry nms
 	@$(RUN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	@$(RUN)/hadolint Dockerfile
-	@$(RUN)/pytest -q tests/house tests/docs tests/sql
+	@$(RUN)/pytest -q -n 2 $(HOUSE)
 
 docs: $(INSTALLED) ## Write docs/reference from the program
 	@$(RUN)/python -m tests.docs.generate
