@@ -17,9 +17,10 @@ from nms.common.messages import MessageNotAnObject, MessageUnreadable, find, rea
 from nms.common.strict_json import Number, TooDeep, check_depth, write
 from nms.connectors.rest.moment import Moment, newest, read_moment
 from nms.connectors.rest.problems import BodyNotJson, BodyTooDeep, RecordsChanged
-from nms.connectors.rest.records import find_records, json_bytes, parse_body, raw_path, search
+from nms.connectors.rest.records import find_records, json_bytes, list_text, parse_body, raw_path, search
 
 HELD_BYTES: Final = 1 << 20
+CUT_BYTES: Final = 1 << 20
 _MISSING: Any = object()
 Keys = tuple[str, ...]
 
@@ -67,7 +68,7 @@ class Reader:
         if self._path is not None and self._is_clean(records, beside) and b"\\u0000" not in text:
             changes = partial(_read_again, text, self._path, self.shape)
             members = common_members(self.shape, records)
-            page = Page(self.shape, text, self._path, len(records), changes, members)
+            page = Page(self.shape, *self._cut(text, self._path, body), len(records), changes, members)
             return Read(page, (), len(records), *moments, *self._columns(records, members))
         return self._write_anew(text, beside, moments)
 
@@ -134,6 +135,11 @@ class Reader:
             return kinds <= {int, str} and len(set(keys)) == len(keys) and not lacking
         except (KeyError, TypeError):
             return False
+
+    def _cut(self, text: bytes, path: tuple[str, ...], body: Any) -> tuple[bytes, tuple[str, ...]]:
+        """The list alone, which costs the target a quarter less; what is large is not held twice for that."""
+        cut = list_text(text, path[0], body) if len(path) == 1 and len(text) <= CUT_BYTES else None
+        return (text, path) if cut is None else (cut, ())
 
     def _moments(self, records: list[Any]) -> tuple[Moment | None, Moment | None, bool]:
         if self._since is None:

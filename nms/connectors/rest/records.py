@@ -15,6 +15,7 @@ from nms.connectors.rest.problems import BodyNotJson, BodyTooDeep, RecordsMissin
 _MEMBER: Final = r'(?:[A-Za-z_][A-Za-z0-9_]*|"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*")'
 _PLAIN: Final = re.compile(rf"\s*{_MEMBER}(?:\s*\.\s*{_MEMBER})*\s*")
 _NAME: Final = re.compile(_MEMBER)
+AROUND_BYTES: Final = 4_096
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -64,6 +65,22 @@ def find_records(body: Any, expression: str) -> list[Any]:
         kind = "nothing" if found is None else "an object" if isinstance(found, dict) else "a single value"
         raise RecordsMissing(f"At `{expression}` of the answer stands {kind}, no list.", expression=expression)
     return found
+
+
+def list_text(text: bytes, name: str, body: Any) -> bytes | None:
+    """The text of the list that a member of the body is, where it is nearly all of it; None where that is not certain.
+
+    What stands around it is read once more with null in its place: only then it is what was cut out.
+    """
+    begin, end = text.find(b"["), text.rfind(b"]") + 1
+    around = text[:begin] + b"null" + text[end:] if 0 <= begin < end else b""
+    if not around or len(around) > AROUND_BYTES or not isinstance(body, dict):
+        return None
+    try:
+        left = orjson.loads(around)
+    except orjson.JSONDecodeError:
+        return None
+    return text[begin:end] if left == {**body, name: None} and isinstance(body.get(name), list) else None
 
 
 def search(body: Any, expression: str) -> Any:
