@@ -27,13 +27,16 @@ AUTHORITIES = $(shell $(call PIP_SETTING,cert))
 WITH_INDEX = POETRY_PYPI_MIRROR_URL="$(MIRROR)" POETRY_NO_INTERACTION=1 PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring \
 	$(if $(AUTHORITIES),REQUESTS_CA_BUNDLE="$${REQUESTS_CA_BUNDLE:-$(AUTHORITIES)}" SSL_CERT_FILE="$${SSL_CERT_FILE:-$(AUTHORITIES)}")
 
-.PHONY: help demo up setup services test check docs format lock faults faults-rest fuzz bench bench-auth bench-rest clean
+.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest fuzz bench bench-auth bench-rest clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 demo: $(INSTALLED) ## Run the main job on this machine: two databases, live traffic, a killed worker, a digest
 	@$(RUN)/nms demo $(ARGS)
+
+demo-rest: $(INSTALLED) ## Keep a REST API and two tables alike on this machine: load, change, compare (needs Node.js)
+	@$(RUN)/nms demo rest $(ARGS)
 
 up: $(INSTALLED) ## Start everything on embedded defaults and stay running
 	@exec $(RUN)/nms up

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Group
@@ -44,17 +44,38 @@ async def run(
             asked = await ask_round(repository, name)
             output.say(f"{name}: a round is asked for; `nms runs watch {asked.id}` shows it.", run=describe(asked))
         return Exit.OK
-    with _view(names) as view:
-        for at, name in enumerate(names):
-            ended = await _follow(repository, name, view)
-            view.end(name, ended)
-            if ended.state is not RunState.SUCCEEDED:
-                view.fail(name, ended, names[at + 1 :])
-                return Exit.PROBLEM
-    return Exit.OK
+    with _open_view(names) as view:
+        return Exit.PROBLEM if await run_in_order(repository, names, view) else Exit.OK
 
 
-class _Lines:
+async def run_in_order(repository: SyncRepository, names: Sequence[str], view: "View") -> Run | None:
+    """Run a round of each pipeline and wait for it before the next; gives the run that did not succeed, if any."""
+    for at, name in enumerate(names):
+        ended = await _follow(repository, name, view)
+        view.end(name, ended)
+        if ended.state is not RunState.SUCCEEDED:
+            view.fail(name, ended, names[at + 1 :])
+            return ended
+    return None
+
+
+class View(Protocol):
+    """Where it is told how far rounds are."""
+
+    def show(self, name: str, run: Run, trouble: str | None) -> None:
+        """How far a round is, and what keeps it."""
+        ...
+
+    def end(self, name: str, run: Run) -> None:
+        """What became of a round."""
+        ...
+
+    def fail(self, name: str, run: Run, left: Sequence[str]) -> None:
+        """Why a round failed, and what is not begun."""
+        ...
+
+
+class Lines:
     """A line for each pipeline when its round has ended: where the output is no terminal, or JSON."""
 
     def show(self, name: str, run: Run, trouble: str | None) -> None:
@@ -77,7 +98,7 @@ class _Lines:
             output.tell(f"Not begun: {', '.join(left)}.")
 
 
-class _Bars(_Lines):
+class _Bars(Lines):
     """A bar for each pipeline, on a terminal."""
 
     def __init__(self, progress: Progress, names: Sequence[str]) -> None:
@@ -103,17 +124,17 @@ class _Bars(_Lines):
 
 
 @contextmanager
-def _view(names: Sequence[str]) -> Iterator[_Lines]:
+def _open_view(names: Sequence[str]) -> Iterator[View]:
     console = output.console()
     if output.is_json() or not console.is_terminal:
-        yield _Lines()
+        yield Lines()
         return
     columns = TextColumn("{task.fields[name]}", style="bold"), BarColumn(30), TimeElapsedColumn()
     with Progress(*columns, TextColumn("{task.fields[told]}"), console=console) as progress:
         yield _Bars(progress, names)
 
 
-async def _follow(repository: SyncRepository, name: str, view: _Lines) -> Run:
+async def _follow(repository: SyncRepository, name: str, view: View) -> Run:
     runs = await RunRepository.open()
     found = await ask_round(repository, name)
     while not found.state.ended:

@@ -11,8 +11,8 @@ from tests.house.tree import File
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 _INLINE = re.compile(r"`(nms [^`]+)`")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-_TARGET = re.compile(r"^([a-z]+):[^=]*?(##.*)?$", re.M)
-_MAKE = re.compile(r"\bmake ([a-z]+)\b")
+_TARGET = re.compile(r"^([a-z-]+):[^=]*?(##.*)?$", re.M)
+_MAKE = re.compile(r"\bmake ([a-z]+(?:-[a-z]+)*)\b")
 
 
 def shown_commands(file: File) -> list[tuple[str, bool]]:

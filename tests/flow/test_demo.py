@@ -169,3 +169,19 @@ async def test_kept_it_can_be_looked_into_and_the_next_demo_clears_it_away(data_
         code, _, err = await finish(process)
     assert code == 130, err
     assert left_running(data_dir) == []
+
+
+async def test_two_tables_and_an_api_are_equal_after_changes_and_nothing_stays(data_dir: Path) -> None:
+    async with demo(data_dir, "rest", "--json") as process:
+        code, out, err = await finish(process)
+    assert code == 0, out + err
+    told = json.loads(out)
+    assert (told["in_sync"], told["posts"], told["comments"], told["apart"]) == (True, 102, 485, 0)
+    assert told["apart_before"] > 80
+    assert not left_running(data_dir)
+
+
+async def test_without_node_the_demo_of_rest_says_what_to_install(data_dir: Path) -> None:
+    async with demo(data_dir, "rest", PATH="/nowhere") as process:
+        code, _, err = await finish(process)
+    assert (code, "node-missing" in err, "make services" in err) == (1, True, True)

@@ -42,6 +42,7 @@ TABLES_OF_OTHERS = (
     "nms/connectors/postgres/prepare.sql",
     "nms/connectors/postgres/twoway/prepare.sql",
     "nms/connectors/postgres/poll/changes.sql",
+    "nms/cli/demo/posts.sql",
     "nms/cli/demo/tables.sql",
 )
 """What makes the tables that our statements find in other systems."""

@@ -10,7 +10,9 @@ import typer
 from nms.cli import output
 from nms.cli.command import INTERRUPTED, command, command_with_own_databases
 from nms.cli.demo.check import Check
+from nms.cli.demo.node import allow_loopback, find_node, open_json_server
 from nms.cli.demo.outcome import Outcome
+from nms.cli.demo.posts import PostsDemo, Told, draw_sent
 from nms.cli.demo.scenes import Demo, Size
 from nms.cli.demo.screen import PlainScreen, QuietScreen, draw_outcome, open_screen
 from nms.cli.demo.stage import DemoRunning, Stage, open_stage
@@ -156,6 +158,48 @@ def subscriptions(
         _check(rows=rows, seconds=seconds, json_wanted=json_wanted)
     else:
         _fill(rows=rows, source=source, json_wanted=json_wanted)
+
+
+@app.command("rest")
+def rest(
+    json_wanted: Annotated[bool, typer.Option("--json", help="Print one JSON document at the end.")] = False,
+) -> None:
+    """Keep two tables and a REST API alike, in both directions, on this machine.
+
+    Starts a PostgreSQL of its own as `nms demo` does, and json-server with
+    the posts and comments of JSONPlaceholder; needs Node.js and what
+    `make services` installs. Applies examples/jsonplaceholder.yaml, loads
+    100 posts and 500 comments, changes some of them in the tables, waits
+    until the API has followed, compares every record, and shows what was
+    sent. Everything it started is stopped at the end.
+
+    Exits 0 in sync, 3 out of sync, 1 when it could not come to its end.
+    """
+    _rest(json_wanted=json_wanted)
+
+
+@command_with_own_databases
+async def _rest() -> int:
+    performing = asyncio.current_task()
+    assert performing is not None
+    for number in ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, _interrupt, performing)
+    find_node()
+    allow_loopback()
+    screen = PlainScreen() if not output.is_json() else QuietScreen()
+    try:
+        with screen:
+            async with open_stage(get_settings().data_dir / "demo") as stage, open_json_server(stage.place) as server:
+                found = await PostsDemo(stage, server, screen, Told(screen)).perform()
+    except asyncio.CancelledError:
+        output.tell("The demo was interrupted; everything it started is stopped.")
+        return INTERRUPTED
+    if output.is_json():
+        output.print_json(found.to_dict())
+    else:
+        output.console().print(draw_sent(found))
+        output.say(found.sentence())
+    return Exit.OK if found.in_sync else Exit.UNHEALTHY
 
 
 @command
