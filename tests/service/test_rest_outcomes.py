@@ -84,7 +84,7 @@ async def test_time_outs_double_nothing_and_lose_nothing(push: Push, way: str, e
     await push.begin(system=SLOW, **writes)
     async with push.streaming():
         push.api.plan(*TIMEOUTS, method="write", chance=0.3)
-        changes = await edit(push, extent.choose(60, 500))
+        changes = await edit(push, extent.choose(40, 500))
         await settled(push, changes)
     behaviours = Counter(one["behaviour"] for one in push.api.requests())
     assert all(behaviours[name] > 3 for name in TIMEOUTS)
@@ -102,9 +102,9 @@ async def test_a_killed_worker_doubles_nothing_and_loses_nothing(
         pass
     push.api.plan(*TIMEOUTS, method="write", chance=0.3)
     changes = 0
-    for number, place in enumerate(PLACES * extent.choose(0, 3) or ("rest.after_send@7",)):
-        faults = place.replace("@", "=kill@") if "@" in place else f"{place}=kill@{1 + number % 2}"
-        editing = asyncio.create_task(edit(push, 60, number * 60))
+    for number, place in enumerate(PLACES * extent.choose(0, 2) or ("rest.after_send@7",)):
+        faults = place.replace("@", "=kill@") if "@" in place else f"{place}=kill"
+        editing = asyncio.create_task(edit(push, 40, number * 40))
         assert await work_until_killed(faults) == -signal.SIGKILL
         changes += await editing
     async with push.streaming():

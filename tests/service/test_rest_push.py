@@ -3,7 +3,6 @@
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -96,32 +95,6 @@ async def test_an_api_that_forgets_is_noticed_and_written_to_once(push: Push) ->
     assert sum(acts["create"] for acts in push.api.counts("items").values()) == 5
     kept = await push.stage.answer("changes", "list", "push", "--state", "unkept")
     assert {one["detail"] for one in kept} == {"the remote does not have the record"}
-
-
-@pytest.mark.parametrize(
-    ("writes", "options"),
-    [
-        ({"precondition": "etag"}, {"etag": "strong", "require_match": True}),
-        ({"precondition": "etag"}, {"etag": "weak-lenient"}),
-        ({"precondition": "etag"}, {"etag": "weak"}),
-        ({"precondition": "version", "version": "version"}, {"version_field": "version"}),
-        ({"precondition": "compare"}, {}),
-        ({"update": {"method": "PUT", "path": "/items/{id}"}}, {}),
-    ],
-    ids=["etag", "weak, lenient", "weak", "version", "compare", "put"],
-)
-async def test_ours_wins_where_somebody_else_wrote(push: Push, writes: dict[str, Any], options: dict[str, Any]) -> None:
-    push.api.configure("items", **options)
-    await push.begin(**writes)
-    async with push.streaming():
-        await push.stage.at("source", "insert into item select n, 'n', 'x' from generate_series(1, 5) n")
-        await eventually(push.is_mirrored)
-        for number in push.api.records("items"):
-            push.api.write("items", {"name": "theirs"}, number)
-        await push.stage.at("source", "update item set name = 'ours', note = 'z'")
-        await eventually(push.is_mirrored)
-        await push.stage.at("source", "delete from item where id < 3")
-        await eventually(push.is_mirrored)
 
 
 async def test_a_resync_makes_nothing_twice(push: Push) -> None:

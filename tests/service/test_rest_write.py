@@ -199,3 +199,28 @@ async def test_a_remote_that_moves_on_for_ever_is_given_up(desk: Desk) -> None:
     with pytest.raises(Problem) as unknown:
         await desk.do(Act.UPDATE, link=desk.link(number))
     assert unknown.value.retry is Retry.LATER
+
+
+@pytest.mark.parametrize(
+    ("writes", "options"),
+    [
+        ({"precondition": "etag"}, {"etag": "strong", "require_match": True}),
+        ({"precondition": "etag"}, {"etag": "weak-lenient"}),
+        ({"precondition": "etag"}, {"etag": "weak"}),
+        ({"precondition": "version", "version": "version"}, {"version_field": "version"}),
+        ({"precondition": "compare"}, {}),
+        ({"precondition": "compare", "update": PUT}, {}),
+    ],
+    ids=["etag", "weak, lenient", "weak", "version", "compare", "put"],
+)
+async def test_ours_wins_where_somebody_else_wrote(desk: Desk, writes: dict[str, Any], options: dict[str, Any]) -> None:
+    desk.api.configure("items", **options)
+    desk.writes |= writes
+    (link,) = (await desk.do(Act.CREATE)).links
+    for name in ("theirs", "theirs again"):
+        desk.api.write("items", {"name": name}, 1)
+        (link,) = (await desk.do(Act.UPDATE, link=link, values={**VALUES, "name": f"over {name}"})).links
+        assert desk.api.records("items")[1]["name"] == f"over {name}"
+    desk.api.write("items", {"name": "theirs"}, 1)
+    assert (await desk.do(Act.DELETE, link=link)).state == "sent"
+    assert desk.api.records("items") == {}
