@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -86,15 +87,17 @@ async def test_a_late_commit_is_not_missed_and_nobody_waits_for_it(door: Door, l
 
 
 async def test_a_feed_that_reads_from_the_newest_on_misses_the_late_commit(
-    door: Door, late_commit: tuple[str, Any], auth: Auth, monkeypatch: pytest.MonkeyPatch
+    door: Door, late_commit: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The planted fault: the horizon is what the last look saw, not what it could not see yet."""
     token, commit = late_commit
-    feed = door.feed
-    feed._since = str(await auth.connection.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text"))
-    monkeypatch.setattr(feed, "_wake", asyncio.Event())
+    right = trust.queries.list_revocations
+    wrong = replace(right, sql=right.sql.replace("pg_snapshot_xmin", "pg_snapshot_xmax"))
+    assert wrong.sql != right.sql
+    monkeypatch.setattr(trust.queries, "list_revocations", wrong)
+    assert await door.feed.look()
     await commit()
-    assert await feed.look()
+    assert await door.feed.look()
     assert await door.status(token) == 200
 
 
