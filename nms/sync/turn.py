@@ -32,7 +32,7 @@ class Turns:
         self._datasets = {shape.dataset: name for name, shape in end.tables.items()}
         self._tasks: dict[str, asyncio.Task[Batch]] = {}
         self._sources: dict[str, AsyncGenerator[Batch, None]] = {"pull": end.feed.batches()}
-        self._looked_at = 0.0
+        self._asked_at = self._looked_at = 0.0
         self._first: float | None = None
         self.began = 0.0
 
@@ -113,15 +113,14 @@ class Turns:
     async def _look(self) -> Batch | None:
         """Records that somebody decided on, and those that are not as they were when last synced."""
         now = asyncio.get_running_loop().time()
-        if now - self._looked_at < TURN_SECONDS and "look" not in self._position:
-            return None
-        asked = await self._asked()
-        if asked:
-            self._looked_at = now
-            return self._batch(asked)
+        if now - self._asked_at >= TURN_SECONDS:
+            self._asked_at = now
+            asked = await self._asked()
+            if asked:
+                return self._batch(asked)
         if self._looks and now - self._looked_at >= self._every:
+            self._looked_at = now
             self._position.setdefault("look", {})
-        self._looked_at = now
         while "look" in self._position:
             batch = await self._look_on(self._position["look"])
             if batch is not None:
