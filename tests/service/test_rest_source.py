@@ -97,6 +97,22 @@ async def test_a_record_that_slipped_through_between_two_pages_comes_with_the_ne
         assert set(table.ids) >= set(range(2, 101))
 
 
+@pytest.mark.parametrize("paging", ["page", "cursor"])
+async def test_a_record_of_the_future_hides_none_that_changes_before_it(hostile_api: HostileApi, paging: str) -> None:
+    hostile_api.add("things", count=20, page_size=10, paging=paging)
+    collection, table = hostile_api.resources["things"].collection, Table()
+    collection.records[20] |= {"updated_at": "2999-12-31T23:59:59.000000Z"}
+    collection._encoded.clear()
+    async with opened(hostile_api.url, table, things=things(paging, since=SINCE)) as source:
+        await pull(source, table)
+        hostile_api.write("things", {"name": "changed"}, 3)
+        asked = len(lists(hostile_api))
+        await pull(source, table, rounds=2)
+    assert table.of()[("3",)]["name"] == "changed"
+    assert table.of()[("20",)]["updated_at"].startswith("2999")
+    assert all("updated_since=2026" in one for one in lists(hostile_api)[asked + 2 :]), "all of them were read again"
+
+
 async def test_an_empty_page_does_not_end_a_list_whose_total_says_more(hostile_api: HostileApi) -> None:
     hostile_api.add("things", count=100, page_size=10)
     hostile_api.plan("page-empty", path="things")

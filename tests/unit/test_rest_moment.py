@@ -1,5 +1,6 @@
 """When records changed: moments of remotes are compared as what they are, and moved back as they are written."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -42,6 +43,24 @@ def test_a_moment_is_asked_for_in_the_form_of_the_remote(value: Any, form: Form,
     moment = read_moment(value)
     assert moment is not None
     assert moment.ask(form) == asked
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        ("2026-01-01T00:00:00.5Z", "as-is", "2026-01-01T00:00:00.5Z"),
+        ("2999-01-01T00:00:00.500Z", "as-is", "2026-01-01T00:00:01.000Z"),
+        ("2999-01-01 02:00+02:00", "as-is", "2026-01-01 02:00+02:00"),
+        ("9999-12-31", "as-is", "2026-01-01"),
+        (32472144000, "seconds", "1767225601"),
+        (32472144000000, "as-is", "32472144000000"),
+        ("32472144000000", "milliseconds", "1767225601000"),
+    ],
+)
+def test_a_time_beyond_now_is_cut_to_it_and_a_counter_is_not(value: Any, form: Form, text: str) -> None:
+    moment = read_moment(value)
+    assert moment is not None
+    assert moment.until(datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC), form).text == text
 
 
 def test_times_are_compared_by_what_they_mean() -> None:

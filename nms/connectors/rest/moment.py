@@ -46,6 +46,15 @@ class Moment:
         except OverflowError:
             return self
 
+    def until(self, at: datetime, form: Form) -> "Moment":
+        """The moment, or `at` in its spelling (rounded down) where it is a time beyond that."""
+        if isinstance(self.value, datetime):
+            return self if self.value <= at else self.back((self.value - at).total_seconds())
+        unit = 1000 if self.value >= MILLISECONDS_FROM else 1
+        if not self.is_clock(form) or self.value <= (most := int(at.timestamp() * unit)):
+            return self
+        return Moment(str(most), Decimal(most))
+
     def ask(self, form: Form) -> str:
         """How it stands in a request."""
         if form == "as-is":

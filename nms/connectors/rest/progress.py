@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from nms.common import clock
 from nms.common.document.rest import Resource
 from nms.common.flow import Position
 from nms.connectors.rest.moment import Moment, later, read_moment
@@ -64,6 +65,7 @@ class Reading:
             "moved": self.moved,
             "records": self.records,
             "fields": None if self.fields is None else sorted(self.fields),
+            "date": self.date.isoformat() if self.date else None,
         }
         return {name: value for name, value in told.items() if value is not None}
 
@@ -71,7 +73,8 @@ class Reading:
     def of(cls, told: Mapping[str, Any]) -> "Reading":
         """What a position says."""
         fields = frozenset(told["fields"]) if "fields" in told else None
-        return cls(**{**told, "newest": read_moment(told.get("newest")), "fields": fields})
+        date = datetime.fromisoformat(told["date"]) if "date" in told else None
+        return cls(**{**told, "newest": read_moment(told.get("newest")), "fields": fields, "date": date})
 
 
 @dataclass(slots=True)
@@ -84,7 +87,9 @@ class Standing:
     a counter has no such arithmetic: its newest value counts where the records came in its order, else the newest of
     the round before. Where pages shift while they are read (a record of a page that was read leaves it), one that did
     not change at all may be passed over: then the next round begins where this one began, `reached` is what it
-    reached, and only the round after goes on from there. So each record is met in two rounds at least.
+    reached, and only the round after goes on from there. So each record is met in two rounds at least. A record of
+    the future (a wrong clock, "never" as a date) is asked for in each round, and hides none that changes before it:
+    nothing counts that is newer than the remote's clock when its first page came.
     """
 
     since: Moment | None = None
@@ -117,10 +122,11 @@ class Standing:
             raise SinceUnreadable(f"In none of {reading.records} records {rule.field} tells when it changed.")
         candidate, moved = None, reading.moved
         if reading.newest is not None:
-            clock = reading.newest.is_clock(rule.form)
-            overlap = OVERLAP_SECONDS if rule.overlap is None and clock else rule.overlap or 0.0
-            candidate = reading.newest.back(overlap + seconds if clock else overlap)
-            moved |= not (clock or reading.ordered)
+            timed, began = reading.newest.is_clock(rule.form), reading.date or clock.now()
+            overlap = OVERLAP_SECONDS if rule.overlap is None and timed else rule.overlap or 0.0
+            candidate = reading.newest.until(began, rule.form).back(overlap + seconds if timed else overlap)
+            self.since = self.since and self.since.until(began, rule.form)
+            moved |= not (timed or reading.ordered)
             # Pages that are cut anew at each request shift when a record changes its place among them.
             moved |= reading.changed_meanwhile and resource.paging.style not in ("none", "cursor")
         self.since = later(self.since, self.reached if moved or candidate is None else candidate)
