@@ -61,7 +61,9 @@ def look_rows(table: TargetTable, names: Sequence[str]) -> str:
         " b.local::text, b.remote::text, b.revision::text"
         " from pg_catalog.jsonb_array_elements($3::jsonb) with ordinality as a (v, at)"
         f" left join lateral (select true as nms_there, r.* from {table.own} r where {where}{own} for update) t on true"
-        f" left join nms.base b on b.pipeline = $1 and b.dataset = $2 and b.key = array[{key}]"
+        # Not to be flattened: with a table that was never analyzed it would be gone through once a record.
+        " left join lateral (select * from nms.base m where m.pipeline = $1 and m.dataset = $2"
+        f" and m.key = array[{key}] offset 0) b on true"
         " order by a.at"
     )
 
