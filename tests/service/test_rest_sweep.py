@@ -1,5 +1,6 @@
 """Sweeps: what the remote has no more is found, confirmed and only then deleted; a partial list deletes nothing."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 
 from nms.connectors.rest.digests import Digests
 from nms.connectors.rest.problems import SweepSuspicious
-from tests.service.rest_pulling import Table, opened, pull
+from tests.service.rest_pulling import Table, opened, pull, shape_of
 from tests.service.rest_stage import things
 from tests.services.hostile.api import HostileApi
+from tests.services.hostile.collection import Collection
 
 pytestmark = pytest.mark.usefixtures("asking")
 SWEPT = things(sweep={"every": "1ms", "query": {"fields": "id"}})
@@ -46,6 +48,33 @@ async def test_a_record_that_is_gone_is_found_confirmed_and_deleted(
     assert table.ids == [number for number in ALL if number not in (1, 50, 100)]
     asked = [one.target for one in hostile_api.journal.entries if one.status in (404, 410)]
     assert sorted(asked) == ["/things/1", "/things/100", "/things/50"]
+
+
+async def test_a_record_whose_key_has_a_field_of_its_parent_is_found_gone(
+    hostile_api: HostileApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile_api.add("things", count=3)
+    hostile_api.add("parts")
+    for number in (1, 2, 3):
+        hostile_api.write("parts", {"things_id": number, "code": f"c{number}"})
+    # A remote that does not say again below which parent a record hangs, as most do.
+    monkeypatch.setattr(Collection, "encode", encoded)
+    below: dict[str, Any] = {
+        "path": "/things/{thing}/parts", "records": "data", "key": ["thing", "number"], "derive": {"number": "id"},
+        "record": "/parts/{number}", "parent": {"resource": "things", "fields": {"thing": "id"}},
+        "sweep": {"every": "1ms"},
+    }  # fmt: skip
+    shape, table = shape_of("parts", ("number", "thing", "code"), (1, 0)), Table()
+    async with opened(hostile_api.url, table, shape, things=things(), parts=below) as source:
+        await pull(source, table)
+        assert len(table.of("parts")) == 3
+        hostile_api.delete("parts", 2)
+        await pull(source, table, rounds=3)
+    assert sorted(table.of("parts")) == [("1", "1"), ("3", "3")]
+
+
+def encoded(collection: Collection, at: int) -> str:
+    return json.dumps({name: value for name, value in collection.records[at].items() if name != "things_id"})
 
 
 async def test_one_sweep_alone_deletes_nothing(hostile_api: HostileApi, table: Table) -> None:

@@ -147,6 +147,7 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
         ({"direction": ["one-way"]}, "/direction", "'one-way' or 'two-way'"),
         ({"conflicts": {}}, "/conflicts", "direction: two-way"),
         ({"initial": "maybe"}, "/initial", "copy"),
+        ({"capture": "pull", "initial": "none", "source": "api"}, "/initial", "first round"),
         ({"missing": "explode"}, "/missing", "upsert"),
         ({"shared": "yes"}, "/shared", "bool"),
         ({"batch": {"changes": 0}}, "/batch/changes", "greater"),

@@ -171,6 +171,13 @@ class PipelineDocument(Document):
             raise refusal("`conflicts` is for a pipeline with `direction: two-way`")
         return conflicts
 
+    @field_validator("initial")
+    @classmethod
+    def _read_all_in_a_first_round(cls, initial: str, info: ValidationInfo) -> str:
+        if initial == "none" and info.data.get("capture") == "pull":
+            raise refusal("the first round of a pull reads all records that the remote gives; leave `initial` out")
+        return initial
+
     @field_validator("wal_budget")
     @classmethod
     def _keep_the_budget_sane(cls, value: int) -> int:

@@ -72,11 +72,18 @@ class Reader:
             return Read(page, (), len(records), *moments, *self._columns(records, members))
         return self._write_anew(text, beside, moments)
 
-    def keys(self, records: Iterable[Any]) -> list[Keys]:
-        """The keys of records as one spelling of text each; raises RecordsChanged for a record without one."""
+    def keys(self, records: Iterable[Any], beside: Mapping[str, str] | None = None) -> list[Keys]:
+        """The keys of records as one spelling of text each; `beside` has fields of their parent that they may lack.
+
+        Raises RecordsChanged for a record without one.
+        """
+        derived = {name: of for name, of in self.resource.derive.items() if name in self._names}
         found = []
         for record in records:
-            key = self.key_of(record)
+            whole = record
+            if (beside or derived) and isinstance(record, dict):
+                whole = {**(beside or {}), **record, **{name: search(record, of) for name, of in derived.items()}}
+            key = self.key_of(whole)
             if key is None:
                 raise RecordsChanged("A record in the list of all ids has no key.", dataset=self.shape.dataset)
             found.append(key)

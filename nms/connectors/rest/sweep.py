@@ -103,7 +103,7 @@ class Sweep:
         try:
             async for fetched in pages:
                 records = [] if fetched.answer is None else exact_records(fetched.answer, self._resource)
-                keys = self._reader.keys(records)
+                keys = self._reader.keys(records, fetched.beside)
                 if ids.add(keys):
                     raise Partial("an id came twice: records moved between the pages")
                 if fetched.moved:
