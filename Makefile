@@ -35,7 +35,7 @@ help: ## List the targets
 demo: $(INSTALLED) ## Run the main job on this machine: two databases, live traffic, a killed worker, a digest
 	@$(RUN)/nms demo $(ARGS)
 
-demo-rest: $(INSTALLED) ## Keep a REST API and two tables alike on this machine: load, change, compare (needs Node.js)
+demo-rest: services ## Keep a REST API and two tables alike on this machine: load, change, compare
 	@$(RUN)/nms demo rest $(ARGS)
 
 up: $(INSTALLED) ## Start everything on embedded defaults and stay running
