@@ -130,7 +130,7 @@ def to_field(value: Any, kind: str) -> bytes:
     elif isinstance(value, str):
         text = value
     elif isinstance(value, list) and kind.endswith("[]"):
-        text = _array(value)
+        text = _array(value, kind.removesuffix("[]"))
     else:
         raise ValueError(f"an {'object' if isinstance(value, dict) else 'array'} has no form as {kind}")
     if "\0" in text:
@@ -138,16 +138,16 @@ def to_field(value: Any, kind: str) -> bytes:
     return frame(text.encode())
 
 
-def _array(values: Sequence[Any]) -> str:
-    return "{" + ",".join(map(_element, values)) + "}"
+def _array(values: Sequence[Any], kind: str) -> str:
+    return "{" + ",".join(_element(value, kind) for value in values) + "}"
 
 
-def _element(value: Any) -> str:
+def _element(value: Any, kind: str) -> str:
     if value is None:
         return "null"
     if isinstance(value, list):
-        return _array(value)
-    text = value if isinstance(value, str) else write(value)
+        return _array(value, kind)
+    text = value if isinstance(value, str) and kind not in _JSON else write(value)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

@@ -173,7 +173,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "json": ({"b": [1, None], "a": "é"}, [], "text", 0.10, False, None),
     "jsonb": ({"b": [1, None], "a": "é"}, [], "text", 0.10, False, None), "inet": ("::1/64",), "point": ("(1,2)",),
     "int[]": ([1, None, 3], "{4,5}", []), "text[]": (["a,b", None, "null", "", '"\\'], "{x}"),
-    "numeric[]": ([[1.5, 2], [3, 4]],), "mood": ("happy",),
+    "numeric[]": ([[1.5, 2], [3, 4]],), "jsonb[]": (["a", '{"b": 1}', {"c": "d"}, 1, None, True], [["x"], [{}]]),
+    "json[]": (["a", "1", {"b": [2]}, None],), "mood": ("happy",),
     "small": (99, None),
 }  # fmt: skip
 TYPES = "create type mood as enum ('sad', 'happy'); create domain small as int check (value < 100);"
