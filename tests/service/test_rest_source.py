@@ -43,6 +43,39 @@ async def test_a_round_goes_on_where_it_was_left(hostile_api: HostileApi) -> Non
     assert len(hostile_api.journal.entries) - since == (100 - before) // 10
 
 
+@pytest.mark.parametrize(("before", "after"), [("cursor", "page"), ("page", "offset"), ("page", "none")])
+async def test_pages_that_are_declared_otherwise_within_a_round_are_read_anew(
+    hostile_api: HostileApi, before: str, after: str
+) -> None:
+    hostile_api.add("things", count=60, page_size=10, paging=before, latency=0.02)
+    table = Table()
+    async with opened(hostile_api.url, table, things=things(before)) as source:
+        await pull(source, table, batches=2)
+    assert 0 < len(table.ids) < 60
+    hostile_api.configure("things", paging=after, page_size=7 if after != "none" else 100)
+    async with opened(hostile_api.url, table, things=things(after)) as source:
+        await pull(source, table)
+    assert table.ids == list(range(1, 61))
+
+
+async def test_a_resource_that_is_declared_otherwise_is_read_from_its_beginning(hostile_api: HostileApi) -> None:
+    hostile_api.add("things", count=20)
+    table, since = Table(), {**SINCE, "overlap": "1ms"}
+    here, there = hostile_api.url, hostile_api.url.replace("127.0.0.1", "localhost")
+    plain: dict[str, Any] = {}
+    for url, paging, more, few in (
+        (here, "page", {"query": {"deleted": "1"}}, False),
+        (here, "page", plain, False),
+        (here, "offset", plain, True),
+        (there, "offset", plain, False),
+    ):
+        hostile_api.configure("things", paging=paging)
+        table.rows.clear()
+        async with opened(url, table, things=things(paging, since=since, **more)) as source:
+            await pull(source, table)
+        assert (len(table.ids) < 20) == few, "other pages are of the same records"
+
+
 async def test_a_round_whose_cursor_is_over_begins_anew(hostile_api: HostileApi) -> None:
     hostile_api.add("things", count=100, paging="cursor", page_size=10, latency=0.02)
     table = Table()

@@ -63,6 +63,26 @@ def test_a_time_beyond_now_is_cut_to_it_and_a_counter_is_not(value: Any, form: F
     assert moment.until(datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC), form).text == text
 
 
+@pytest.mark.parametrize(
+    ("value", "form", "clock"),
+    [
+        ("2020-01-01", "as-is", True),
+        (17, "seconds", True),
+        (17, "as-is", False),
+        (1767225601, "as-is", True),
+        (1767225601500, "as-is", True),
+        (1767225601 - 100_000, "as-is", True),
+        (1767225601 + 100_000, "as-is", False),
+        (1767225601 - 500 * 86_400, "as-is", False),
+        (1767225601 * 10**6, "as-is", False),
+    ],
+)
+def test_a_number_of_this_year_is_a_time_and_another_a_counter(value: Any, form: Form, clock: bool) -> None:
+    moment = read_moment(value)
+    assert moment is not None
+    assert moment.is_clock(form, datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)) is clock
+
+
 def test_times_are_compared_by_what_they_mean() -> None:
     values = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "2026-01-01T01:00:00+02:00", "nonsense", None, True]
     found = newest(values)

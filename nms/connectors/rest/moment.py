@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 Form = Literal["as-is", "seconds", "milliseconds"]
 MILLISECONDS_FROM: Final = Decimal(100_000_000_000)
 """Seconds since 1970 reach it in the year 5138; a larger number counts milliseconds."""
+YEAR_SECONDS: Final = 366 * 86_400
+DAY_SECONDS: Final = 86_400
 
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
 _TIME: Final = re.compile(
@@ -31,15 +33,24 @@ class Moment:
         """What moments are compared by: numbers before times, then by value."""
         return isinstance(self.value, datetime), self.value
 
-    def is_clock(self, form: Form) -> bool:
-        """Whether it is known to be a time: by itself, or since it is asked for as one; else it may be any counter."""
-        return isinstance(self.value, datetime) or form != "as-is"
+    def is_clock(self, form: Form, at: datetime) -> bool:
+        """Whether it is a time: by itself, since it is asked for as one, or as a number that is one of this year.
+
+        `at` is now. Any other number may be a counter, such as a version.
+        """
+        if isinstance(self.value, datetime) or form != "as-is":
+            return True
+        return -YEAR_SECONDS <= float(self.value) / self._unit - at.timestamp() <= DAY_SECONDS
+
+    @property
+    def _unit(self) -> int:
+        """How much of a number is one second."""
+        return 1000 if isinstance(self.value, Decimal) and self.value >= MILLISECONDS_FROM else 1
 
     def back(self, seconds: float) -> "Moment":
         """The moment so many seconds earlier, written in the same way; rounded down."""
         if isinstance(self.value, Decimal):
-            unit = 1000 if self.value >= MILLISECONDS_FROM else 1
-            value = (self.value - Decimal(str(seconds)) * unit).to_integral_value("ROUND_FLOOR")
+            value = (self.value - Decimal(str(seconds)) * self._unit).to_integral_value("ROUND_FLOOR")
             return Moment(str(value), value)
         try:
             return _rewrite(self.text, timedelta(seconds=seconds)) or self
@@ -50,8 +61,7 @@ class Moment:
         """The moment, or `at` in its spelling (rounded down) where it is a time beyond that."""
         if isinstance(self.value, datetime):
             return self if self.value <= at else self.back((self.value - at).total_seconds())
-        unit = 1000 if self.value >= MILLISECONDS_FROM else 1
-        if not self.is_clock(form) or self.value <= (most := int(at.timestamp() * unit)):
+        if not self.is_clock(form, at) or self.value <= (most := int(at.timestamp() * self._unit)):
             return self
         return Moment(str(most), Decimal(most))
 

@@ -1,6 +1,6 @@
 """Where a pull stands: what is asked for next, and how far an unfinished round has come (pure)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from nms.common import clock
 from nms.common.document.rest import Resource
 from nms.common.flow import Position
+from nms.connectors.rest.form import Form
 from nms.connectors.rest.moment import Moment, later, read_moment
 from nms.connectors.rest.problems import RecordsChanged, SinceUnreadable
 from nms.connectors.rest.reading import Read
@@ -98,6 +99,16 @@ class Standing:
     missing: dict[Keys, float] = field(default_factory=dict)
     fields: frozenset[str] = frozenset()
     reading: Reading | None = None
+    form: Form | None = None
+
+    def suit(self, form: Form) -> "Standing":
+        """Where it stands once its resource is declared so: at the beginning where that is not what was read so far."""
+        if self.form is not None and self.form[0] != form[0]:
+            return Standing(form=form)
+        if self.form is not None and self.form != form:
+            self.reading = None
+        self.form = form
+        return self
 
     def check(self, dataset: str, read: Read) -> None:
         """Raise RecordsChanged where a field that every record had so far is in none of a page."""
@@ -122,7 +133,8 @@ class Standing:
             raise SinceUnreadable(f"In none of {reading.records} records {rule.field} tells when it changed.")
         candidate, moved = None, reading.moved
         if reading.newest is not None:
-            timed, began = reading.newest.is_clock(rule.form), reading.date or clock.now()
+            began = reading.date or clock.now()
+            timed = reading.newest.is_clock(rule.form, began)
             overlap = OVERLAP_SECONDS if rule.overlap is None and timed else rule.overlap or 0.0
             candidate = reading.newest.until(began, rule.form).back(overlap + seconds if timed else overlap)
             self.since = self.since and self.since.until(began, rule.form)
@@ -148,6 +160,8 @@ class Standing:
             told["fields"] = sorted(self.fields)
         if self.reading:
             told["round"] = self.reading.to_dict()
+        if self.form:
+            told["form"] = list(self.form)
         return told
 
     @classmethod
@@ -160,6 +174,7 @@ class Standing:
             {tuple(key): at for *key, at in told.get("missing", ())},
             frozenset(told.get("fields", ())),
             Reading.of(told["round"]) if "round" in told else None,
+            tuple(told["form"]) if "form" in told else None,
         )
 
 
@@ -174,12 +189,11 @@ class Progress:
     done: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, position: Position, generation: int, names: Sequence[str]) -> "Progress":
-        """What a position says; a dataset that it does not know is read from the beginning."""
+    def of(cls, position: Position, generation: int, forms: Mapping[str, Form]) -> "Progress":
+        """What a position says; a dataset that it does not know in its form is read from the beginning."""
         told = position.get("datasets", {})
-        progress = cls(
-            generation, int(position.get("place", 0)), {name: Standing.of(told.get(name, {})) for name in names}
-        )
+        standings = {name: Standing.of(told.get(name, {})).suit(form) for name, form in forms.items()}
+        progress = cls(generation, int(position.get("place", 0)), standings)
         under_way = position.get("round")
         if under_way is not None:
             progress.began, progress.done = under_way["began"], list(under_way["done"])

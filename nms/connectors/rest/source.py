@@ -11,6 +11,7 @@ from nms.common.document.rest import RestSystem
 from nms.common.flow import Batch, FeedSpec, Page, Part, Poison, Position
 from nms.common.rounds import Rounds
 from nms.connectors.rest.client import Client
+from nms.connectors.rest.form import form_of
 from nms.connectors.rest.memory import Memory
 from nms.connectors.rest.nested import Lists
 from nms.connectors.rest.pipe import Pipe
@@ -39,7 +40,8 @@ class RestSource:
         self._spec = spec
         self._rounds = spec.rounds or Rounds(EVERY_SECONDS)
         self._readers = {name: _reader(client.system, name, spec) for name in spec.shapes}
-        self._progress = Progress.of(spec.start, spec.generation, list(spec.shapes))
+        forms = {name: form_of(client.system, name) for name in spec.shapes}
+        self._progress = Progress.of(spec.start, spec.generation, forms)
         self._round = Round(client, self._readers, Memory())
         self._sweeps = {name: self._sweep(reader) for name, reader in self._readers.items() if reader.resource.sweep}
         self._ends: dict[int, int] = {}
