@@ -15,7 +15,7 @@ from nms.common.egress.exchange import Answer
 from nms.connectors.rest.ask import Ask, resolve_link
 from nms.connectors.rest.listing import Listing
 from nms.connectors.rest.paging import read_link
-from nms.connectors.rest.problems import NextPageLoop, OriginForeign, RemoteMissing
+from nms.connectors.rest.problems import NextPageLoop, OriginForeign, RemoteMissing, RemoteRefused
 
 URL = "https://api.example.test/v1"
 Headers = Mapping[str, str]
@@ -48,6 +48,8 @@ class Shelf:
         start = self.start_of(ask, size) if self.heeds else 0
         if start >= self.count and start > 0 and self.behind == "missing":
             raise RemoteMissing("no such page")
+        if start >= self.count and start > 0 and self.behind == "refused":
+            raise RemoteRefused("no such page")
         if start >= self.count and self.behind == "last":
             start = max(0, (self.count - 1) // size * size)
         records = [{"id": number} for number in range(start, min(start + size, self.count))]
@@ -84,12 +86,12 @@ class Shelf:
 @st.composite
 def numbered(draw: st.DrawFn) -> Shelf:
     size, most = draw(st.integers(1, 8)), draw(st.integers(1, 8))
-    total = draw(st.sampled_from(["none", "right", "zero", *(["page"] if most >= size else [])]))
+    total = draw(st.sampled_from(["none", "right", "zero", "page"]))
     paging: dict[str, Any] = {"style": draw(st.sampled_from(["page", "offset"])), "parameter": "at", "size": size}
     paging |= {} if total == "none" else {"total": "total"}
     paging |= draw(st.sampled_from([{}, {"size_parameter": "size"}]))
     paging |= draw(st.sampled_from([{}, {"first": 0}])) if paging["style"] == "page" else {}
-    behind = draw(st.sampled_from(["empty", "last", "missing"]))
+    behind = draw(st.sampled_from(["empty", "last", "missing", *(["refused"] if total == "right" else [])]))
     return Shelf(paging, draw(st.integers(0, 60)), most, total, behind, concurrency=draw(st.integers(1, 8)))
 
 

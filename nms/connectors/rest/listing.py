@@ -12,7 +12,7 @@ from nms.connectors.rest.ask import Ask, locate
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.memory import Memory, Remembered, condition_of
 from nms.connectors.rest.paging import Numbers, Place, Tally, ask_of, following, total_of
-from nms.connectors.rest.problems import NextPageLoop, RemoteMissing
+from nms.connectors.rest.problems import NextPageLoop, RemoteMissing, RemoteRefused
 from nms.connectors.rest.reading import parse_answer
 from nms.connectors.rest.records import find_records
 
@@ -84,17 +84,24 @@ class Listing:
     async def _numbered(self, place: Place | None) -> AsyncGenerator[Fetched, None]:
         """Pages have numbers: the more were there, the more are asked for at a time, and given in order."""
         assert isinstance(self.resource.paging, NumberedPages)
-        numbers = Numbers(self.resource.paging, None if place is None else int(place["at"]))
+        start = None if place is None else int(place["at"])
+        numbers = Numbers(self.resource.paging, start, wary=self.resource.parent is None)
         ahead: deque[tuple[int, asyncio.Task[Fetched]]] = deque()
         done, size = 0, 1
         try:
             while True:
                 width = min(self.client.system.concurrency, done + 1, max(1, AHEAD_BYTES // size))
+                width = 1 if numbers.is_told_whole else width
                 while len(ahead) < width and (numbers.more or not ahead):
                     at = numbers.take()
                     ahead.append((at, asyncio.create_task(self._fetch({"at": at}))))
                 at, task = ahead.popleft()
-                fetched = await task
+                try:
+                    fetched = await task
+                except RemoteRefused:
+                    if numbers.is_told_whole:
+                        return
+                    raise
                 done, size = done + 1, max(size // 2, fetched.size)
                 behind = numbers.behind(at, fetched.count, fetched.total)
                 fetched.place = {"at": behind}

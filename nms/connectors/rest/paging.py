@@ -77,13 +77,16 @@ class Numbers:
     Without a total a list ends with an empty page: a remote may give fewer records a page than it is asked for. The
     step of offsets is what the first page holds, and behind a shorter one it goes on where that ended. With a total
     an empty page before it does not end a list; one that is less than what came is not believed (some tell 0, or the
-    records of this page), so behind a first page that is full and all there is another one is asked for. A remote that
-    gives its last page again and again, where there are no more, is at its end when three pages are alike; one that
-    does so from its first page on heeds no number, and that is a Problem.
+    records of this page), so behind a first page that is all there is another one is asked for; below parents (not
+    `wary`), where that could double the requests, only behind a full one. A remote that gives its last page again and
+    again, where there are no more, is at its end when three pages are alike; one that does so from its first page on
+    heeds no number, and that is a Problem.
     """
 
-    def __init__(self, paging: NumberedPages, at: int | None = None) -> None:
+    def __init__(self, paging: NumberedPages, at: int | None = None, *, wary: bool = True) -> None:
         self._paging = paging
+        self._doubted = 1 if wary else paging.size
+        self._told: int | None = None
         self._pages = paging.style == "page"
         self._base = paging.start
         self.at: int = self._base if at is None else at
@@ -108,6 +111,7 @@ class Numbers:
         """The number behind a page that holds so many records of a total."""
         self._full = self._full or count
         self._came += count
+        self._told = total
         if total is not None:
             self._end = self._base + (-(-total // self._step) if self._pages else total)
         if total is None or self._is_doubtful(at, count, total):
@@ -127,11 +131,16 @@ class Numbers:
         return (not count and passed >= total) or (self._end is not None and behind >= self._end)
 
     @property
+    def is_told_whole(self) -> bool:
+        """Whether all came that the remote said there are: a page behind that may be refused."""
+        return self._came == self._told
+
+    @property
     def _step(self) -> int:
         return self._full or self._paging.size
 
     def _is_doubtful(self, at: int, count: int, total: int) -> bool:
-        return self._came > total or (at == self._base and count == total >= self._paging.size)
+        return self._came > total or (at == self._base and count == total >= self._doubted)
 
     def _is_third(self, alike: object) -> bool:
         self._others = self._others or self._alike not in ([], [alike], [alike] * 2)
