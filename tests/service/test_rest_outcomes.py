@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nms.common.settings import Settings
+from nms.connectors.rest import sending
 from nms.connectors.rest.look import Looker
 from tests.conftest import MakeDatabase
 from tests.fuzz.extent import Extent
@@ -36,7 +37,11 @@ PLACES = ("rest.before_send", "rest.after_send@9", "rest.before_settle", "outlet
 
 
 @pytest.fixture
-async def push(outbound: Settings, make_database: MakeDatabase, hostile_api: HostileApi) -> Push:
+async def push(
+    outbound: Settings, make_database: MakeDatabase, hostile_api: HostileApi, monkeypatch: pytest.MonkeyPatch
+) -> Push:
+    # Effects of this API come before the time-out, or never.
+    monkeypatch.setattr(sending, "LATE_SECONDS", 0.5)
     return await Push.set(outbound, await make_database(), hostile_api)
 
 

@@ -1,5 +1,6 @@
 """One write at a time against an API that misbehaves: what it does, and what is known afterwards."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from nms.common.ledger import Link
 from nms.common.problem import Problem, Retry
 from nms.common.settings import Settings
 from nms.common.strict_json import Number, write
+from nms.connectors.rest import sending
+from nms.connectors.rest.ask import key_of_location
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.look import Looker
 from nms.connectors.rest.order import Act, Order, Outcome
@@ -19,6 +22,7 @@ from nms.connectors.rest.sending import Means, Refusal
 from nms.connectors.rest.write import Write
 from tests.service.remote_writes import VERBS, WRITES
 from tests.services.hostile.api import HostileApi
+from tests.services.hostile.behaviour import BEHAVIOURS, Behaviour, Call
 
 KEY = {"reference": Number("7")}
 VALUES = {"reference": Number("7"), "name": "ours"}
@@ -165,6 +169,7 @@ async def test_patch_sends_what_differs_and_nothing_when_nothing_does(desk: Desk
 async def test_an_update_that_meets_nothing_creates_or_is_counted(desk: Desk) -> None:
     outcome = await desk.do(Act.UPDATE, link=desk.link(99))
     assert (outcome.state, outcome.method) == ("sent", "POST")
+    desk.api.delete("items", 1)
     async with desk.open() as means:
         silent = Means(means.client, means.dataset, means.resource, means.looker, heals=False)
         missed = await Write(silent, Order(Act.UPDATE, KEY, VALUES, link=desk.link(98))).run()
@@ -224,3 +229,107 @@ async def test_ours_wins_where_somebody_else_wrote(desk: Desk, writes: dict[str,
     desk.api.write("items", {"name": "theirs"}, 1)
     assert (await desk.do(Act.DELETE, link=link)).state == "sent"
     assert desk.api.records("items") == {}
+
+
+@pytest.mark.parametrize("precondition", ["none", "compare"])
+async def test_one_answer_that_a_record_is_not_there_is_not_believed(desk: Desk, precondition: str) -> None:
+    desk.writes |= {"precondition": precondition}
+    number = desk.there()
+    desk.api.plan("404", path="/items/1$", times=1)
+    assert (await desk.do(Act.UPDATE, link=desk.link(number))).state == "sent"
+    assert [one["name"] for one in desk.api.records("items").values()] == ["ours"]
+    desk.api.plan("404", path="/items/1$", times=1)
+    assert (await desk.do(Act.DELETE, link=desk.link(number))).state == "sent"
+    assert desk.api.records("items") == {}
+
+
+async def test_a_record_that_has_another_key_now_is_not_made_again(desk: Desk) -> None:
+    number = desk.there()
+    outcome = await desk.do(Act.UPDATE, link=desk.link(number + 40))
+    assert outcome.links[0].remote == write({"id": Number(str(number))})
+    assert [one["name"] for one in desk.api.records("items").values()] == ["ours"]
+
+
+async def test_an_update_that_is_always_answered_404_is_held_where_the_record_is_there(desk: Desk) -> None:
+    number = desk.there()
+    desk.api.plan("404", method="PATCH")
+    with pytest.raises(Refusal) as refusal:
+        await desk.do(Act.UPDATE, link=desk.link(number))
+    assert (refusal.value.problem.code, len(desk.api.records("items"))) == ("write-refused", 1)
+
+
+async def test_a_lookup_that_finds_only_others_holds_the_change(desk: Desk) -> None:
+    # An API that does not know the parameter answers with a page of all.
+    desk.writes |= {"lookup": {"parameter": "per_page", "field": "reference"}}
+    desk.api.write("items", {"reference": 8, "name": "another"})
+    with pytest.raises(Refusal) as refusal:
+        await desk.do(Act.ENSURE)
+    assert refusal.value.problem.code == "lookup-unfit"
+    desk.api.plan("timeout-before", method="POST", times=1)
+    with pytest.raises(Refusal) as unresolved:
+        await desk.do(Act.CREATE, key={"reference": Number("6")}, values={"reference": Number("6")})
+    assert unresolved.value.problem.code == "outcome-unresolved"
+    assert "`lookup`" in unresolved.value.problem.remedy
+
+
+async def test_a_record_without_our_key_is_not_looked_up(desk: Desk) -> None:
+    desk.writes |= {"assigned": False}
+    desk.record = None
+    desk.api.write("items", {"reference": None, "name": "another"})
+    await desk.do(Act.ENSURE, key={"name": "n"}, values={"reference": None, "name": "n"})
+    assert [one["name"] for one in desk.api.records("items").values()] == ["another", "n"]
+
+
+async def test_a_record_that_is_there_twice_is_told(desk: Desk) -> None:
+    desk.there()
+    desk.there()
+    with pytest.raises(Refusal) as refusal:
+        await desk.do(Act.ENSURE)
+    assert refusal.value.problem.code == "record-doubled"
+
+
+async def test_what_was_put_off_and_done_all_the_same_is_found(desk: Desk) -> None:
+    desk.api.plan("429-after-effect", method="POST", times=1)
+    outcome = await desk.do(Act.CREATE)
+    assert (outcome.state, len(desk.api.records("items"))) == ("sent", 1)
+    desk.api.plan("408", method="POST", times=1)
+    assert (await desk.do(Act.CREATE, key={"reference": Number("8")}, values={"reference": Number("8")})).attempts == 2
+    assert len(desk.api.records("items")) == 2
+
+
+async def test_an_effect_that_comes_late_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def behave(call: Call) -> bool:
+        # This server works on although nobody waits for its answer.
+        await asyncio.sleep(1.2)
+        await call.effect()
+        return False
+
+    monkeypatch.setitem(BEHAVIOURS, "late-effect", Behaviour("late-effect", "the effect comes late", behave))
+    monkeypatch.setattr(sending, "LATE_SECONDS", 3.0)
+    desk.api.plan("late-effect", method="POST", times=1)
+    outcome = await desk.do(Act.CREATE)
+    assert (outcome.attempts, len(desk.api.records("items"))) == (1, 1)
+
+
+@pytest.mark.parametrize("precondition", ["none", "compare", "etag"])
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_what_only_others_changed_stays_theirs(desk: Desk, precondition: str, method: str) -> None:
+    desk.api.configure("items", etag="strong")
+    desk.writes |= {"precondition": precondition, "update": {"method": method, "path": "/items/{id}"}}
+    (link,) = (await desk.do(Act.CREATE, values={**VALUES, "note": "old"})).links
+    desk.api.write("items", {"note": "theirs", "owner": "another"}, 1)
+    await desk.do(Act.UPDATE, link=link, values={**VALUES, "name": "new", "note": "old"})
+    kept = desk.api.records("items")[1]
+    read = method == "PATCH" or precondition != "none"
+    assert (kept["name"], kept["note"], kept.get("owner")) == (
+        "new",
+        *(("theirs", "another") if read else ("old", None)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("location", "key"),
+    [("/items/1%2Fa", "1/a"), ("/items/1?version=2#x", "1"), ("https://api/items/7/", "7"), ("", "")],
+)
+def test_the_key_in_a_location_is_decoded(location: str, key: str) -> None:
+    assert key_of_location(location) == key

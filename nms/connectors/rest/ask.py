@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import quote, unquote, urlencode, urljoin
 
 from nms.common.egress.address import Location, parse_url
 from nms.connectors.rest.problems import OriginForeign, PathUnfillable
@@ -59,6 +59,12 @@ def resolve_link(base: str, url: str, link: str) -> str:
         raise OriginForeign("A link of the remote is no URL.") from None
     _check_origin(base, absolute)
     return absolute
+
+
+def key_of_location(link: str) -> str:
+    """The last segment of the path of a `Location` (RFC 9110 section 10.2.2), decoded; empty where there is none."""
+    path = link.partition("#")[0].partition("?")[0]
+    return unquote(path.rstrip("/").rpartition("/")[2])
 
 
 def origin_of(url: str) -> str:

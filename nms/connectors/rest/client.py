@@ -72,14 +72,15 @@ class Client:
         """
         return await self._persist(ask, safe=True)
 
-    async def send(self, ask: Ask) -> Answer:
+    async def send(self, ask: Ask, *, repeat: bool = True) -> Answer:
         """The answer to a write, whatever its status below 500 (and 501, 505); waits for its turn.
 
         Sent again only while it certainly had no effect: not a byte left, 401 (once, with a new login), 408, 425, 429
         and 503 with Retry-After. Raises OutcomeUnknown where it may have had one, RemoteLimited, RemoteLoginRefused,
-        and where nothing was sent the Problems of egress with `sent` false.
+        and where nothing was sent the Problems of egress with `sent` false. With `repeat` false what the remote put off
+        (408, 425, 429, 503) is an unknown outcome, too, told when the wait is over: some do the work all the same.
         """
-        return await self._persist(ask, safe=False)
+        return await self._persist(ask, safe=False, repeat=repeat)
 
     def facts(self) -> dict[str, Any]:
         """What it did and what it waits for, as JSON; `waiting` in seconds."""
@@ -93,7 +94,7 @@ class Client:
             "waiting": round(waiting, 1),
         }
 
-    async def _persist(self, ask: Ask, *, safe: bool) -> Answer:
+    async def _persist(self, ask: Ask, *, safe: bool, repeat: bool = True) -> Answer:
         url = locate(self.system.url, ask)
         attempt, renewed = 1, False
         while True:
@@ -113,6 +114,8 @@ class Client:
                 if following is Following.REFUSE or attempt == TRIES:
                     raise judge(answer, self.system.url, url)
                 await self._stand_back(answer, attempt)
+                if not repeat:
+                    raise self._unknown(ask, str(answer.status))
             attempt += 1
             self.repeated += 1
 

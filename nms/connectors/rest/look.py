@@ -9,6 +9,7 @@ from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.problems import RecordsMissing, RemoteMissing
 from nms.connectors.rest.records import find_records, parse_strictly, search
+from nms.connectors.rest.refusals import LookupUnfit, RecordDoubled
 from nms.connectors.rest.values import Record, as_text
 
 
@@ -31,13 +32,14 @@ class Looker:
     def can_look(self, key: Mapping[str, Any], remote: Record | None) -> bool:
         """Whether a record can be found: by the key it has there, or by the field that holds ours."""
         writes = self._resource.writes
-        by_field = writes is not None and writes.lookup is not None and writes.lookup.field in key
+        # A record without our key is nobody's: a look-up by nothing would find all of those.
+        by_field = writes is not None and writes.lookup is not None and as_text(key.get(writes.lookup.field)) != ""
         return by_field or (remote is not None and self._resource.record is not None)
 
     async def find(self, known: Mapping[str, Any], remote: Record | None) -> Found | None:
         """The record, or None where the remote has none; `known` are our key and values, `remote` its key there.
 
-        Raises the Problems of the client.
+        Raises the Problems of the client, LookupUnfit and RecordDoubled.
         """
         if remote is not None and self._resource.record is not None:
             return await self._read(known, remote)
@@ -62,9 +64,13 @@ class Looker:
         texts = {name: as_text(value) for name, value in known.items()}
         query = {**self._resource.query, writes.lookup.parameter: wanted}
         answer = await self._client.get(Ask("GET", fill(self._resource.path, texts), query))
-        # Remotes that do not know the parameter answer with all: only what bears our key is ours.
         listed = find_records(parse_strictly(answer), self._resource.records)
         ours = [one for one in listed if isinstance(one, dict) and as_text(one.get(field)) == wanted]
-        if not ours:
-            return None
-        return Found(ours[0], remote or {name: ours[0].get(name) for name in self._resource.key})
+        if not ours and listed:
+            # Remotes that do not know the parameter answer with all, and ours may stand on another page.
+            text = f"asked for {field} {wanted}, the remote answers {len(listed)} records without it"
+            raise LookupUnfit(text, field=field)
+        keys = {name: [one.get(name) for one in ours] for name in self._resource.key}
+        if len(ours) > 1 and any(values.count(values[0]) < len(values) for values in keys.values()):
+            raise RecordDoubled(f"the remote has {len(ours)} records whose {field} is {wanted}", field=field)
+        return Found(ours[0], remote or {name: values[0] for name, values in keys.items()}) if ours else None

@@ -30,6 +30,23 @@ class OutcomeUnresolved(Problem):
     )
 
 
+class LookupUnfit(Problem):
+    """A look-up is answered with records none of which is the one that was asked for."""
+
+    status, code, title = 409, "lookup-unfit", "A look-up does not find by our key"
+    remedy = (
+        "The remote seems to ignore the parameter, or writes the field otherwise: correct `lookup` of the resource, "
+        "then `nms quarantine replay`."
+    )
+
+
+class RecordDoubled(Problem):
+    """A look-up by our key finds more than one record."""
+
+    status, code, title = 409, "record-doubled", "The remote has a record more than once"
+    remedy = "Delete at the remote what is too much, then `nms quarantine replay`."
+
+
 class ValueUnwritable(Problem):
     """A value has no form in JSON, or cannot stand in a path."""
 

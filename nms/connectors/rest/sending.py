@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from nms.common import faults
+from nms.common import clock, faults
 from nms.common.document.rest import Resource, Verb, Writes, placeholders
 from nms.common.egress.exchange import Answer
 from nms.common.problem import Problem
@@ -15,7 +15,7 @@ from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.look import Looker
 from nms.connectors.rest.order import Order, Outcome, as_uuid, head_of
-from nms.connectors.rest.problems import BodyUnreadable, OutcomeUnknown, PathUnfillable
+from nms.connectors.rest.problems import BodyUnreadable, OutcomeUnknown, PathUnfillable, RemoteLimited
 from nms.connectors.rest.records import parse_strictly, search
 from nms.connectors.rest.refusals import ValueUnwritable, WriteFails, WriteRefused
 from nms.connectors.rest.values import Record, as_text
@@ -23,6 +23,10 @@ from nms.connectors.rest.values import Record, as_text
 TRIES: Final = 8
 """Requests of one write: after so many unknown outcomes or moved preconditions its Problem leaves."""
 GONE: Final = (404, 410)
+LATE_SECONDS: Final = 10.0
+"""So long at least a remote may go on with a request whose answer nobody waits for."""
+ENDED: Final = ("408", "425", "429", "500")
+"""Unknown outcomes of which one thing is known: the remote works on it no more."""
 FAILING: Final = (401, 403, 405, 429, 501, 503, 505)
 """What is wrong with all writes of a resource, not with this one."""
 
@@ -39,7 +43,8 @@ class Refusal(Exception):
 class Means:
     """What writes of one resource are done with.
 
-    `heals`: an update that meets no record creates it; `wait`: seconds before a look-up, for the effect may come late.
+    `heals`: an update that meets no record creates it; `wait`: seconds before a look-up, for the effect may come late,
+    at the latest `lateness` after; `opened`: what was sent before was sent before then.
     """
 
     client: Client
@@ -48,6 +53,12 @@ class Means:
     looker: Looker
     heals: bool = True
     wait: float = 0.2
+    opened: float = field(default_factory=clock.monotonic)
+
+    @property
+    def lateness(self) -> float:
+        """An effect may come so many seconds after nobody waits for its answer any more."""
+        return max(LATE_SECONDS, self.client.system.timeout)
 
     @property
     def writes(self) -> Writes:
@@ -58,13 +69,16 @@ class Means:
 class Sending:
     """Sends the requests of one order.
 
-    `doubt` says that a request was sent whose outcome is not known: only then must it be looked up after a crash.
+    `doubt` says that a request was sent whose outcome is not known: only then must it be looked up after a crash;
+    until `late_until` (monotonic seconds) its effect may come. `looks`: what must not be done twice can be looked up.
     """
 
     def __init__(self, means: Means, order: Order) -> None:
         self.doubt = order.doubtful
         self.outcome = Outcome()
         self.tries = 0
+        self.looks = False
+        self.late_until = means.opened + means.lateness if order.doubtful else 0.0
         self._means = means
         self._order = order
         self._unknown: OutcomeUnknown | None = None
@@ -82,12 +96,19 @@ class Sending:
         except PathUnfillable as problem:
             raise Refusal(ValueUnwritable(problem.detail)) from problem
         self._count(verb, path, body)
+        repeat = self.repeats(verb) or not self.looks
         try:
-            answer = await self._means.client.send(Ask(verb.method, path, {}, {**match, **self._key()}, body))
+            ask = Ask(verb.method, path, {}, {**match, **self._key()}, body)
+            answer = await self._means.client.send(ask, repeat=repeat)
         except OutcomeUnknown as unknown:
             self.doubt, self._unknown = True, unknown
+            if unknown.facts["reason"] not in ENDED:
+                self.late_until = clock.monotonic() + self._means.lateness
             await self.wait()
             return None
+        except RemoteLimited:
+            self.doubt = self.doubt or not repeat
+            raise
         faults.point("rest.after_send")
         self.doubt = False
         self.outcome.status, self.outcome.answer = answer.status, head_of(answer.body)
@@ -98,7 +119,16 @@ class Sending:
 
     async def wait(self) -> None:
         """Let an effect that may come late come first."""
-        await asyncio.sleep(pause(self.tries, None, base=self._means.wait, cap=25 * self._means.wait))
+        await asyncio.sleep(pause(max(1, self.tries), None, base=self._means.wait, cap=25 * self._means.wait))
+
+    async def wait_for_late(self, attempt: int) -> bool:
+        """Wait before look-up 2, 3, ... of a record that is not there yet; false when none can come any more."""
+        left = self.late_until - clock.monotonic()
+        if attempt > 1 and left <= 0:
+            return False
+        seconds = pause(attempt, None, base=self._means.wait, cap=25 * self._means.wait)
+        await asyncio.sleep(min(seconds, max(left, self._means.wait)))
+        return True
 
     def repeats(self, verb: Verb | None) -> bool:
         """Whether a request that had its effect has none when it is sent again."""

@@ -6,13 +6,16 @@ from nms.common.document.rest import Verb
 from nms.common.egress.exchange import Answer
 from nms.common.ledger import Link
 from nms.common.strict_json import parse, write
+from nms.connectors.rest.ask import key_of_location
 from nms.connectors.rest.look import Found
 from nms.connectors.rest.order import Act, Order, Outcome
 from nms.connectors.rest.problems import RemoteConflict, RemoteRefused
-from nms.connectors.rest.refusals import OutcomeUnresolved, VerbMissing
+from nms.connectors.rest.refusals import LookupUnfit, OutcomeUnresolved, RecordDoubled, VerbMissing
 from nms.connectors.rest.sending import Means, Refusal, Sending, is_gone, is_good
 from nms.connectors.rest.values import Record, differing
 
+MOST_MISSES: Final = 3
+"""So often a write may be told that a record is not there which a look-up finds."""
 MOVED_ON: Final = (409, 412, 428)
 PERHAPS_THERE: Final = (400, 409, 412, 422)
 
@@ -28,6 +31,7 @@ class Write:
         self._values = order.values
         self._base: Record = {} if order.link is None or order.link.base is None else parse(order.link.base.encode())
         self._remote = self._known_key()
+        self._missed = 0
 
     async def run(self) -> Outcome:
         """Do it; raises Refusal, or a Problem that says when to try again."""
@@ -52,11 +56,10 @@ class Write:
     async def _ensure(self) -> None:
         """Look first, then update or create."""
         found = None
-        if self._can_look():
-            found = await self._look()
-        elif self._order.doubtful and not self.sending.repeats(self._writes.create):
-            text = f"a new record of {self._means.dataset} may have been made, and cannot be looked up"
-            raise Refusal(OutcomeUnresolved(text))
+        if self._order.doubtful and not self.sending.repeats(self._writes.create):
+            found = await self._look_for_late()
+        elif self._can_look():
+            found = await (self._look() if self._order.link is None else self._look_well())
         if found is not None:
             await self._update(found)
         elif self._order.act is Act.UPDATE:
@@ -66,16 +69,21 @@ class Write:
 
     async def _create(self) -> None:
         verb = self._verb("create")
+        self.sending.looks = self._can_look()
+        unknown = 0
         while True:
             answer = await self.sending.send(verb, self._values, self._values, {})
             if answer is None and self.sending.repeats(verb):
                 continue
             if answer is not None and is_good(answer):
                 await self._created(verb, answer)
+                if unknown:
+                    await self._look_by_our_key()
                 return
             found = None
             if answer is None:
-                found = await self._look_twice()
+                unknown += 1
+                found = await self._look_for_late()
             elif answer.status in PERHAPS_THERE and self._can_look():
                 found = await self._look()
             if found is not None:
@@ -88,7 +96,7 @@ class Write:
         """Write our values over what the remote has, under its precondition; ours win."""
         verb = self._verb("update")
         if found is None and self._must_look(verb):
-            found = await self._look()
+            found = await self._look_well()
             if found is None:
                 await self._heal()
                 return
@@ -104,16 +112,14 @@ class Write:
             if answer is not None and is_good(answer):
                 self._updated(verb, answer, found)
                 return
-            if answer is not None and is_gone(answer):
+            gone = answer is not None and self._is_told_gone(answer)
+            if self._can_look():
+                found = await self._look_well()
+            elif gone:
+                await self.sending.wait()
+            if found is None if self._can_look() else self._missed > 1:
                 await self._heal()
                 return
-            if answer is not None and not (answer.status in MOVED_ON and self._can_look()):
-                raise self.sending.refused(answer)
-            if self._can_look():
-                found = await self._look()
-                if found is None:
-                    await self._heal()
-                    return
 
     async def _delete(self) -> None:
         verb, found = self._verb("delete"), None
@@ -121,19 +127,20 @@ class Write:
             found = await self._look() if self._can_look() else None
             if found is None:
                 return
-        tag = self._order.link.tag if self._order.link else None
+        self._missed, tag = 0, self._order.link.tag if self._order.link else None
         while True:
             at = {**self._base, **self._order.key, **(found.remote if found else self._remote or {})}
             match = self.sending.match(found.tag if found else tag, again=found is not None and self.sending.tries > 0)
             answer = await self.sending.send(verb, at, {}, match)
-            if answer is not None and (is_good(answer) or is_gone(answer)):
+            if answer is not None and is_good(answer):
                 break
-            if answer is not None and not (answer.status in MOVED_ON and self._can_look()):
-                raise self.sending.refused(answer)
             if answer is not None:
-                found = await self._look()
+                gone = self._is_told_gone(answer)
+                found = await self._look() if self._can_look() else None
                 if found is None:
                     break
+                if gone:
+                    await self.sending.wait()
         self.sending.outcome.state = "sent"
 
     async def _move(self) -> None:
@@ -154,7 +161,8 @@ class Write:
 
     async def _heal(self) -> None:
         if self._means.heals:
-            self._values = {**self._base, **self._values}
+            known = {name: value for name, value in self._base.items() if name != self._writes.version}
+            self._values, self._base = {**known, **self._values}, {}
             await self._create()
             return
         self.sending.outcome.missing = True
@@ -196,7 +204,7 @@ class Write:
             precondition == "compare"
             or (precondition == "etag" and (link is None or link.tag is None))
             or (precondition == "version" and self._writes.version not in self._base)
-            or (verb.method == "PUT" and not self._order.whole and not self._base)
+            or (verb.method == "PUT" and (precondition != "none" or not (self._order.whole or self._base)))
             or self._order.doubtful
         )
         return needed and self._can_look()
@@ -204,17 +212,45 @@ class Write:
     async def _look(self) -> Found | None:
         try:
             return await self._means.looker.find({**self._base, **self._order.key, **self._values}, self._remote)
-        except (RemoteRefused, RemoteConflict) as problem:
+        except LookupUnfit as problem:
+            unresolved = OutcomeUnresolved(problem.detail, remedy=problem.remedy)
+            raise Refusal(unresolved if self.sending.doubt else problem) from problem
+        except (RemoteRefused, RemoteConflict, RecordDoubled) as problem:
             raise Refusal(problem) from problem
 
-    async def _look_twice(self) -> Found | None:
-        """After a create whose outcome is unknown: what is not there yet may come a moment later."""
-        if not self._can_look():
-            text = f"a new record of {self._means.dataset} may have been made, and cannot be looked up"
-            raise Refusal(OutcomeUnresolved(text))
+    def _is_told_gone(self, answer: Answer) -> bool:
+        """Whether it says that there is no such record; raises the Refusal of an answer that no look-up mends."""
+        gone = is_gone(answer)
+        self._missed += gone
+        if self._missed >= MOST_MISSES or not (gone or (answer.status in MOVED_ON and self._can_look())):
+            raise self.sending.refused(answer)
+        return gone
+
+    async def _look_well(self) -> Found | None:
+        """Look again where a record should be and is not: a proxy or a copy that lags may have answered."""
         found = await self._look()
         if found is None:
             await self.sending.wait()
+            found = await self._look()
+        return found or await self._look_by_our_key()
+
+    async def _look_by_our_key(self) -> Found | None:
+        """The record under whatever key the remote gave it; a Refusal where it has two of them."""
+        known, self._remote = self._remote, None
+        try:
+            return await self._look() if self._can_look() else None
+        finally:
+            self._remote = known
+
+    async def _look_for_late(self) -> Found | None:
+        """After a create whose outcome is unknown: a slow remote may still be at it."""
+        if not self._can_look():
+            text = f"a new record of {self._means.dataset} may have been made, and cannot be looked up"
+            raise Refusal(OutcomeUnresolved(text))
+        attempt = 1
+        found = await self._look()
+        while found is None and await self.sending.wait_for_late(attempt):
+            attempt += 1
             found = await self._look()
         return found
 
@@ -223,13 +259,17 @@ class Write:
     def _wanted(self, verb: Verb, found: Found | None) -> Record:
         """What to send: none where the remote has it all."""
         base = self._base if found is None else found.record
-        changed = differing(self._values, base) if base else list(self._values)
+        # What only others changed stays theirs (DESIGN 4.6).
+        known = self._base if self._order.act is not Act.ENSURE else {}
+        names = differing(self._values, known) if known else list(self._values)
+        changed = differing({name: self._values[name] for name in names}, base) if base else names
         if not changed:
             if self.sending.tries or self._order.doubtful:
                 self.sending.outcome.state = "sent"
             return {}
-        whole = self._values if self._order.whole else {**base, **self._values}
-        values = {name: self._values[name] for name in changed} if verb.method == "PATCH" else dict(whole)
+        values = {name: self._values[name] for name in changed}
+        if verb.method != "PATCH":
+            values = {**base, **(self._values if found is None else values)}
         version = self._writes.version
         if version is not None and self._writes.precondition == "version" and version in base:
             values[version] = base[version]
@@ -239,13 +279,13 @@ class Write:
         self.sending.outcome.state = "sent"
         record, names = self.sending.record_of(verb, answer), self._means.resource.key
         told = {name: record[name] for name in names if record.get(name) is not None}
-        location = answer.headers.get("location", "").rstrip("/").rpartition("/")[2]
+        location = key_of_location(answer.headers.get("location", ""))
         if len(told) == len(names):
             self._remote = told
         elif self._writes.assigned and len(names) == 1 and location:
             self._remote = {names[0]: location}
         elif self._writes.assigned:
-            found = await self._look() if self._can_look() else None
+            found = await self._look_well() if self._can_look() else None
             if found is None:
                 raise Refusal(OutcomeUnresolved(f"the remote does not tell the key of a new {self._means.dataset}"))
             self._remote = found.remote
