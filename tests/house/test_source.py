@@ -41,6 +41,7 @@ SLEEPING: dict[str, dict[str, str]] = {
     "tests/service/test_egress.py": {
         "test_a_large_body_is_read_as_it_comes_and_a_slow_reader_is_not_the_remotes_fault": "the delay is the test",
     },
+    "tests/service/test_rest_write.py": {"behave": "an effect that comes late is the test"},
     "tests/services/hostile/api.py": {"_answer": "the latency of an API"},
     "tests/services/hostile/broken.py": {
         "late": "an API that answers late",
