@@ -162,6 +162,17 @@ async def test_an_empty_answer_deletes_nothing(hostile_api: HostileApi, table: T
     assert table.ids == ALL
 
 
+async def test_an_empty_list_deletes_not_even_few_rows(hostile_api: HostileApi) -> None:
+    hostile_api.add("things", count=2)
+    table = Table()
+    async with opened(hostile_api.url, table, things=SWEPT) as source:
+        await pull(source, table, rounds=2)
+        hostile_api.add("things", count=0)
+        await pull(source, table, rounds=3)
+        told = source.facts()["resources"]["things"]["sweep"]
+    assert (table.ids, told["void"], told["why"]) == ([1, 2], 3, "the list of ids is empty, although there are rows")
+
+
 def test_a_set_of_digests_knows_its_keys_in_little_memory() -> None:
     seen = Digests()
     keys: Sequence[tuple[str, ...]] = [(str(number),) for number in range(100_000)]

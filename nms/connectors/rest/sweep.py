@@ -46,7 +46,7 @@ class Sweep:
     A record is deleted only when a whole list of ids lacked it, when it was missing for as long as `grace` says
     (without it: in two sweeps one after the other), and when the remote then answers 404 or 410 for it alone, while it
     answers well for a record that is on the list. A list is whole when every page came, no id came twice, and the
-    number of ids is the one that the remote told, if it did.
+    number of ids is the one that the remote told, if it did. An empty one deletes nothing.
     """
 
     def __init__(self, client: Client, reader: Reader, list_ids: ListIds, list_keys: ListKeys) -> None:
@@ -87,16 +87,21 @@ class Sweep:
         try:
             listed = await self._list()
         except (Problem, Partial) as error:
-            why = error.code if isinstance(error, Problem) else str(error)
-            self.told |= {"void": self.told.get("void", 0) + 1, "why": why}
-            log.warning("a sweep of %s found nothing out: %s", self._reader.shape.dataset, why)
-            return False
-        self._sample = listed.sample
+            return self._void(error.code if isinstance(error, Problem) else str(error))
         missing, rows = await self._compare(listed.ids)
+        if rows and not listed.ids.count:
+            # A login that lost its right sees so, and many a remote answers 404 then for each record as well.
+            return self._void("the list of ids is empty, although there are rows")
+        self._sample = listed.sample
         standing.missing = {key: standing.missing.get(key, now) for key in missing}
         self.told |= {"ids": listed.ids.count, "rows": rows, "missing": len(missing), "at": round(now, 3)}
         self.told.pop("why", None)
         return True
+
+    def _void(self, why: str) -> bool:
+        self.told |= {"void": self.told.get("void", 0) + 1, "why": why}
+        log.warning("a sweep of %s found nothing out: %s", self._reader.shape.dataset, why)
+        return False
 
     async def _list(self) -> Listed:
         ids, sample, pages = Digests(), None, self._list_ids()
@@ -137,9 +142,7 @@ class Sweep:
         return (swept and seconds > 0) if grace is None else seconds >= grace
 
     async def _answers_well(self) -> bool:
-        """Whether a record that is on the list is there by itself; an empty list has none to ask for."""
-        if not self.told.get("ids", 1):
-            return True
+        """Whether a record that is on the list is there by itself; an empty list proves nothing."""
         return self._sample is not None and await self._is_gone(self._sample) is False
 
     async def _is_gone(self, key: Keys) -> bool | None:
