@@ -70,6 +70,10 @@ class Ledger(Protocol):
         """Write changes down that are about to be sent, and those folded into them; raises LeaseLost."""
         ...
 
+    async def check(self) -> None:
+        """Before a request: raises LeaseLost where another worker has the run now, as it may after any pause."""
+        ...
+
     async def settle(self, settled: Sequence[Settled], links: Sequence[Link]) -> None:
         """Write what became of changes, of those folded into them, and of their records; raises LeaseLost."""
         ...

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
-from nms.common import outbox
+from nms.common import clock, outbox
 from nms.common.ledger import Captured, Link, Settled, State
 from nms.common.problem import Problem
 from nms.common.run import Claimed
@@ -16,6 +17,7 @@ from nms.sync.repository import SyncRepository
 
 log = logging.getLogger(__name__)
 
+CHECK_SECONDS = 0.5
 PURGE_SIZE = 1_000
 PURGE_SECONDS, BITE_SECONDS = 60.0, 0.1
 SENT = ("sent", "unkept")
@@ -33,6 +35,7 @@ class ChangeLedger:
         self._generation = generation
         self._counts: dict[str, int] = {}
         self._unkept = 0
+        self._checked = float("-inf")
 
     async def known(self, identities: Sequence[str]) -> dict[str, State]:
         """Which of these changes were begun or settled before, and how; without those that were refused."""
@@ -40,15 +43,19 @@ class ChangeLedger:
 
     async def begin(self, changes: Sequence[Captured]) -> None:
         """Write changes down that are about to be sent, and those folded into them; raises LeaseLost."""
-        async with self._repository.transaction() as tx:
-            await self._claimed.fence(tx)
+        async with self._fenced() as tx:
             await tx.insert_changes(self._pipeline, self._generation, [_row(one) for one in changes])
+
+    async def check(self) -> None:
+        """Before a request: raises LeaseLost where another worker has the run now; asks twice a second at most."""
+        if clock.monotonic() - self._checked >= CHECK_SECONDS:
+            async with self._fenced():
+                pass
 
     async def settle(self, settled: Sequence[Settled], links: Sequence[Link]) -> None:
         """Write what became of changes, of those folded into them, and of their records; raises LeaseLost."""
         unkept = [one for one in settled if one.state == "unkept"]
-        async with self._repository.transaction() as tx:
-            await self._claimed.fence(tx)
+        async with self._fenced() as tx:
             await tx.mark_changes(self._pipeline, [asdict(one) for one in settled])
             known = [one for one in links if one.remote is not None]
             gone = [one for one in links if one.remote is None]
@@ -64,8 +71,7 @@ class ChangeLedger:
 
     async def withdraw(self, identities: Sequence[str]) -> None:
         """Forget changes that were begun and certainly had no effect, with those folded into them; raises LeaseLost."""
-        async with self._repository.transaction() as tx:
-            await self._claimed.fence(tx)
+        async with self._fenced() as tx:
             await tx.delete_unsent(self._pipeline, identities)
 
     async def unanswered(self) -> list[Captured]:
@@ -84,6 +90,14 @@ class ChangeLedger:
         `unkept` beside them are those since the pipeline was opened.
         """
         return {"changes": count_states(self._counts), "unkept": self._unkept} if self._counts else {}
+
+    @asynccontextmanager
+    async def _fenced(self) -> AsyncIterator[SyncRepository]:
+        async with self._repository.transaction() as tx:
+            await self._claimed.fence(tx)
+            at = clock.monotonic()
+            yield tx
+        self._checked = at
 
 
 async def purge(repository: SyncRepository, keep: float, stop: asyncio.Event) -> None:

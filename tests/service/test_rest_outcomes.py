@@ -116,6 +116,33 @@ async def test_a_killed_worker_doubles_nothing_and_loses_nothing(
         await settled(push, changes)
 
 
+async def test_a_worker_that_stood_still_sends_nothing_that_another_one_sent(
+    push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC_LEASE", "1")
+    await push.begin()
+    async with push.streaming():
+        pass
+    await push.stage.at("source", "insert into item select n, 'n', 'x' from generate_series(1, 20) n")
+    standing = await start_worker("rest.before_send=stop@1")
+
+    async def begun() -> bool:
+        return len(await push.stage.answer("changes", "list", "push", "--state", "sending")) == 20
+
+    try:
+        await eventually(begun, 30)
+        async with push.streaming():
+            await eventually(push.is_mirrored, 30)
+            standing.send_signal(signal.SIGCONT)
+            standing.terminate()
+            await asyncio.wait_for(standing.wait(), 30)
+    finally:
+        if standing.returncode is None:
+            standing.kill()
+            await standing.wait()
+    assert not doubles(push.api)
+
+
 async def test_the_checker_sees_what_is_made_twice_where_nothing_is_looked_up(
     push: Push, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,12 +161,17 @@ async def test_the_checker_sees_what_is_made_twice_where_nothing_is_looked_up(
         await eventually(doubled)
 
 
-async def work_until_killed(faults: str) -> int | None:
-    """Run a worker in a process of its own with an armed fault point; gives how it ended."""
-    process = await asyncio.create_subprocess_exec(
+async def start_worker(faults: str) -> asyncio.subprocess.Process:
+    """A worker in a process of its own with an armed fault point."""
+    return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "nms", "worker", "sync", env={**os.environ, "NMS_FAULTS": faults},
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
+
+
+async def work_until_killed(faults: str) -> int | None:
+    """Run a worker in a process of its own with an armed fault point; gives how it ended."""
+    process = await start_worker(faults)
     try:
         await asyncio.wait_for(process.wait(), 60)
     finally:

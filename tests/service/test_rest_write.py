@@ -23,6 +23,7 @@ from nms.connectors.rest.write import Write
 from tests.service.remote_writes import VERBS, WRITES
 from tests.services.hostile.api import HostileApi
 from tests.services.hostile.behaviour import BEHAVIOURS, Behaviour, Call
+from tests.services.hostile.wire import Answer as Reply
 
 KEY = {"reference": Number("7")}
 VALUES = {"reference": Number("7"), "name": "ours"}
@@ -295,6 +296,23 @@ async def test_what_was_put_off_and_done_all_the_same_is_found(desk: Desk) -> No
     desk.api.plan("408", method="POST", times=1)
     assert (await desk.do(Act.CREATE, key={"reference": Number("8")}, values={"reference": Number("8")})).attempts == 2
     assert len(desk.api.records("items")) == 2
+
+
+@pytest.mark.parametrize("status", ["html", "html-as-json"])
+async def test_a_web_page_that_says_200_is_no_answer(desk: Desk, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def behave(call: Call) -> bool:
+        page = b"<!DOCTYPE html><title>Log in</title>"
+        await call.send(Reply(200, {"Content-Type": "text/html" if status == "html" else "application/json"}, page))
+        return True
+
+    monkeypatch.setitem(BEHAVIOURS, "portal", Behaviour("portal", "a page that never reached the API", behave))
+    number = desk.there()
+    desk.api.plan("portal", method="PATCH", times=1)
+    await desk.do(Act.UPDATE, link=desk.link(number))
+    assert desk.api.records("items")[number]["name"] == "ours"
+    desk.api.plan("portal", method="DELETE", times=1)
+    await desk.do(Act.DELETE, link=desk.link(number))
+    assert desk.api.records("items") == {}
 
 
 async def test_an_effect_that_comes_late_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

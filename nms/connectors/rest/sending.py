@@ -1,7 +1,7 @@
 """The requests of one write: what they are made of, and what is known of their outcome."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,7 +25,7 @@ TRIES: Final = 8
 GONE: Final = (404, 410)
 LATE_SECONDS: Final = 10.0
 """So long at least a remote may go on with a request whose answer nobody waits for."""
-ENDED: Final = ("408", "425", "429", "500")
+ENDED: Final = ("408", "425", "429", "500", "html")
 """Unknown outcomes of which one thing is known: the remote works on it no more."""
 FAILING: Final = (401, 403, 405, 429, 501, 503, 505)
 """What is wrong with all writes of a resource, not with this one."""
@@ -39,12 +39,16 @@ class Refusal(Exception):
         self.problem = problem
 
 
+async def unfenced() -> None:
+    """Where no run is worked nobody can take it over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What writes of one resource are done with.
 
     `heals`: an update that meets no record creates it; `wait`: seconds before a look-up, for the effect may come late,
-    at the latest `lateness` after; `opened`: what was sent before was sent before then.
+    at the latest `lateness` after; `check` raises LeaseLost; `opened`: what was sent before was sent before then.
     """
 
     client: Client
@@ -53,6 +57,7 @@ class Means:
     looker: Looker
     heals: bool = True
     wait: float = 0.2
+    check: Callable[[], Awaitable[None]] = unfenced
     opened: float = field(default_factory=clock.monotonic)
 
     @property
@@ -96,10 +101,11 @@ class Sending:
         except PathUnfillable as problem:
             raise Refusal(ValueUnwritable(problem.detail)) from problem
         self._count(verb, path, body)
+        await self._means.check()
         repeat = self.repeats(verb) or not self.looks
         try:
             ask = Ask(verb.method, path, {}, {**match, **self._key()}, body)
-            answer = await self._means.client.send(ask, repeat=repeat)
+            answer = told(ask, await self._means.client.send(ask, repeat=repeat))
         except OutcomeUnknown as unknown:
             self.doubt, self._unknown = True, unknown
             if unknown.facts["reason"] not in ENDED:
@@ -175,6 +181,14 @@ class Sending:
         self.outcome.attempts += 1
         self.outcome.method, self.outcome.path, self.outcome.body = verb.method, path, body.decode()
         self.outcome.status, self.outcome.answer = None, None
+
+
+def told(ask: Ask, answer: Answer) -> Answer:
+    """The answer of the API; raises OutcomeUnknown for a web page that says 2xx: a login, a proxy, maintenance."""
+    if is_good(answer) and answer.body[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        text = f"{ask.method} {ask.path} is answered with {answer.status} and a web page."
+        raise OutcomeUnknown(text, reason="html", sent=True, method=ask.method)
+    return answer
 
 
 def is_good(answer: Answer) -> bool:

@@ -46,7 +46,9 @@ class RestTarget:
         self._store = store
         self._ledger = ledger
         self._events = EventWriter(spec.source, spec.pipeline, spec.fields)
-        self._means = {dataset: _means(client, dataset, address, spec) for dataset, address in spec.addresses.items()}
+        self._means = {
+            dataset: _means(client, dataset, address, spec, ledger) for dataset, address in spec.addresses.items()
+        }
         self._resources = AsyncExitStack()
         self._refused: dict[str, Problem] = {}
 
@@ -183,8 +185,8 @@ class RestTarget:
         await Wave(means, self._ledger, [(one.identity, order)]).run(())
 
 
-def _means(client: Client, dataset: str, address: str, spec: OutletSpec) -> Means:
+def _means(client: Client, dataset: str, address: str, spec: OutletSpec, ledger: Ledger) -> Means:
     resource: Resource | None = client.system.resources.get(address)
     if resource is None or resource.writes is None:
         raise ResourceUnfit(f"resource {address} of {client.system.name} declares no `writes`", resource=address)
-    return Means(client, dataset, resource, Looker(client, resource), spec.heals)
+    return Means(client, dataset, resource, Looker(client, resource), spec.heals, check=ledger.check)
