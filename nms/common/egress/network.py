@@ -7,11 +7,12 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
-from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream, ConnectError, ConnectTimeout
+from httpcore2 import AsyncNetworkBackend, AsyncNetworkStream, ConnectError, ConnectTimeout
 
 from nms.common import clock
 from nms.common.egress.address import Allowance, is_open
 from nms.common.egress.problems import EgressRefused
+from nms.common.egress.wire import Stream
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +33,14 @@ class GuardedNetwork(AsyncNetworkBackend):
     def __init__(self, allowed: Sequence[Allowance], resolve: Resolve) -> None:
         self._allowed = tuple(allowed)
         self._resolve = resolve
-        self._network = AnyIOBackend()
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
+        local_address: str | None = None,  # noqa: ARG002 (the pool names it)
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> AsyncNetworkStream:
         """Connect to the first address that answers, within `timeout` seconds for the look-up and all of them."""
         limit = 10.0 if timeout is None else timeout
@@ -54,7 +54,7 @@ class GuardedNetwork(AsyncNetworkBackend):
             # An address that swallows packets must leave time for the next one.
             share = left / (len(addresses) - place)
             try:
-                return await self._network.connect_tcp(address, port, share, local_address, socket_options)
+                return await Stream.connect(address, port, share)
             except (ConnectError, ConnectTimeout) as error:
                 failure = error
         raise failure
