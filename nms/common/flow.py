@@ -162,13 +162,11 @@ class Applied:
 def common_members(shape: Shape, records: Iterable[Mapping[str, Any]]) -> tuple[int, ...] | None:
     """The columns of a shape (indexes) that all records have and no record has others of; None where they differ."""
     names = frozenset(column.name for column in shape.columns)
-    common: frozenset[str] | None = None
-    for record in records:
-        here = names & record.keys()
-        if common is None:
-            common = here
-        elif here != common:
-            return None
+    # Most remotes write the members of all records in one order: those are looked at once.
+    kinds = {names & frozenset(members) for members in set(map(tuple, records))}
+    if len(kinds) > 1:
+        return None
+    common = next(iter(kinds), None)
     return tuple(at for at, column in enumerate(shape.columns) if common and column.name in common)
 
 

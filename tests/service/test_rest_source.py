@@ -30,32 +30,32 @@ async def test_a_crash_repeats_no_more_than_what_was_not_durable(hostile_api: Ho
 
 
 async def test_a_round_goes_on_where_it_was_left(hostile_api: HostileApi) -> None:
-    hostile_api.add("things", count=100, paging="cursor", page_size=10, latency=0.02)
+    hostile_api.add("things", count=400, paging="cursor", page_size=10, latency=0.02)
     table = Table()
     async with opened(hostile_api.url, table, things=things("cursor")) as source:
         await pull(source, table, batches=3)
     before = len(table.ids)
-    assert 0 < before < 100
+    assert 0 < before < 400
     since = len(hostile_api.journal.entries)
     async with opened(hostile_api.url, table, things=things("cursor")) as source:
         await pull(source, table)
-    assert table.ids == list(range(1, 101))
-    assert len(hostile_api.journal.entries) - since == (100 - before) // 10
+    assert table.ids == list(range(1, 401))
+    assert len(hostile_api.journal.entries) - since == (400 - before) // 10
 
 
 @pytest.mark.parametrize(("before", "after"), [("cursor", "page"), ("page", "offset"), ("page", "none")])
 async def test_pages_that_are_declared_otherwise_within_a_round_are_read_anew(
     hostile_api: HostileApi, before: str, after: str
 ) -> None:
-    hostile_api.add("things", count=60, page_size=10, paging=before, latency=0.02)
+    hostile_api.add("things", count=1_000, page_size=10, paging=before, latency=0.02)
     table = Table()
     async with opened(hostile_api.url, table, things=things(before)) as source:
-        await pull(source, table, batches=2)
-    assert 0 < len(table.ids) < 60
-    hostile_api.configure("things", paging=after, page_size=7 if after != "none" else 100)
+        await pull(source, table, batches=1)
+    assert 0 < len(table.ids) < 1_000
+    hostile_api.configure("things", paging=after, page_size=7 if after != "none" else 1_000)
     async with opened(hostile_api.url, table, things=things(after)) as source:
         await pull(source, table)
-    assert table.ids == list(range(1, 61))
+    assert table.ids == list(range(1, 1_001))
 
 
 async def test_a_resource_that_is_declared_otherwise_is_read_from_its_beginning(hostile_api: HostileApi) -> None:
@@ -77,14 +77,14 @@ async def test_a_resource_that_is_declared_otherwise_is_read_from_its_beginning(
 
 
 async def test_a_round_whose_cursor_is_over_begins_anew(hostile_api: HostileApi) -> None:
-    hostile_api.add("things", count=100, paging="cursor", page_size=10, latency=0.02)
+    hostile_api.add("things", count=400, paging="cursor", page_size=10, latency=0.02)
     table = Table()
     async with opened(hostile_api.url, table, things=things("cursor")) as source:
         await pull(source, table, batches=2)
     hostile_api.plan("410", path="things", times=1)
     async with opened(hostile_api.url, table, things=things("cursor")) as source:
         await pull(source, table)
-    assert table.ids == list(range(1, 101))
+    assert table.ids == list(range(1, 401))
 
 
 @pytest.mark.parametrize("paging", FOLLOWING)

@@ -176,3 +176,25 @@ def test_a_link_header_made_to_be_slow_is_read_at_once() -> None:
 def test_a_link_to_another_origin_is_refused(link: str) -> None:
     with pytest.raises(OriginForeign):
         resolve_link(URL, f"{URL}/things", link)
+
+
+async def test_the_next_page_is_asked_for_while_this_one_is_worked_on() -> None:
+    shelf = Shelf({"style": "cursor", "parameter": "at", "next": "next"}, 30)
+    system = shelf.system
+    pages = Listing(shelf, system.resources["things"], "/things", {}).pages()  # type: ignore[arg-type]
+    await anext(pages)
+    await asyncio.sleep(0)
+    assert len(shelf.asked) == 2
+    await pages.aclose()
+
+
+async def test_more_than_may_be_under_way_wait_for_their_turn_only_where_the_end_is_known() -> None:
+    for total, most in (("right", 8), ("none", 4)):
+        shelf = Shelf({"style": "page", "parameter": "at", "total": "total"}, 400, total=total)
+        system, seen, peak = shelf.system, 0, 0
+        pages = Listing(shelf, system.resources["things"], "/things", {}).pages()  # type: ignore[arg-type]
+        async for _ in pages:
+            seen += 1
+            await asyncio.sleep(0)
+            peak = max(peak, len(shelf.asked) - seen)
+        assert peak == most - 1

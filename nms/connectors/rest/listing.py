@@ -68,18 +68,23 @@ class Listing:
         yield Fetched(None, ends=True, moved=tally.is_moved)
 
     async def _linked(self, place: Place | None) -> AsyncGenerator[Fetched, None]:
-        """Each page tells where the next one is."""
+        """Each page tells where the next one is, which is asked for while this one is worked on."""
         seen: set[int] = set()
-        while True:
+        ahead: deque[tuple[int, asyncio.Task[Fetched]]] = deque()
+        try:
             fetched = await self._fetch(place or {})
+            while fetched.place is not None:
+                mark = hash(tuple(fetched.place.items()))
+                if mark not in seen:
+                    ahead.append((mark, asyncio.create_task(self._fetch(fetched.place))))
+                yield fetched
+                if not ahead:
+                    raise NextPageLoop(f"The pages of {self.path} go round in circles.", path=self.path)
+                seen.add(mark)
+                fetched = await ahead.popleft()[1]
             yield fetched
-            place = fetched.place
-            if place is None:
-                return
-            mark = hash(tuple(place.items()))
-            if mark in seen:
-                raise NextPageLoop(f"The pages of {self.path} go round in circles.", path=self.path)
-            seen.add(mark)
+        finally:
+            await _cancel(ahead)
 
     async def _numbered(self, place: Place | None) -> AsyncGenerator[Fetched, None]:
         """Pages have numbers: the more were there, the more are asked for at a time, and given in order."""
@@ -90,7 +95,10 @@ class Listing:
         done, size = 0, 1
         try:
             while True:
-                width = min(self.client.system.concurrency, done + 1, max(1, AHEAD_BYTES // size))
+                # Twice as many wait for their turn, so that the next one leaves when any is answered; but not behind
+                # an end that nobody has told.
+                most = self.client.system.concurrency * (2 if numbers.ends else 1)
+                width = min(most, done + 1, max(1, AHEAD_BYTES // size))
                 width = 1 if numbers.is_told_whole else width
                 while len(ahead) < width and (numbers.more or not ahead):
                     at = numbers.take()

@@ -101,6 +101,11 @@ class Numbers:
         """Whether there is a page to ask for, as far as is known."""
         return self._end is None or self.at < self._end
 
+    @property
+    def ends(self) -> bool:
+        """Whether the remote has told where the list ends."""
+        return self._end is not None
+
     def take(self) -> int:
         """The number of the next page to ask for; moves on."""
         taken = self.at

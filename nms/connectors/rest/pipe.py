@@ -30,8 +30,11 @@ class Pipe(Generic[Item]):
         self._room = asyncio.Event()
         self._task = asyncio.create_task(self._fill())
 
-    async def take(self, limit: int) -> list[Item]:
-        """What is there, the first at least and then up to so many bytes; nothing at the end. Raises what ended it."""
+    async def take(self, limit: int, least: int = 0, linger: float = 0.0) -> list[Item]:
+        """What is there, the first at least and then up to so many bytes; nothing at the end. Raises what ended it.
+
+        While less than `least` bytes are there, up to `linger` seconds are waited for more.
+        """
         while not self._held and not self._task.done():
             self._news.clear()
             waiting = asyncio.ensure_future(self._news.wait())
@@ -39,6 +42,8 @@ class Pipe(Generic[Item]):
                 await asyncio.wait({waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 waiting.cancel()
+        if self._bytes < least and linger and not self._task.done():
+            await asyncio.wait({self._task}, timeout=linger)
         taken: list[Item] = []
         size = 0
         while self._held and (not taken or size + self._held[0].size <= limit):

@@ -25,14 +25,17 @@ EVERY_SECONDS: Final = 300.0
 HELD_BYTES: Final = 16 << 20
 """Pages that were read wait for the target up to so many bytes."""
 BATCH_BYTES: Final = 4 << 20
+LEAST_BYTES: Final = 256 << 10
+LINGER_SECONDS: Final = 0.05
+"""A batch of few pages waits so long for more of them: every commit has its price, at both ends."""
 
 
 class RestSource:
     """Reads the resources of one pipeline in rounds.
 
-    A batch holds the pages that are at hand, never waiting for more, while the next ones are fetched. Its position
-    says behind which page an unfinished round goes on, so that a crash repeats at most what was not durable. A round
-    that is gone on with is none that began after an ask: asks wait for the next.
+    A batch holds the pages that are at hand, few of them only when no more come in time, while the next ones are
+    fetched. Its position says behind which page an unfinished round goes on, so that a crash repeats at most what was
+    not durable. A round that is gone on with is none that began after an ask: asks wait for the next.
     """
 
     def __init__(self, client: Client, spec: FeedSpec) -> None:
@@ -116,7 +119,7 @@ class RestSource:
         progress = self._progress
         pipe: Pipe[Piece] = Pipe(self._round.pieces(progress.datasets, list(progress.done)), HELD_BYTES)
         try:
-            while pieces := await pipe.take(BATCH_BYTES):
+            while pieces := await pipe.take(BATCH_BYTES, LEAST_BYTES, LINGER_SECONDS):
                 # Before the pages: what is held must be so when the position has passed it.
                 if poison := [one for piece in pieces for one in piece.read.poison]:
                     self._counts["unreadable"] += len(poison)
