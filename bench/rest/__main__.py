@@ -33,7 +33,7 @@ async def measure(options: argparse.Namespace) -> list[Figure]:
     figures: list[Figure] = []
     async with open_place(3_000 if short else 100_000) as place:
         if "speed" in parts:
-            with_dlt = not (short or options.without_dlt) and DLT.exists()
+            with_dlt = not (short or options.without_dlt)
             kinds = [kind for kind in KINDS if not (short and kind.latency)]
             figures += [await measure_speed(place, kind, trials, with_dlt=with_dlt) for kind in kinds]
         if "pace" in parts and not short:
@@ -47,6 +47,8 @@ async def measure(options: argparse.Namespace) -> list[Figure]:
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
+    if not (options.short or options.without_dlt or DLT.exists()):
+        sys.exit("dlt is not installed: run `make bench-rest`, or leave it out by --without-dlt")
     console = Console(width=None if sys.stdout.isatty() else 180)
     figures = asyncio.run(measure(options))
     show(figures, console, "rest")
