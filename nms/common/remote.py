@@ -42,7 +42,7 @@ class Wish:
     """What a record shall be: its key and all its fields as the database's texts (None: it shall not be).
 
     `changed` names the fields that differ from what was found; `found` is None where there is no record.
-    `marker` is the same for every repeat of the wish and for nothing else.
+    `marker` is the same for every repeat of the wish and for nothing else; of it idempotency keys are made.
     """
 
     key: Texts
@@ -50,6 +50,19 @@ class Wish:
     changed: frozenset[str]
     found: Found | None
     marker: str
+
+
+@dataclass(slots=True)
+class Request:
+    """The last request of a write and what was answered, as they are kept for whoever searches them."""
+
+    method: str | None = None
+    path: str | None = None
+    idempotency_key: str | None = None
+    body: str | None = None
+    status: int | None = None
+    answer: str | None = None
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +77,17 @@ class Remote(Protocol):
     """Single records of a remote; any number of tasks may use it."""
 
     async def read(self, dataset: str, key: Texts) -> Found | None:
-        """The record with a key, read now; None where there is none. Raises Problems that say when to try again."""
+        """The record with a key, read now; None where there is none.
+
+        Raises RecordRefused for one that cannot be read, or Problems that say when to try again.
+        """
         ...
 
-    async def write(self, dataset: str, wish: Wish) -> Found | None:
+    async def write(self, dataset: str, wish: Wish, request: Request) -> Found | None:
         """Make a record as it is wished; gives what the answer says that it is, None where it tells nothing.
 
-        Raises RecordMoved, RecordRefused, or Problems that say when to try again.
+        `request` has what was sent and answered, also where it fails. Raises RecordMoved,
+        RecordRefused, or Problems that say when to try again.
         """
         ...
 

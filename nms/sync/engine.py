@@ -1,11 +1,12 @@
 """The engine of a two-way pipeline: batches of either side to the other, never both at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nms.common.change import Change, Shape
 from nms.common.flow import Applied, Batch, ChangeRefused, Position, changes_of
-from nms.common.remote import Remote
+from nms.common.problem import Problem
+from nms.common.remote import RecordMoved, Remote
 from nms.connectors.postgres.problems import Refused
 from nms.connectors.postgres.twoway.opening import TwoWayEnd
 from nms.sync.pull import Fresh, Key, Pull, fresh_of, key_of
@@ -23,6 +24,7 @@ class Engine:
     pull: Pull
     push: Push
     _tables: dict[Shape, str] = field(default_factory=dict)
+    _refused: dict[tuple[str, Key], Problem] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._tables = {shape: name for name, shape in self.end.tables.items()}
@@ -30,12 +32,16 @@ class Engine:
     async def apply(self, batch: Batch) -> Applied:
         """Take a batch; raises ChangeRefused for a record that the other side does not take, or a Problem."""
         applied = Applied(batch.position)
+        if "replayed" in batch.position:
+            # Somebody asked for another try.
+            self._refused.clear()
         async for part in changes_of(batch):
             applied.changes += len(part)
             applied.rows += await self._pull_part([one for one in part if one.shape not in self._tables], batch)
             await self._push_part([one for one in part if one.shape in self._tables])
         applied.position = batch.position
         await self.push.finish(batch.position)
+        self._refused.clear()
         return applied
 
     async def close(self) -> None:
@@ -73,8 +79,12 @@ class Engine:
         doubtful = [one.key for one in records if "replayed" in position or (dataset, one.key) in pushed]
         if not doubtful:
             return records
-        again = {one.key: one for one in await self.push.read(dataset, doubtful)}
-        return [again.get(one.key, one) for one in records]
+        again = await self.push.read(dataset, doubtful)
+        lost = [key for key in doubtful if key not in again]
+        if lost and "replayed" not in position:
+            raise RecordMoved(f"{len(lost)} records of {dataset} are listed by the remote, and not there one by one")
+        # One that is replayed and is gone was deleted: that a sweep finds.
+        return [again.get(one.key, one) for one in records if one.key not in lost]
 
     async def _push_part(self, changes: Sequence[Change]) -> None:
         if not changes:
@@ -82,6 +92,12 @@ class Engine:
         keys: dict[str, dict[Key, Change]] = {}
         for change in changes:
             keys.setdefault(self._tables[change.shape], {})[key_of(change)] = change
-        refused = await self.push.send({name: list(found) for name, found in keys.items()})
-        for (name, key), problem in refused.items():
-            raise ChangeRefused(keys[name][key], problem)
+        if not self._refusals(keys):
+            asked = {name: list(found) for name, found in keys.items()}
+            self._refused |= await self.push.send(asked, self.turns.captured)
+        for change, problem in self._refusals(keys):
+            raise ChangeRefused(change, problem)
+
+    def _refusals(self, keys: Mapping[str, Mapping[Key, Change]]) -> list[tuple[Change, Problem]]:
+        """Changes that were refused, also when the batch was here before: they are held one by one."""
+        return [(keys[name][key], one) for (name, key), one in self._refused.items() if key in keys.get(name, ())]

@@ -3,14 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import uuid4
 
 from nms.common.change import Change, Op, split_key, unframe
 from nms.common.flow import Position
-from nms.connectors.postgres.twoway.side import Kept, Row, TwoWaySide
+from nms.connectors.postgres.twoway.side import Kept, Row, TwoWaySide, UnderWay
+from nms.sync.echo import own_write
 from nms.sync.merge import Common, Conflict, Decision, Rules, State, changed, merge
 
 Key = tuple[str, ...]
 Name = tuple[str, Key]
+MOST_UNKNOWN = 5
+"""So many writes of one record are remembered whose outcome is not known, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +51,27 @@ class ConflictLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """What the remote has of a record now; `tag` is its validator."""
+    """What the remote has of a record now."""
 
     key: Key
     remote: State
-    tag: str = ""
 
 
 @dataclass(slots=True)
 class Settled:
-    """A record after its decision: as the table has it and as the remote should have it."""
+    """A record after its decision: as the table has it and as the remote should have it.
+
+    `landed` says that a write of ours was found at the remote whose outcome was not known; `marker` names the one that
+    is to be sent now, and is the same when it is sent again.
+    """
 
     row: Row
     local: State
     decision: Decision
-    tag: str = ""
+    base: Common | None = None
+    landed: bool = False
+    marker: str = ""
+    sent: tuple[UnderWay, ...] = ()
 
 
 @dataclass(slots=True)
@@ -83,8 +93,12 @@ class Pull:
         self._conflicts = conflicts
         self._rules = rules
 
-    async def settle(self, fresh: Mapping[str, Sequence[Fresh]], position: Position | None) -> dict[Name, Settled]:
+    async def settle(
+        self, fresh: Mapping[str, Sequence[Fresh]], position: Position | None, *, sending: bool = False
+    ) -> dict[Name, Settled]:
         """Bring what the remote has to the tables, by the policy; gives every record as it is then.
+
+        With `sending` it is remembered what the remote is about to be sent.
 
         Raises a Problem where a table refuses one of the records; then nothing was written.
         """
@@ -97,7 +111,7 @@ class Pull:
             for work in reversed(works):
                 await self._side.write(work.dataset, work.writes(gone=True))
             for work in works:
-                await self._keep(work)
+                await self._keep(work, sending=sending)
             # Before the commit: what is decided again after a crash is the same and is kept once.
             await self._conflicts.write([entry for work in works for entry in _entries(work)])
         settled = {(work.dataset, one.row.key): one for work in works for one in work.settled}
@@ -113,13 +127,19 @@ class Pull:
         work = _Work(dataset)
         names = self._side.datasets[dataset].key
         asked = [(dict(zip(names, one.key, strict=True)), one.remote) for one in fresh]
-        for row, one in zip(await self._side.look(dataset, asked), fresh, strict=True):
+        for row in await self._side.look(dataset, asked):
             rules = self._conflicts.rules_of(dataset, row.key) or self._rules
-            decision = merge(common_of(row), row.local, row.remote, rules)
-            work.settled.append(Settled(row, decision.local, decision, one.tag))
+            base = common_of(row)
+            own = own_write(base, row.sent, row.local, row.remote)
+            decision = merge(own or base, row.local, row.remote, rules)
+            landed = own is not None
+            sent = () if landed else row.sent
+            work.settled.append(Settled(row, decision.local, decision, own or base, landed, sent=sent))
         return work
 
-    async def _keep(self, work: _Work) -> None:
+    async def _keep(self, work: _Work, *, sending: bool) -> None:
+        for one in work.settled if sending else ():
+            _remember(one)
         written = [one for one in work.settled if one.local != one.row.local]
         if written:
             names = self._side.datasets[work.dataset].key
@@ -127,7 +147,7 @@ class Pull:
             # As the table has them now: it may round, and triggers may change what they are given.
             for one, row in zip(written, await self._side.look(work.dataset, asked), strict=True):
                 one.local = row.local
-        kept = [Kept(one.row.key, _synced(one), one.row.remote) for one in work.settled if _moved(one)]
+        kept = [Kept(one.row.key, synced(one), one.row.remote, one.sent) for one in work.settled if _moved(one)]
         if kept:
             await self._side.keep(work.dataset, kept)
 
@@ -157,6 +177,9 @@ def common_of(row: Row) -> Common | None:
     """The base of a record as `merge` takes it: of the fields that travel now."""
     if row.revision is None:
         return None
+    if row.base_local is None and row.base_remote is None:
+        # Neither had it: it is only known that it was to be made.
+        return None
     pick = _picker(row)
     return Common(pick(row.base_local), pick(row.base_remote), row.revision)
 
@@ -166,7 +189,7 @@ def _picker(row: Row) -> Callable[[State], State]:
     return lambda state: None if state is None else {name: text for name, text in state.items() if name in names}
 
 
-def _synced(one: Settled) -> State:
+def synced(one: Settled) -> State:
     """What the database is taken to have: where the remote still is to be told, what that has, so that it is told."""
     remote, wanted = one.row.remote, one.decision.remote
     if remote == wanted or one.local is None or remote is None or wanted is None:
@@ -178,12 +201,25 @@ def _moved(one: Settled) -> bool:
     row = one.row
     if one.decision.waits:
         return False
-    return row.revision is None or (row.base_local, row.base_remote) != (_synced(one), row.remote)
+    before = (row.base_local, row.base_remote, row.sent)
+    return row.revision is None or before != (synced(one), row.remote, one.sent)
+
+
+def _remember(one: Settled) -> None:
+    """Give what is to be sent a name, the one it had where it was sent before."""
+    wanted = one.decision.remote
+    if one.decision.waits or wanted == one.row.remote:
+        return
+    fields = changed(one.row.remote, wanted)
+    values = None if wanted is None else {name: text for name, text in wanted.items() if name in fields}
+    if not one.sent or one.sent[-1].values != values:
+        one.sent = (*one.sent, UnderWay(uuid4().hex, values))[-MOST_UNKNOWN:]
+    one.marker = one.sent[-1].name
 
 
 def _entries(work: _Work) -> list[Entry]:
     return [
-        Entry(work.dataset, one.row.key, one.decision.conflict, common_of(one.row), one.row.local, one.row.remote)
+        Entry(work.dataset, one.row.key, one.decision.conflict, one.base, one.row.local, one.row.remote)
         for one in work.settled
         if one.decision.conflict is not None
     ]

@@ -1,19 +1,25 @@
 """What changed in the database, brought to the remote: read there, decided, written, and read back."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nms.common.flow import Position
+from nms.common.ledger import Captured
 from nms.common.problem import Problem
-from nms.common.remote import Found, RecordMoved, RecordRefused, Remote, Wish
+from nms.common.remote import Found, RecordMoved, RecordRefused, Remote, Request, Wish
 from nms.connectors.postgres.problems import Refused
 from nms.connectors.postgres.twoway.side import Kept, Row, TwoWaySide
+from nms.sync.archive import Archive, Result, captured_of
+from nms.sync.echo import alike
 from nms.sync.merge import Common, Conflict, Kind, State, changed
-from nms.sync.pull import ConflictLog, Entry, Fresh, Key, Name, Pull, Settled, common_of
+from nms.sync.pull import ConflictLog, Entry, Fresh, Key, Name, Pull, Settled, common_of, synced
 
 TRIES = 5
 PART = 100
+LOOKS = (0.2, 0.5, 1.0)
+"""Seconds before each further look for a record that should be there: a replica may lag, a proxy may stumble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,80 +37,113 @@ class Push:
     `pushed` has when each was last written there (loop's clock): what was read before that is old.
     """
 
-    def __init__(self, side: TwoWaySide, remote: Remote, pull: Pull, conflicts: ConflictLog) -> None:
+    def __init__(self, side: TwoWaySide, remote: Remote, pull: Pull, conflicts: ConflictLog, archive: Archive) -> None:
         self._side = side
         self._remote = remote
         self._pull = pull
         self._conflicts = conflicts
+        self._archive = archive
+        self._results: dict[Name, Result] = {}
         self.pushed: dict[Name, float] = {}
         self.echoes = 0
         self.writes = 0
 
-    async def send(self, keys: Mapping[str, Sequence[Key]]) -> dict[Name, Problem]:
-        """Make the remote follow for records by dataset, parents before children; gives those that it refused."""
+    async def send(
+        self, keys: Mapping[str, Sequence[Key]], captured: Mapping[Name, Sequence[Captured]]
+    ) -> dict[Name, Problem]:
+        """Make the remote follow for records by dataset, parents before children; gives those that it refused.
+
+        `captured` has the changes of records as far as they are known one by one.
+        """
         refused: dict[Name, Problem] = {}
-        gone: list[tuple[str, list[Key]]] = []
+        gone: list[tuple[str, list[Row]]] = []
         for dataset in [name for name in self._side.datasets if name in keys]:
             for at in range(0, len(keys[dataset]), PART):
-                there, missing = await self._changed(dataset, keys[dataset][at : at + PART])
+                there, missing = await self._changed(dataset, keys[dataset][at : at + PART], captured)
                 refused |= await self._follow(dataset, there)
                 gone.append((dataset, missing))
         for dataset, missing in reversed(gone):
             refused |= await self._follow(dataset, missing)
         return refused
 
-    async def read(self, dataset: str, keys: Sequence[Key]) -> list[Fresh]:
-        """Records as the remote has them now."""
-        return [fresh for fresh, _ in await self._read_all(dataset, keys)]
+    async def read(self, dataset: str, keys: Sequence[Key]) -> dict[Key, Fresh]:
+        """Records as the remote has them now, without those that it does not show, or not so that they can be read."""
+        refused: dict[Name, Problem] = {}
+        found = await self._read_all(dataset, keys, refused, set(keys))
+        return {fresh.key: fresh for fresh, _ in found if fresh.remote is not None}
 
     async def finish(self, position: Position) -> None:
         """Keep the position, which everything that was sent lies before."""
         async with self._side.transaction(position):
             pass
 
-    async def _changed(self, dataset: str, keys: Sequence[Key]) -> tuple[list[Key], list[Key]]:
+    async def _changed(
+        self, dataset: str, keys: Sequence[Key], captured: Mapping[Name, Sequence[Captured]]
+    ) -> tuple[list[Row], list[Row]]:
         """Of the records those that are not as they were last synced: rows that are there, and that are not."""
         names = self._side.datasets[dataset].key
         async with self._side.transaction(None):
             rows = await self._side.look(dataset, [(dict(zip(names, key, strict=True)), None) for key in keys])
         told = [row for row in rows if self._conflicts.waits(dataset, row.key) or not _is_echo(row)]
         self.echoes += len(rows) - len(told)
-        return [row.key for row in told if row.local is not None], [row.key for row in told if row.local is None]
+        known = {(dataset, row.key): captured.get((dataset, row.key), ()) for row in rows}
+        looked = {(dataset, row.key): [captured_of(dataset, row)] for row in told if not known[dataset, row.key]}
+        await self._archive.begin({**known, **looked})
+        echoes = {row.key for row in rows} - {row.key for row in told}
+        await self._archive.settle(((dataset, key), Result(detail="the remote has it")) for key in echoes)
+        return [row for row in told if row.local is not None], [row for row in told if row.local is None]
 
-    async def _follow(self, dataset: str, keys: list[Key]) -> dict[Name, Problem]:
+    async def _follow(self, dataset: str, rows: Sequence[Row]) -> dict[Name, Problem]:
+        """Bring records to the remote; gives those that it refused, and tells the archive what became of all."""
+        self._results = {(dataset, row.key): Result() for row in rows}
         refused: dict[Name, Problem] = {}
+        keys, expected = [row.key for row in rows], {row.key for row in rows if _is_expected(row)}
         for _ in range(TRIES):
             if not keys:
-                return refused
-            founds: dict[Key, Found | None] = {}
-            fresh = []
-            for one, found in await self._read_all(dataset, keys):
-                fresh.append(one)
-                founds[one.key] = found
-            settled = await self._settle(dataset, fresh, refused)
+                break
+            found = await self._read_all(dataset, keys, refused, expected)
+            settled = await self._settle(dataset, [fresh for fresh, _ in found], refused)
+            founds = {fresh.key: one for fresh, one in found}
             keys, sent = await self._write_all(dataset, settled, founds, refused)
-            await self._note(dataset, sent)
+            await self._note(dataset, sent, refused)
         if keys:
             raise RecordMoved(f"{len(keys)} records of {dataset} change at the remote whenever they are written")
+        for name, problem in refused.items():
+            self._results[name].state, self._results[name].detail = "refused", problem.detail
+        await self._archive.settle(self._results.items())
         return refused
 
     async def _settle(self, dataset: str, fresh: Sequence[Fresh], refused: dict[Name, Problem]) -> list[Settled]:
         try:
-            return list((await self._pull.settle({dataset: fresh}, None)).values())
+            return list((await self._pull.settle({dataset: fresh}, None, sending=True)).values())
         except Refused as problem:
             if len(fresh) == 1:
                 refused[dataset, fresh[0].key] = problem
                 return []
         return [each for one in fresh for each in await self._settle(dataset, [one], refused)]
 
-    async def _read_all(self, dataset: str, keys: Sequence[Key]) -> list[tuple[Fresh, Found | None]]:
+    async def _read_all(
+        self, dataset: str, keys: Sequence[Key], refused: dict[Name, Problem], expected: Collection[Key]
+    ) -> list[tuple[Fresh, Found | None]]:
+        """Records as they are now, those that are expected and not there looked for again; some may be refused."""
         turn = asyncio.Semaphore(self._remote.breadth(dataset))
+        found: dict[Key, tuple[Fresh, Found | None]] = {}
 
-        async def one(key: Key) -> tuple[Fresh, Found | None]:
-            async with turn:
-                return await self._read(dataset, key)
+        async def one(key: Key) -> None:
+            try:
+                async with turn:
+                    found[key] = await self._read(dataset, key)
+            except RecordRefused as problem:
+                refused[dataset, key] = problem.problem
 
-        return list(await asyncio.gather(*(one(key) for key in keys)))
+        await asyncio.gather(*(one(key) for key in keys))
+        for seconds in LOOKS:
+            missing = [key for key in expected if key in found and found[key][1] is None]
+            if not missing:
+                break
+            await asyncio.sleep(seconds)
+            await asyncio.gather(*(one(key) for key in missing))
+        return [found[key] for key in keys if key in found and (dataset, key) not in refused]
 
     async def _read(self, dataset: str, key: Key) -> tuple[Fresh, Found | None]:
         names = self._side.datasets[dataset].key
@@ -118,17 +157,24 @@ class Push:
         turn = asyncio.Semaphore(self._remote.breadth(dataset))
         again: list[Key] = []
         sent: list[Sent] = []
+        unsent: list[Settled] = []
 
         async def one(record: Settled) -> None:
+            result = self._results[dataset, record.row.key]
+            result.state = "sent" if record.landed else result.state
             if record.decision.waits or record.decision.remote == record.row.remote:
+                result.detail = _reason(record)
                 return
             try:
                 async with turn:
-                    sent.append(await self._write(dataset, record, founds[record.row.key]))
+                    sent.append(await self._write(dataset, record, founds[record.row.key], result.request))
+                result.state = "sent"
             except RecordMoved:
                 again.append(record.row.key)
             except RecordRefused as problem:
                 refused[dataset, record.row.key] = problem.problem
+                if not 200 <= (result.request.status or 400) < 300:
+                    unsent.append(record)
             finally:
                 self.pushed[dataset, record.row.key] = asyncio.get_running_loop().time()
 
@@ -136,28 +182,59 @@ class Push:
         failed = [result for result in results if isinstance(result, BaseException)]
         if failed:
             # What was written meanwhile is noted first, so that it need not be found out again.
-            await self._note(dataset, sent)
+            await self._note(dataset, sent, refused)
             raise failed[0]
+        await self._forget(dataset, unsent)
         return again, sent
 
-    async def _write(self, dataset: str, record: Settled, found: Found | None) -> Sent:
+    async def _forget(self, dataset: str, unsent: Sequence[Settled]) -> None:
+        """What was refused certainly had no effect: a remote that has it later has it from somebody else."""
+        if unsent:
+            async with self._side.transaction(None):
+                kept = [Kept(one.row.key, synced(one), one.row.remote, one.sent[:-1]) for one in unsent]
+                await self._side.keep(dataset, kept)
+
+    async def _write(self, dataset: str, record: Settled, found: Found | None, request: Request) -> Sent:
         row, wanted = record.row, record.decision.remote
         key = dict(zip(self._side.datasets[dataset].key, row.key, strict=True))
-        marker = f"{dataset}/{'/'.join(row.key)}/{row.revision or 0}"
         self.writes += 1
-        answer = await self._remote.write(dataset, Wish(key, wanted, changed(row.remote, wanted), found, marker))
+        wish = Wish(key, wanted, changed(row.remote, wanted), found, record.marker)
+        answer = await self._remote.write(dataset, wish, request)
         told = None if answer is None else answer.values
         if wanted is None or told is None or not told.keys() >= wanted.keys():
             told = None
         now: State = told
         if self._remote.verifies(dataset) or (wanted is not None and told is None):
-            now = (await self._read(dataset, row.key))[0].remote
+            now = await self._read_back(dataset, row.key, wanted)
         return Sent(record, told, now)
 
-    async def _note(self, dataset: str, sent: Sequence[Sent]) -> None:
-        """Keep what the remote has now; what it rewrote is taken over where the row still is what was sent."""
+    async def _read_back(self, dataset: str, key: Key, wanted: State) -> State:
+        """What the remote has after a write, looked for again where it seems not to have heard of it."""
+        now = (await self._read(dataset, key))[0].remote
+        for seconds in LOOKS:
+            if (now is None) == (wanted is None):
+                break
+            await asyncio.sleep(seconds)
+            now = (await self._read(dataset, key))[0].remote
+        return now
+
+    async def _note(self, dataset: str, sent: Sequence[Sent], refused: dict[Name, Problem]) -> None:
+        """Keep what the remote has now; where the table does not take what it made of a record, that one is refused."""
         if not sent:
             return
+        try:
+            await self._note_all(dataset, sent, takes=True)
+        except Refused as problem:
+            if len(sent) > 1:
+                for one in sent:
+                    await self._note(dataset, [one], refused)
+                return
+            refused[dataset, sent[0].before.row.key] = problem
+            with suppress(Refused):
+                await self._note_all(dataset, sent, takes=False)
+
+    async def _note_all(self, dataset: str, sent: Sequence[Sent], *, takes: bool) -> None:
+        """Keep what the remote has now; what it rewrote is taken over where the row still is what was sent."""
         names = self._side.datasets[dataset].key
         asked = [(dict(zip(names, one.before.row.key, strict=True)), one.now) for one in sent]
         told = [(dict(zip(names, one.before.row.key, strict=True)), one.told) for one in sent]
@@ -167,12 +244,19 @@ class Push:
             answers = await self._side.look(dataset, told)
             writes = [(row, self._rewritten(one, row, said, entries, dataset))
                       for one, row, said in zip(sent, rows, answers, strict=True)]  # fmt: skip
-            await self._side.write(dataset, writes)
+            if takes:
+                await self._side.write(dataset, writes)
             after = await self._side.look(dataset, [(pair[0], None) for pair in asked])
             kept = [Kept(row.key, _base(one, row, now), row.remote)
                     for one, row, now in zip(sent, rows, after, strict=True)]  # fmt: skip
             await self._side.keep(dataset, kept)
             await self._conflicts.write(entries)
+        for entry in entries:
+            result = self._results[dataset, entry.key]
+            result.state, result.detail = (
+                "unkept",
+                f"the remote did not keep {', '.join(entry.conflict.fields) or 'it'}",
+            )
         await self._conflicts.settle((dataset, row.key) for row in rows)
 
     def _rewritten(self, one: Sent, row: Row, said: Row, entries: list[Entry], dataset: str) -> State:
@@ -198,14 +282,18 @@ class Push:
 
 def _is_echo(row: Row) -> bool:
     base = common_of(row)
-    return base is not None and base.local == row.local
+    return base is not None and base.local == row.local and not row.sent
+
+
+def _is_expected(row: Row) -> bool:
+    """Whether the remote should have a record: it had it, and no deletion of ours is on its way."""
+    return row.base_remote is not None and all(one.values is not None for one in row.sent)
 
 
 def _is_old(name: str, before: State, now: Mapping[str, str | None], wanted: Mapping[str, str | None]) -> bool:
     """Whether a value is what it was before the write, and no other spelling of what was sent."""
     old, new = now.get(name), wanted.get(name)
-    alike = old is not None and new is not None and old.strip().casefold() == new.strip().casefold()
-    return before is not None and before.get(name) == old and not alike
+    return before is not None and before.get(name) == old and not alike(old, new)
 
 
 def _base(one: Sent, row: Row, after: Row) -> State:
@@ -225,3 +313,10 @@ def _unkept(dataset: str, one: Sent, row: Row, fields: tuple[str, ...] = ()) -> 
     return Entry(
         dataset, row.key, Conflict(Kind.UNKEPT, "unkept", fields), base, one.before.decision.remote, row.remote
     )
+
+
+def _reason(record: Settled) -> str:
+    """Why nothing was sent of a record that had changed."""
+    if record.decision.waits:
+        return "it waits for somebody to decide: `nms conflicts list`"
+    return "found at the remote, without an answer" if record.landed else "the remote has it"

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from nms.common.change import UNCHANGED, Change, Op, frame, split_key, unframe
+from nms.common.cloudevents import Stamper, make_id, subject_of
 from nms.common.flow import Batch, Part, Position
+from nms.common.ledger import Captured
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.twoway.opening import TwoWayEnd
 
@@ -20,7 +22,8 @@ class Turns:
     """The source of a two-way pipeline; what a batch of the database says is only which records changed there.
 
     The remote is read as a whole once before the first change of the database goes there. `began` is when the round
-    began (loop's clock) that the last batch of the remote is of. `asked` gives records that somebody decided on.
+    began (loop's clock) that the last batch of the remote is of; `captured` has the changes, by record, that the last
+    batch was made of, where the log told them. `asked` gives records that somebody decided on.
     """
 
     def __init__(self, end: TwoWayEnd, rounds: Rounds, asked: Asked, *, looks: bool) -> None:
@@ -34,6 +37,7 @@ class Turns:
         self._sources: dict[str, AsyncGenerator[Batch, None]] = {"pull": end.feed.batches()}
         self._asked_at = self._looked_at = 0.0
         self._first: float | None = None
+        self.captured: dict[tuple[str, Key], list[Captured]] = {}
         self.began = 0.0
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -92,23 +96,35 @@ class Turns:
                 self._tasks[name] = asyncio.create_task(anext(source))
 
     async def _pulled(self, batch: Batch) -> Batch:
+        self.captured = {}
         self.began = self._rounds.began or 0.0
         return replace(batch, position=self._at(pull=batch.position))
 
     async def _logged(self, batch: Batch) -> Batch:
-        found: dict[tuple[str, Key], None] = {}
+        found: dict[tuple[str, Key], list[Captured]] = {}
         emptied = False
+        stamp = Stamper(batch).stamp
         async for part in batch.parts():
             for change in part:
+                place = stamp(change)[0]
                 emptied = emptied or change.op is Op.TRUNCATE
                 for key in (change.old_key, change.key):
                     if key and len(found) <= MOST_KEYS:
-                        found[self._datasets[change.shape.dataset], _texts(key)] = None
+                        changes = found.setdefault((self._datasets[change.shape.dataset], _texts(key)), [])
+                        if key == change.key:
+                            changes.append(self._captured(change, place, batch))
         if emptied or len(found) > MOST_KEYS:
             # The tables tell better what a large transaction did than all its changes.
             self._position["look"] = {}
             found.clear()
-        return self._batch(found, log=batch.position, committed=batch.committed)
+        made = self._batch(found, log=batch.position, committed=batch.committed)
+        self.captured = found
+        return made
+
+    def _captured(self, change: Change, place: str, batch: Batch) -> Captured:
+        dataset = change.shape.dataset
+        identity = make_id((self._end.system, dataset, place), change)
+        return Captured(identity, self._datasets[dataset], subject_of(change), change.op.value, batch.committed)
 
     async def _look(self) -> Batch | None:
         """Records that somebody decided on, and those that are not as they were when last synced."""
@@ -146,6 +162,7 @@ class Turns:
 
     def _batch(self, found: Iterable[tuple[str, Key]], *, committed: float | None = None, **where: Any) -> Batch:
         changes = [self._change(name, key) for name, key in found]
+        self.captured = {}
 
         async def parts() -> AsyncIterator[Part]:
             yield changes

@@ -7,10 +7,12 @@ from typing import Any, Protocol, cast
 
 from nms.common.change import Change, Shape
 from nms.common.flow import Feed, FeedSpec, Position
+from nms.common.ledger import Ledger
 from nms.common.remote import Remote, RemoteSpec
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.twoway.opening import TwoWayEnd, open_twoway
 from nms.connectors.postgres.twoway.side import TwoWaySide
+from nms.sync.archive import Archive
 from nms.sync.capture import Way, channel_of
 from nms.sync.conflict import Conflicts
 from nms.sync.engine import Engine
@@ -76,7 +78,7 @@ class TwoWay:
 
 
 @asynccontextmanager
-async def open_both_ways(way: Way, conflicts: Conflicts) -> AsyncIterator[TwoWay]:
+async def open_both_ways(way: Way, conflicts: Conflicts, ledger: Ledger) -> AsyncIterator[TwoWay]:
     """Open a two-way pipeline; raises a Problem that names what is wrong."""
     spec, channel = way.spec, channel_of(way.source)
     alike = [one.source for one in spec.datasets if one.source in {other.target for other in spec.datasets}]
@@ -92,7 +94,9 @@ async def open_both_ways(way: Way, conflicts: Conflicts) -> AsyncIterator[TwoWay
         remote = await cast(Both, channel).open_remote(access, RemoteSpec(spec.name, end.shapes))
         try:
             pull = Pull(end.side, conflicts, way.rules)
-            push = Push(end.side, remote, pull, conflicts)
+            archive = Archive(ledger)
+            await archive.open()
+            push = Push(end.side, remote, pull, conflicts, archive)
             turns = Turns(end, rounds, conflicts.asked, looks=spec.back == "poll")
             yield TwoWay(end.position, end, turns, Engine(end, turns, remote, pull, push), conflicts)
         finally:

@@ -142,7 +142,7 @@ class Work:
     def _opening(self, way: Way, claimed: Claimed, ledger: ChangeLedger) -> AbstractAsyncContextManager[Opened]:
         name = way.spec.name
         if way.spec.back:
-            return open_both_ways(way, Conflicts(self._repository, claimed, name, way.rules))
+            return open_both_ways(way, Conflicts(self._repository, claimed, name, way.rules), ledger)
         return open_capture(way, PositionStore(self._repository, claimed, name), ledger)
 
     async def _tell(self, claimed: Claimed, problem: Problem) -> None:

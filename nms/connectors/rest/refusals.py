@@ -54,6 +54,13 @@ class ValueUnwritable(Problem):
     remedy = "Mend the value at its source, then `nms quarantine replay`; or leave the field out of the mapping."
 
 
+class RecordUnreadable(Problem):
+    """A single record of the remote is no strict JSON, so that nothing can be put into it."""
+
+    status, code, title = 422, "record-unreadable", "A record of the remote cannot be read"
+    remedy = "Mend the record at the remote, then `nms quarantine replay`."
+
+
 class TruncateUnsent(Problem):
     """The source emptied a table at once; a REST API has no such request."""
 

@@ -8,19 +8,28 @@ from nms.common.change import frame, unframe
 from nms.common.document.rest import Resource, RestSystem, Verb, Writes, placeholders
 from nms.common.egress.exchange import Answer
 from nms.common.messages import find, to_field
-from nms.common.remote import Found, RecordMoved, RecordRefused, RemoteSpec, Texts, Wish
+from nms.common.remote import Found, RecordMoved, RecordRefused, RemoteSpec, Request, Texts, Wish
 from nms.common.strict_json import parse, write
 from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
+from nms.connectors.rest.order import as_uuid, head_of
 from nms.connectors.rest.problems import (
+    BodyNotJson,
     BodyUnreadable,
     OutcomeUnknown,
     PathUnfillable,
     RecordsMissing,
     RemoteMissing,
 )
-from nms.connectors.rest.records import parse_strictly, search
-from nms.connectors.rest.refusals import ResourceUnfit, ValueUnwritable, VerbMissing, WriteFails, WriteRefused
+from nms.connectors.rest.records import parse_body, parse_strictly, search
+from nms.connectors.rest.refusals import (
+    RecordUnreadable,
+    ResourceUnfit,
+    ValueUnwritable,
+    VerbMissing,
+    WriteFails,
+    WriteRefused,
+)
 from nms.connectors.rest.values import Record, to_json
 
 MOVED: Final = (404, 409, 410, 412, 428)
@@ -59,12 +68,12 @@ class RestRemote:
             answer = await self._client.get(Ask("GET", fill(resource.record or "", _filled(key))))
         except RemoteMissing:
             return None
-        record = search(parse_strictly(answer), resource.record_at)
+        record = search(_parsed(answer), resource.record_at)
         if not isinstance(record, dict):
             raise RecordsMissing(f"At `{resource.record_at}` of the answer stands no object.", dataset=dataset)
         return self._found(dataset, record, answer)
 
-    async def write(self, dataset: str, wish: Wish) -> Found | None:
+    async def write(self, dataset: str, wish: Wish, request: Request) -> Found | None:
         """Create, update or delete; raises RecordMoved, RecordRefused and the Problems of the client."""
         writes = self._resources[dataset].writes or Writes()
         act = "delete" if wish.values is None else "create" if wish.found is None else "update"
@@ -74,13 +83,18 @@ class RestRemote:
         body = self._body(dataset, wish, verb, writes) if wish.values is not None else b""
         try:
             path = fill(verb.path, _filled({**(wish.values or {}), **wish.key}))
-            headers = _headers(wish, writes, again=(verb.method, path) in self._refusals)
+            headers = _headers(wish, verb, writes, again=(verb.method, path) in self._refusals)
+            _note(request, verb, path, body)
+            if writes.idempotency is not None:
+                parts = (wish.marker, verb.method, path, body.decode(), *headers.values())
+                request.idempotency_key = headers[writes.idempotency] = as_uuid(*parts)
             answer = await self._client.send(Ask(verb.method, path, {}, headers, body))
         except PathUnfillable as problem:
             raise RecordRefused(ValueUnwritable(problem.detail)) from problem
         except OutcomeUnknown as unknown:
             raise RecordMoved(f"{verb.method} {dataset}: {unknown.detail}") from unknown
         faults.point("rest.after_send")
+        request.status, request.answer = answer.status, head_of(answer.body)
         self._counts[f"{act}d"] += 1
         self._judge(verb, path, answer, deleted=wish.values is None)
         return None if wish.values is None else self._told(dataset, verb, answer)
@@ -116,7 +130,7 @@ class RestRemote:
         for name in names:
             if name != writes.version or wish.found is None:
                 _put(values, name, self._json(dataset, name, (wish.values or {})[name]))
-        return write(values if verb.wrap is None else {verb.wrap: values}).encode()
+        return _encoded(values if verb.wrap is None else {verb.wrap: values})
 
     def _json(self, dataset: str, name: str, text: str | None) -> Any:
         try:
@@ -154,7 +168,7 @@ class RestRemote:
         texts = {
             name: _text(value, self._kinds[dataset][name]) for name, value in found.items() if value is not MISSING
         }
-        return Found(write(record).encode(), texts, answer.headers.get("etag", ""))
+        return Found(_encoded(record), texts, answer.headers.get("etag", ""))
 
 
 def _resource(system: RestSystem, name: str) -> Resource:
@@ -169,15 +183,34 @@ def _resource(system: RestSystem, name: str) -> Resource:
     return resource
 
 
-def _headers(wish: Wish, writes: Writes, *, again: bool) -> dict[str, str]:
-    headers = {}
-    tag = "" if wish.found is None else wish.found.tag
+def _headers(wish: Wish, verb: Verb, writes: Writes, *, again: bool) -> dict[str, str]:
+    if writes.precondition != "etag":
+        return {}
+    if wish.found is None:
+        return {"If-None-Match": "*"} if verb.method == "PUT" else {}
+    tag = wish.found.tag
     # A weak one that was fresh and did not match never will (RFC 9110 section 13.1.1).
-    if writes.precondition == "etag" and tag and not (again and tag.startswith("W/")):
-        headers["If-Match"] = tag
-    if writes.idempotency is not None:
-        headers[writes.idempotency] = wish.marker
-    return headers
+    return {"If-Match": tag} if tag and not (again and tag.startswith("W/")) else {}
+
+
+def _note(request: Request, verb: Verb, path: str, body: bytes) -> None:
+    request.method, request.path, request.body = verb.method, path, body.decode() or None
+    request.status, request.answer, request.idempotency_key = None, None, None
+    request.attempts += 1
+
+
+def _parsed(answer: Answer) -> Any:
+    try:
+        return parse_strictly(answer)
+    except BodyNotJson as problem:
+        # What only strictness refuses is this record's; anything else may be another answer next time.
+        parse_body(answer)
+        raise RecordRefused(RecordUnreadable(problem.detail)) from problem
+
+
+def _encoded(record: Any) -> bytes:
+    """JSON text; halves of surrogate pairs are written as the escapes that they came as."""
+    return write(record).encode("utf-8", "backslashreplace")
 
 
 def _text(value: Any, kind: str) -> str | None:

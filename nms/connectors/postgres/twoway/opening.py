@@ -36,7 +36,8 @@ class TwoWayEnd(ShapedEnd):
     """The database side of an open two-way pipeline.
 
     `shapes` are those in which the remote's records come, by dataset; `tables` those of changes of the database, of
-    which only the key is there, by the same names. `log` is None where the tables are looked through instead.
+    which only the key is there, by the same names; `system` is the database. `log` is
+    None where the tables are looked through instead.
     """
 
     position: Position
@@ -45,6 +46,7 @@ class TwoWayEnd(ShapedEnd):
     shapes: Mapping[str, Shape]
     tables: Mapping[str, Shape]
     epoch: int
+    system: str
     log: LogEnd | None = None
     copying: bool = False
     lost: Mapping[str, int] = field(default_factory=dict)
@@ -93,7 +95,7 @@ async def open_twoway(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[
         shapes = {name: one.shape for name, one in side.datasets.items()}
         feed = await open_feed(shapes, position.get("pull", position), side)
         tables = {one.spec.source: _table_shape(one) for one in pairing.pairs}
-        end = TwoWayEnd(True, position, feed, side, shapes, tables, fence.epoch, log)
+        end = TwoWayEnd(True, position, feed, side, shapes, tables, fence.epoch, spec.target.system, log)
         yield end
     finally:
         if end is not None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nms.common import faults
@@ -30,10 +30,19 @@ _KEYS = Statement("nms_base_keys", statements.LIST_BASE_KEYS, _TEXT)
 
 
 @dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What was sent to the remote, or was about to be: the fields that it changes (None: a deletion), and its name."""
+
+    name: str
+    values: Texts | None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A record: its key, what the table has, what the remote has in the form of the table; each may be absent.
 
     `base_local` and `base_remote` are what they were when last synced; `revision` is None where they never were.
+    `sent` is what was sent since, of which nobody knows yet whether it had its effect.
     """
 
     key: Key
@@ -42,15 +51,17 @@ class Row:
     base_local: Texts | None
     base_remote: Texts | None
     revision: int | None
+    sent: tuple[UnderWay, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What both sides of a record have from now on."""
+    """What both sides of a record have from now on, and what is on its way to the remote."""
 
     key: Key
     local: Texts | None
     remote: Texts | None
+    sent: tuple[UnderWay, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +148,12 @@ class TwoWaySide:
 
     async def keep(self, dataset: str, kept: Sequence[Kept]) -> None:
         """Write what both sides have now; what neither has any more is forgotten."""
-        there = [one for one in kept if one.local is not None or one.remote is not None]
-        gone = [one.key for one in kept if one.local is None and one.remote is None]
-        rows = [{"key": one.key, "local": one.local, "remote": one.remote} for one in there]
+        there = [one for one in kept if one.local is not None or one.remote is not None or one.sent]
+        gone = [one.key for one in kept if one.local is None and one.remote is None and not one.sent]
+        rows = [
+            {"key": one.key, "local": one.local, "remote": one.remote, "sent": [asdict(each) for each in one.sent]}
+            for one in there
+        ]
         commands = [Command(_KEEP, self._about(dataset, json.dumps(rows)))] if rows else []
         commands += [Command(_FORGET, self._about(dataset, json.dumps(gone)))] if gone else []
         if commands:
@@ -194,7 +208,7 @@ def _commands(dataset: Dataset, row: Row, wanted: Texts | None) -> list[Command]
 
 
 def _row(texts: Sequence[str | None], sent: Texts | None) -> Row:
-    key, local, remote, base_local, base_remote, revision = texts
+    key, local, remote, base_local, base_remote, sending, revision = texts
     held: Texts | None = _record(remote)
     before, mine = _record(base_remote), _record(local)
     if held is not None and sent is not None:
@@ -202,7 +216,7 @@ def _row(texts: Sequence[str | None], sent: Texts | None) -> Row:
         held = {name: text if name in sent else known[name] for name, text in held.items() if name in {*sent, *known}}
     return Row(
         tuple(json.loads(key or "")), mine, held, _record(base_local), before,
-        None if revision is None else int(revision),
+        None if revision is None else int(revision), tuple(UnderWay(**one) for one in json.loads(sending or "[]")),
     )  # fmt: skip
 
 

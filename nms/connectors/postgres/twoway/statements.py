@@ -21,12 +21,13 @@ LIST_BASE_KEYS = (
     " and key > array(select pg_catalog.jsonb_array_elements_text($3::jsonb)) order by key limit 5000"
 )
 KEEP_BASE = (
-    "insert into nms.base as b (pipeline, dataset, key, local, remote)"
+    "insert into nms.base as b (pipeline, dataset, key, local, remote, sent)"
     " select $1, $2, array(select pg_catalog.jsonb_array_elements_text(v -> 'key')),"
-    " nullif(v -> 'local', 'null'), nullif(v -> 'remote', 'null')"
+    " nullif(v -> 'local', 'null'), nullif(v -> 'remote', 'null'), nullif(v -> 'sent', '[]')"
     " from pg_catalog.jsonb_array_elements($3::jsonb) as t (v)"
     " on conflict (pipeline, dataset, key) do update"
-    " set local = excluded.local, remote = excluded.remote, revision = default, updated_at = now()"
+    " set local = excluded.local, remote = excluded.remote, sent = excluded.sent, revision = default,"
+    " updated_at = now()"
 )
 FORGET_BASE = (
     "delete from nms.base where pipeline = $1 and dataset = $2 and key in ("
@@ -44,7 +45,7 @@ def look_rows(table: TargetTable, names: Sequence[str]) -> str:
     """Rows by their keys, locked, beside what the remote has of them and the base.
 
     Each asked for is `{"key": {name: text}, "remote": {name: text} or null}`. Answers in order: key, local, remote as
-    the columns hold it, base's local and remote, revision; all as text, records as JSON objects of texts.
+    the columns hold it, base's local and remote, what was under way, revision; all as text, records as JSON objects.
     """
     asked = [of_text(f"(a.v -> 'key' ->> {quote_literal(names[at])})", table.types[at]) for at in table.key]
     key = ", ".join(as_streamed(f"({one})") for one in asked)
@@ -58,7 +59,7 @@ def look_rows(table: TargetTable, names: Sequence[str]) -> str:
     return (
         f"select pg_catalog.to_jsonb(array[{key}])::text, case when t.nms_there then {local} end::text,"
         f" case when a.v -> 'remote' <> 'null' then {_record(names, held)} end::text,"
-        " b.local::text, b.remote::text, b.revision::text"
+        " b.local::text, b.remote::text, b.sent::text, b.revision::text"
         " from pg_catalog.jsonb_array_elements($3::jsonb) with ordinality as a (v, at)"
         f" left join lateral (select true as nms_there, r.* from {table.own} r where {where}{own} for update) t on true"
         # Not to be flattened: with a table that was never analyzed it would be gone through once a record.

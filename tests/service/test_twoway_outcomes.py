@@ -1,0 +1,140 @@
+"""What became of writes of two-way pipelines: known again without an answer, looked for, accounted for."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from nms.common.egress.shared import close_egress
+from nms.common.settings import Settings, get_settings
+from nms.connectors.postgres.twoway.opening import PREPARE
+from tests.conftest import MakeDatabase
+from tests.service.rest_stage import api, begin, make_stage, things
+from tests.service.stage import Stage
+from tests.service.storm import alike, rounds
+from tests.service.test_twoway import WRITES, both
+from tests.services.hostile.api import HostileApi
+from tests.waiting import eventually
+
+
+@pytest.fixture
+async def stage(
+    settings: Settings, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch, hostile_api: HostileApi
+) -> AsyncIterator[Stage]:
+    monkeypatch.setenv("SYNC_LEASE", "1")
+    monkeypatch.setenv("EGRESS_ALLOW", "127.0.0.1")
+    get_settings.cache_clear()
+    hostile_api.add("things", count=3, upsert=True, etag="strong", idempotency=True)
+    stage = await make_stage(get_settings(), await make_database())
+    await stage.at("target", PREPARE)
+    yield stage
+    await close_egress()
+
+
+async def start(stage: Stage, remote: HostileApi, policy: str = "source") -> None:
+    resources = {"things": things(writes={**WRITES, "idempotency": "Idempotency-Key"})}
+    await begin(stage, api(remote.url, resources, timeout="1s"), both(every="300ms", conflicts={"policy": policy}))
+
+
+async def settled(stage: Stage) -> None:
+    """Wait until changes come by the log: what is found by looking is told of again by the log."""
+    await rounds(stage, 2)
+
+
+async def has(remote: HostileApi, number: int, name: str) -> None:
+    """Wait until a record of the remote has a name."""
+
+    async def look() -> bool:
+        return bool(remote.records("things").get(number, {}).get("name") == name)
+
+    await eventually(look)
+
+
+async def told(stage: Stage, **counts: int) -> dict[str, int]:
+    """Wait until the pipeline tells these numbers of changes."""
+
+    async def look() -> dict[str, int] | None:
+        found: dict[str, int] = (await stage.get()).status.get("changes", {})
+        return found if counts.items() <= found.items() else None
+
+    try:
+        return await eventually(look)
+    except AssertionError as late:
+        raise AssertionError(f"{(await stage.get()).status.get('changes')}") from late
+
+
+async def test_an_edit_behind_a_write_that_timed_out_is_kept_and_no_conflict(
+    stage: Stage, hostile_api: HostileApi
+) -> None:
+    await start(stage, hostile_api)
+    async with stage.working():
+        await settled(stage)
+        hostile_api.plan("timeout-after", path="/things/1$", method="PATCH", times=1)
+        await stage.at("target", "update public.things set name = 'first' where id = 1")
+        await has(hostile_api, 1, "first")
+        # The answer does not come, and nobody else touched the remote.
+        await stage.at("target", "update public.things set name = 'second' where id = 1")
+        await has(hostile_api, 1, "second")
+        await alike(stage, hostile_api)
+        assert await stage.answer("conflicts", "list", "items") == []
+        await told(stage, captured=2, refused=0, waiting=0)
+
+
+async def test_one_404_deletes_nothing_on_either_side(stage: Stage, hostile_api: HostileApi) -> None:
+    await start(stage, hostile_api)
+    async with stage.working():
+        await settled(stage)
+        hostile_api.plan("404", path="/things/1$", method="GET", times=1)
+        await stage.at("target", "update public.things set name = 'edited' where id = 1")
+        await has(hostile_api, 1, "edited")
+        await alike(stage, hostile_api)
+        assert hostile_api.counts("things").get("1", {}).get("create") is None
+        assert await stage.answer("conflicts", "list", "items") == []
+
+
+async def test_a_form_that_the_table_refuses_holds_its_record_alone(stage: Stage, hostile_api: HostileApi) -> None:
+    await stage.at("target", "alter table public.things add check (name not like 'abc%')")
+    await start(stage, hostile_api)
+    async with stage.working():
+        await settled(stage)
+        hostile_api.configure("things", rewrite=["lower"])
+        hostile_api.plan("duplicate-keys", path="/things/3$", method="GET")
+        await stage.at("target", "update public.things set name = 'ABC' where id = 1")
+        await stage.at("target", "update public.things set name = 'unread' where id = 3")
+        await has(hostile_api, 1, "abc")
+        await stage.at("target", "update public.things set name = 'other' where id = 2")
+        await has(hostile_api, 2, "other")
+        held = await stage.answer("quarantine", "list", "items")
+        assert {(one["key"], one["problem"]["code"]) for one in held} >= {("3", "record-unreadable")}
+        assert "1" in {one["key"] for one in held}
+        assert (await stage.get()).phase == "streaming"
+
+
+async def test_what_was_sent_and_what_was_saved_add_up_and_can_be_searched(
+    stage: Stage, hostile_api: HostileApi
+) -> None:
+    await start(stage, hostile_api, "merge")
+    async with stage.working():
+        await settled(stage)
+        edits = "update public.things set name = 'a' where id = 1; update public.things set name = 'b' where id = 1"
+        await stage.at("target", f"begin; {edits}; commit")
+        await told(stage, captured=2, sent=1, saved=1)
+        for name in ("one", "one"):
+            # The second one is another record to a remote that honours keys.
+            await stage.at("target", f"insert into public.things values (50, 'r', '{name}', 1)")
+            await has(hostile_api, 50, name)
+            await stage.at("target", "delete from public.things where id = 50")
+            await alike(stage, hostile_api)
+        await told(stage, captured=6, sent=5, saved=1, waiting=0, refused=0)
+        (folded, kept) = sorted(await listed(stage, "--key", "1"), key=lambda one: str(one["state"] == "sent"))
+        assert (folded["state"], folded["folded_into"]) == ("saved", kept["identity"])
+        assert (kept["op"], kept["method"], kept["path"], kept["status"]) == ("update", "PATCH", "/things/1", 200)
+        assert '"name":"b"' in kept["body"]
+        assert [one["op"] for one in await listed(stage, "--key", "50")] == ["delete", "insert", "delete", "insert"]
+        assert len(await listed(stage, "--q", '"one"')) == 2
+
+
+async def listed(stage: Stage, *words: object) -> list[dict[str, Any]]:
+    """What the archive has, the newest first."""
+    found: list[dict[str, Any]] = await stage.answer("changes", "list", "items", *words)
+    return found
