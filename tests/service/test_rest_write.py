@@ -315,6 +315,15 @@ async def test_a_web_page_that_says_200_is_no_answer(desk: Desk, status: str, mo
     assert desk.api.records("items") == {}
 
 
+async def test_a_text_that_the_remote_cut_in_two_can_be_kept(desk: Desk) -> None:
+    desk.writes |= {"verify": True}
+    number = desk.there()
+    desk.api.plan("nul-characters", method="GET")
+    outcome = await desk.do(Act.UPDATE, link=desk.link(number), values={**VALUES, "name": "Name"})
+    assert outcome.state == "unkept"
+    assert (outcome.links[0].base or "").encode().count(b"?") == 1
+
+
 async def test_an_effect_that_comes_late_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     async def behave(call: Call) -> bool:
         # This server works on although nobody waits for its answer.

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from nms.common.change import Change, Field, Shape, split_key, unframe
-from nms.common.strict_json import Number, parse
+from nms.common.strict_json import Number, parse, write
 
 Record = dict[str, Any]
 """Fields by their names at the remote, as `strict_json.parse` gives values."""
@@ -72,6 +72,11 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
+
+
+def as_kept(value: Any) -> str:
+    """A value as a JSON text that a database keeps: halves of surrogate pairs, which some remotes make, become `?`."""
+    return write(value).encode(errors="replace").decode()
 
 
 def _alike(ours: str, theirs: str, form: re.Pattern[str], read: Callable[[str], Any]) -> bool:

@@ -12,7 +12,7 @@ from nms.connectors.rest.order import Act, Order, Outcome
 from nms.connectors.rest.problems import RemoteConflict, RemoteRefused
 from nms.connectors.rest.refusals import LookupUnfit, OutcomeUnresolved, RecordDoubled, VerbMissing
 from nms.connectors.rest.sending import Means, Refusal, Sending, is_gone, is_good
-from nms.connectors.rest.values import Record, differing
+from nms.connectors.rest.values import Record, as_kept, differing
 
 MOST_MISSES: Final = 3
 """So often a write may be told that a record is not there which a look-up finds."""
@@ -308,7 +308,7 @@ class Write:
             base[self._writes.version or ""] = record[self._writes.version or ""]
         if found is None and self._order.link is not None:
             tag = self._order.link.tag
-        self._link(Link(self._means.dataset, self._order.name, write(remote), write(base), tag))
+        self._link(Link(self._means.dataset, self._order.name, as_kept(remote), as_kept(base), tag))
 
     def _forget(self, key: Record) -> None:
         self._link(Link(self._means.dataset, write(key), None))
