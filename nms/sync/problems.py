@@ -108,6 +108,16 @@ class ConflictSettled(Problem):
     remedy = "Nothing to do; `nms conflicts show ID` tells what came of it. Change the record where it should differ."
 
 
+class TableEmptied(Problem):
+    """Somebody emptied a table of a two-way pipeline at once; facts: `dataset`."""
+
+    status, code, title = 409, "table-emptied", "A table was emptied at once"
+    remedy = (
+        "`nms resync PIPELINE` deletes its records at the remote, too. To have the rows back from there, run "
+        "`delete from nms.base where pipeline = 'PIPELINE'` at the database first."
+    )
+
+
 class NamesAlike(Problem):
     """A resource and a table of a two-way pipeline bear one name, so that nobody could tell their changes apart."""
 

@@ -11,6 +11,7 @@ from nms.common.flow import Batch, Part, Position
 from nms.common.ledger import Captured
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.twoway.opening import TwoWayEnd
+from nms.sync.problems import TableEmptied
 
 TURN_SECONDS = 0.5
 MOST_KEYS = 20_000
@@ -102,18 +103,18 @@ class Turns:
 
     async def _logged(self, batch: Batch) -> Batch:
         found: dict[tuple[str, Key], list[Captured]] = {}
-        emptied = False
         stamp = Stamper(batch).stamp
         async for part in batch.parts():
             for change in part:
                 place = stamp(change)[0]
-                emptied = emptied or change.op is Op.TRUNCATE
+                if change.op is Op.TRUNCATE:
+                    raise TableEmptied(f"{change.shape.dataset} was emptied", dataset=change.shape.dataset)
                 for key in (change.old_key, change.key):
                     if key and len(found) <= MOST_KEYS:
                         changes = found.setdefault((self._datasets[change.shape.dataset], _texts(key)), [])
                         if key == change.key:
                             changes.append(self._captured(change, place, batch))
-        if emptied or len(found) > MOST_KEYS:
+        if len(found) > MOST_KEYS:
             # The tables tell better what a large transaction did than all its changes.
             self._position["look"] = {}
             found.clear()

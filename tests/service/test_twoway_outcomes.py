@@ -134,6 +134,21 @@ async def test_what_was_sent_and_what_was_saved_add_up_and_can_be_searched(
         assert len(await listed(stage, "--q", '"one"')) == 2
 
 
+async def test_a_table_that_is_emptied_at_once_halts_and_comes_back(stage: Stage, hostile_api: HostileApi) -> None:
+    await start(stage, hostile_api)
+    async with stage.working():
+        await settled(stage)
+        await stage.at("target", "truncate public.things")
+        assert (await stage.reach("halted")).problem["code"] == "table-emptied"  # type: ignore[index]
+        assert len(hostile_api.records("things")) == 3
+        await stage.at("target", "delete from nms.base where pipeline = 'items'")
+        told = await stage.nms("resync", "items", "--yes")
+        assert told.exit_code == 0, told.stderr
+        await stage.arrive("select count(*) from public.things", [3])
+        await stage.reach("streaming")
+        assert len(hostile_api.records("things")) == 3
+
+
 async def listed(stage: Stage, *words: object) -> list[dict[str, Any]]:
     """What the archive has, the newest first."""
     found: list[dict[str, Any]] = await stage.answer("changes", "list", "items", *words)
