@@ -85,7 +85,8 @@ async def test_a_record_that_the_target_refuses_is_held_once_however_often_it_is
     stage: Stage, hostile_api: HostileApi
 ) -> None:
     hostile_api.add("things", count=50)
-    hostile_api.write("things", {"name": None, "group": "no number"}, 7)
+    hostile_api.write("things", {"name": None, "group": 1000}, 7)
+    await stage.at("target", 'alter table public.things add constraint few check ("group" < 100)')
     await begin(stage, api(hostile_api.url), pull(every="50ms"))
     async with stage.working():
         await stage.arrive(IDS, [number for number in range(1, 51) if number != 7])
@@ -98,6 +99,20 @@ async def test_a_record_that_the_target_refuses_is_held_once_however_often_it_is
         assert (await stage.get()).held == 1
         held = await stage.answer("quarantine", "list", "items")
         assert [row["problem"]["code"] for row in held] == ["target-refused"]
+        # What is beside it on its page arrives; what follows it waits for it, and both come with a replay.
+        hostile_api.write("things", {"name": "changed"}, 8)
+        await stage.arrive("select id from public.things where name = 'changed'", [8])
+        hostile_api.write("things", {"name": "mended", "group": 5}, 7)
+        await eventually(lambda: _holds(stage, ["target-refused", "follows-held"]))
+        await stage.at("target", "alter table public.things drop constraint few")
+        await stage.nms("quarantine", "replay", "items", "--all")
+        await stage.arrive("select id from public.things where name = 'mended'", [7])
+        await eventually(lambda: _holds(stage, []))
+
+
+async def _holds(stage: Stage, codes: list[str]) -> bool:
+    rows = await stage.answer("quarantine", "list", "items")
+    return sorted(row["problem"]["code"] for row in rows) == sorted(codes)
 
 
 async def _ended(process: object) -> bool:

@@ -1,10 +1,12 @@
 -- name: insert_quarantined(pipeline, generation, dataset, key, place, op, change, problem, once)!
--- With `once` a follower that is equal to what is held last of its key says nothing new: rounds bring it again and again.
+-- With `once` a follower that is equal to what is held last of its key says nothing new: rounds bring it again and again,
+-- also between the wish for a replay and the replay.
 insert into sync.quarantine (pipeline, generation, dataset, key, place, op, change, problem)
 select :pipeline, :generation, :dataset, :key, :place, :op, :change, :problem
 where not :once::boolean or :change::jsonb is distinct from (
     select change from sync.quarantine
-    where pipeline = :pipeline and dataset = :dataset and key = :key and op <> 'message' and state = 'held'
+    where pipeline = :pipeline and dataset = :dataset and key = :key and op <> 'message'
+        and state in ('held', 'replaying')
     order by id desc
     limit 1
 );
