@@ -194,7 +194,16 @@ class Conflicted(BaseModel):
 class Resolution(BaseModel):
     """Who wins: one side, or for fields one each (the others come from the source)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["take"], "properties": {"take": _TEXT, "fields": _NONE}},
+                {"required": ["fields"], "properties": {"fields": {"type": "object"}, "take": _NONE}},
+            ]
+        },
+    )
 
     take: Literal["source", "target"] | None = None
     fields: dict[str, Literal["source", "target"]] | None = Field(default=None, min_length=1, max_length=1_000)

@@ -15,6 +15,8 @@ from tests.services.postgres import PostgresServer
 from tests.waiting import eventually
 
 NAME = "takeover"
+CHUNKS = 12_000
+"""Rows of more than one chunk, also where statistics tell how small they are."""
 TABLE = "create table t (id int primary key, v text)"
 COUNT_EFFECTS = """
 create table effect (id int, op text);
@@ -82,20 +84,20 @@ async def test_a_worker_killed_at_any_point_leaves_each_change_to_take_effect_on
     make_database: MakeDatabase, tmp_path: Path, server: PostgresServer
 ) -> None:
     async with installed(make_database, tmp_path, server, lease=1) as (pipe, here):
-        await pipe.source.execute("insert into t select n, 'v' from generate_series(1, 1000) n")
+        await pipe.source.execute(f"insert into t select n, 'v' from generate_series(1, {CHUNKS}) n")
         for fault in ("backfill.after_read=kill@2", "load.before_commit=kill"):
             await ended(here, here.start_worker(fault))
         whole = here.start_worker()
         await streams(here)
         whole.kill()
         here.forget(whole)
-        assert await pipe.target.fetchval(EFFECTS) == '{"INSERT": 1000}'
+        assert await pipe.target.fetchval(EFFECTS) == f'{{"INSERT": {CHUNKS}}}'
         count = 0
         for point in ("apply.before_commit", "apply.after_commit"):
             dying = asyncio.create_task(ended(here, here.start_worker(f"{point}=kill@4")))
             while not dying.done():
                 count += 1
-                low = 2000 + count
+                low = 2 * CHUNKS + count
                 await pipe.source.execute(f"insert into t values ({low}, 'x')")
                 await pipe.source.execute(f"update t set v = 'y' where id = {low}; delete from t where id = {count}")
                 await asyncio.wait([dying], timeout=0.02)
@@ -103,7 +105,7 @@ async def test_a_worker_killed_at_any_point_leaves_each_change_to_take_effect_on
         here.start_worker()
         await same(pipe, here)
         effects = json.loads(await pipe.target.fetchval(EFFECTS))
-        assert effects == {"INSERT": 1000 + count, "UPDATE": count, "DELETE": count}
+        assert effects == {"INSERT": CHUNKS + count, "UPDATE": count, "DELETE": count}
 
 
 async def test_a_frozen_worker_is_replaced_and_writes_nothing_when_it_wakes(
