@@ -28,6 +28,7 @@ REFUSALS: dict[str, tuple[int, str, str]] = {
     "429-token-expires": (429, "retry-after", "1"),
     "429-bare": (429, "", ""),
     "503-seconds": (503, "retry-after", "1"),
+    "portal": (200, "content-type", "text/html; charset=utf-8"),
     "redirect-loopback": (302, "location", "/_secret"),
     "redirect-keeping": (307, "location", "/_secret"),
     "redirect-metadata": (302, "location", "http://169.254.169.254/latest/"),

@@ -92,6 +92,16 @@ async def test_one_404_deletes_nothing_on_either_side(stage: Stage, hostile_api:
         assert await stage.answer("conflicts", "list", "items") == []
 
 
+async def test_a_web_page_that_says_200_is_no_answer_to_a_write(stage: Stage, hostile_api: HostileApi) -> None:
+    await start(stage, hostile_api)
+    async with stage.working():
+        await settled(stage)
+        hostile_api.plan("portal", path="/things/1$", method="PATCH", times=1)
+        await stage.at("target", "update public.things set name = 'edited' where id = 1")
+        await has(hostile_api, 1, "edited")
+        assert await stage.answer("conflicts", "list", "items") == []
+
+
 async def test_a_form_that_the_table_refuses_holds_its_record_alone(stage: Stage, hostile_api: HostileApi) -> None:
     await stage.at("target", "alter table public.things add check (name not like 'abc%')")
     await start(stage, hostile_api)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from nms.common import faults
 from nms.common.change import frame, unframe
-from nms.common.document.rest import Resource, RestSystem, Verb, Writes, placeholders
+from nms.common.document.rest import Resource, RestSystem, Verb, Writes
 from nms.common.egress.exchange import Answer
 from nms.common.messages import find, to_field
 from nms.common.remote import Found, RecordMoved, RecordRefused, RemoteSpec, Request, Texts, Wish
@@ -30,12 +30,11 @@ from nms.connectors.rest.refusals import (
     WriteFails,
     WriteRefused,
 )
+from nms.connectors.rest.sending import if_match, is_failing, is_gone, is_good, told
 from nms.connectors.rest.values import Record, to_json
 
 MOVED: Final = (404, 409, 410, 412, 428)
 """The record is not as it was read: it came, went, or changed."""
-FAILING: Final = (401, 403, 405, 501, 503, 505)
-"""What is wrong with all writes of a resource, not with this one."""
 MOST_MOVES: Final = 3
 MISSING: Final = object()
 
@@ -88,7 +87,8 @@ class RestRemote:
             if writes.idempotency is not None:
                 parts = (wish.marker, verb.method, path, body.decode(), *headers.values())
                 request.idempotency_key = headers[writes.idempotency] = as_uuid(*parts)
-            answer = await self._client.send(Ask(verb.method, path, {}, headers, body))
+            ask = Ask(verb.method, path, {}, headers, body)
+            answer = told(ask, await self._client.send(ask))
         except PathUnfillable as problem:
             raise RecordRefused(ValueUnwritable(problem.detail)) from problem
         except OutcomeUnknown as unknown:
@@ -140,11 +140,11 @@ class RestRemote:
 
     def _judge(self, verb: Verb, path: str, answer: Answer, *, deleted: bool) -> None:
         request = (verb.method, path)
-        if 200 <= answer.status < 300 or (deleted and answer.status in (404, 410)):
+        if is_good(answer) or (deleted and is_gone(answer)):
             self._refusals.pop(request, None)
             return
         text = f"{verb.method} {path} is answered with {answer.status}"
-        if answer.status in FAILING or (answer.status == 404 and verb.method == "POST" and not placeholders(verb.path)):
+        if is_failing(verb, answer):
             raise WriteFails(text, answered=answer.status)
         if answer.status in MOVED and self._refusals.setdefault(request, 0) < MOST_MOVES:
             self._refusals[request] += 1
@@ -188,9 +188,7 @@ def _headers(wish: Wish, verb: Verb, writes: Writes, *, again: bool) -> dict[str
         return {}
     if wish.found is None:
         return {"If-None-Match": "*"} if verb.method == "PUT" else {}
-    tag = wish.found.tag
-    # A weak one that was fresh and did not match never will (RFC 9110 section 13.1.1).
-    return {"If-Match": tag} if tag and not (again and tag.startswith("W/")) else {}
+    return if_match(wish.found.tag, again=again)
 
 
 def _note(request: Request, verb: Verb, path: str, body: bytes) -> None:

@@ -28,7 +28,6 @@ LATE_SECONDS: Final = 10.0
 ENDED: Final = ("408", "425", "429", "500", "html")
 """Unknown outcomes of which one thing is known: the remote works on it no more."""
 FAILING: Final = (401, 403, 405, 429, 501, 503, 505)
-"""What is wrong with all writes of a resource, not with this one."""
 
 
 class Refusal(Exception):
@@ -118,7 +117,7 @@ class Sending:
         faults.point("rest.after_send")
         self.doubt = False
         self.outcome.status, self.outcome.answer = answer.status, head_of(answer.body)
-        if answer.status in FAILING or (answer.status == 404 and verb.method == "POST" and not placeholders(verb.path)):
+        if is_failing(verb, answer):
             text = f"{verb.method} {path} is answered with {answer.status}: {(self.outcome.answer or '')[:200]}"
             raise WriteFails(text, answered=answer.status)
         return answer
@@ -155,10 +154,8 @@ class Sending:
         return found if isinstance(found, dict) else {}
 
     def match(self, tag: str | None, *, again: bool) -> dict[str, str]:
-        """The precondition in headers; a weak ETag that did not match although it was fresh never will."""
-        if self._means.writes.precondition != "etag" or tag is None or (again and tag.startswith("W/")):
-            return {}
-        return {"If-Match": tag}
+        """The precondition in headers."""
+        return if_match(tag, again=again) if self._means.writes.precondition == "etag" else {}
 
     def _key(self) -> dict[str, str]:
         header = self._means.writes.idempotency
@@ -194,6 +191,17 @@ def told(ask: Ask, answer: Answer) -> Answer:
 def is_good(answer: Answer) -> bool:
     """Whether the remote says that it did what was asked."""
     return 200 <= answer.status < 300
+
+
+def is_failing(verb: Verb, answer: Answer) -> bool:
+    """Whether it tells of what is wrong with all writes of a resource, not with this one."""
+    no_collection = answer.status == 404 and verb.method == "POST" and not placeholders(verb.path)
+    return answer.status in FAILING or no_collection
+
+
+def if_match(tag: str | None, *, again: bool) -> dict[str, str]:
+    """That a record is as it was read; a weak ETag that was fresh and did not match never will (RFC 9110, 13.1.1)."""
+    return {"If-Match": tag} if tag and not (again and tag.startswith("W/")) else {}
 
 
 def is_gone(answer: Answer) -> bool:

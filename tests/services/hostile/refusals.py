@@ -43,6 +43,7 @@ says("429-negative", "429, Retry-After: -5", lambda call: many(Retry_After="-5")
 says("429-ten-days", "429, Retry-After of ten days", lambda call: many(Retry_After=str(TEN_DAYS)))
 says("429-bare", "429 without Retry-After", lambda call: many())
 says("503-seconds", "503, Retry-After in seconds", lambda call: problem(503)(call).with_headers(Retry_After="1"))
+says("portal", "200 with the page of somebody before the API, nothing was done", lambda call: html(200))
 says("502", "502 with a proxy's HTML", lambda call: html(502))
 says("504", "504 with a proxy's HTML, nothing was done", lambda call: html(504))
 for status in (400, 401, 403, 404, 408, 409, 410, 412, 422, 428, 500, 501, 503, 520):
