@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds until a state that does not come is told: no promise, a machine may be slow. A promise names its seconds."""
+SHORTEST, LONGEST, GROWTH = 0.02, 0.1, 1.1
 
 T = TypeVar("T")
 
@@ -14,13 +15,16 @@ async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = P
     """The first true answer of `look`; fails with its last answer when none comes in time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
+    pause = SHORTEST
     while True:
         answer = await look()
         if answer:
             return answer
         if loop.time() > deadline:
             raise AssertionError(f"not within {seconds} s; the last answer was {answer!r}")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
+        # What is asked often slows down what it waits for.
+        pause = min(pause * GROWTH, LONGEST)
 
 
 async def insist(ask: Callable[[], Awaitable[T]], passing: type[Exception], seconds: float = PATIENCE) -> T:
