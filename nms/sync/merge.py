@@ -95,7 +95,9 @@ def _follow(mine: State, before: State, theirs: State) -> State:
         return mine
     if mine is None or theirs is None:
         return theirs
-    return {**mine, **{name: theirs[name] for name in changed(before, theirs)}}
+    # A null is nothing to tell a side that never had the field.
+    told = {name for name in changed(before, theirs) if name in mine or theirs[name] is not None}
+    return {**mine, **{name: theirs[name] for name in told}}
 
 
 def _settle_deletion(local: State, remote: State, rules: Rules) -> Decision:
@@ -116,13 +118,15 @@ def _settle(
     ours = changed(base.local if base else None, local)
     theirs = changed(base.remote if base else None, remote)
     apart = {name for name in local if name in remote and local[name] != remote[name]}
+    # What the remote never told of is no disagreement: it is told what changed here.
+    remote = {**remote, **{name: local[name] for name in ours - set(remote) if local[name] is not None}}
     fought = tuple(sorted(apart & ours & theirs))
     kind = Kind.BOTH_CHANGED if base is not None else Kind.BOTH_NEW
     if rules.policy == "merge":
         ours |= {name for name in fought if rules.fields.get(name) == "target"}
         theirs -= {name for name in fought if rules.fields.get(name) == "target"}
-        left = {**local, **{name: remote[name] for name in theirs & set(remote)}}
-        right = {**remote, **{name: local[name] for name in ours - theirs}}
+        left = {**local, **{name: remote[name] for name in theirs}}
+        right = {**remote, **{name: local[name] for name in (ours - theirs) & set(remote)}}
         return Decision(left, right, Conflict(kind, "merged", fought) if fought else None)
     lost = tuple(sorted(apart))
     if not lost:
@@ -131,10 +135,10 @@ def _settle(
         return Decision(local, remote, Conflict(kind, "waiting", lost))
     winner = _newer(local, remote, rules.newest) if rules.policy == "newest" else rules.policy
     if winner == "source":
-        state = {**local, **remote}
-        return Decision(state, state, Conflict(kind, "source", lost))
-    state = {**remote, **local}
-    return Decision(state, state, Conflict(kind, "target", lost))
+        return Decision({**local, **remote}, remote, Conflict(kind, "source", lost))
+    return Decision(
+        local, {name: local.get(name, text) for name, text in remote.items()}, Conflict(kind, "target", lost)
+    )
 
 
 def _newer(local: Mapping[str, str | None], remote: Mapping[str, str | None], name: str | None) -> Side:

@@ -190,11 +190,16 @@ def _picker(row: Row) -> Callable[[State], State]:
 
 
 def synced(one: Settled) -> State:
-    """What the database is taken to have: where the remote still is to be told, what that has, so that it is told."""
+    """What the database is taken to have: where the remote still is to be told, what that has, so that it is told.
+
+    A field that the remote never had and is to be told is not among it.
+    """
     remote, wanted = one.row.remote, one.decision.remote
     if remote == wanted or one.local is None or remote is None or wanted is None:
         return one.local if remote == wanted else remote
-    return {**one.local, **{name: remote[name] for name in changed(remote, wanted) if name in remote}}
+    untold = changed(remote, wanted)
+    mine = {name: text for name, text in one.local.items() if name in remote or name not in untold}
+    return {**mine, **{name: remote[name] for name in untold if name in remote}}
 
 
 def _moved(one: Settled) -> bool:

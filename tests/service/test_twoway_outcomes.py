@@ -159,6 +159,16 @@ async def test_a_table_that_is_emptied_at_once_halts_and_comes_back(stage: Stage
         assert len(hostile_api.records("things")) == 3
 
 
+@pytest.mark.parametrize("policy", ["merge", "target"])
+async def test_what_the_remotes_record_lacks_is_told_to_it(stage: Stage, hostile_api: HostileApi, policy: str) -> None:
+    await stage.at("target", "insert into public.things values (4, 'x', 'made here', 9)")
+    hostile_api.resources["things"].collection.create({"name": "made there"})
+    await start(stage, hostile_api, policy)
+    async with stage.working():
+        await alike(stage, hostile_api)
+    assert hostile_api.records("things")[4]["group"] == 9
+
+
 async def listed(stage: Stage, *words: object) -> list[dict[str, Any]]:
     """What the archive has, the newest first."""
     found: list[dict[str, Any]] = await stage.answer("changes", "list", "items", *words)

@@ -113,3 +113,12 @@ def test_a_remote_that_forgot_a_write_is_not_asked_again() -> None:
     kept = Common(ours, {"a": "0", "n": "0"}, 2)
     decision = merge(kept, ours, {"a": "0", "n": "0"}, MERGE)
     assert (decision.local, decision.remote, decision.conflict) == (ours, {"a": "0", "n": "0"}, None)
+
+
+@pytest.mark.parametrize("policy", get_args(Policy))
+@pytest.mark.parametrize("base", [None, Common({"a": "1"}, {"a": "1"}, 1)])
+def test_what_only_the_table_has_is_told_to_a_remote_that_never_had_it(base: Common | None, policy: Policy) -> None:
+    decision = merge(base, {"a": "2", "b": "3", "n": None}, {"a": "2"}, Rules(policy, "n"))
+    assert not decision.waits
+    assert decision.remote == {"a": "2", "b": "3"}
+    assert decision.local == {"a": "2", "b": "3", "n": None}
