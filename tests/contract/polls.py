@@ -38,7 +38,7 @@ class Rounds:
 
     async def next(self) -> Batch:
         """The next batch, not applied."""
-        return await asyncio.wait_for(anext(self.batches), 30)
+        return await asyncio.wait_for(anext(self.batches), 90)
 
     async def apply(self, batch: Batch) -> None:
         """Do with one batch what the worker does."""

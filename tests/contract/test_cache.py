@@ -118,9 +118,9 @@ async def test_messages_reach_every_listener_in_order_and_nobody_else(cache: Cac
             await cache.publish("run.1", b"%d" % number)
         await cache.publish("x", b"end")
         for listener in (first, second):
-            heard = [await asyncio.wait_for(anext(listener), 5) for _ in range(20)]
+            heard = [await asyncio.wait_for(anext(listener), PATIENCE) for _ in range(20)]
             assert heard == [b"%d" % number for number in range(20)]
-        assert await asyncio.wait_for(anext(other), 5) == b"end"
+        assert await asyncio.wait_for(anext(other), PATIENCE) == b"end"
     await cache.publish("run.1", b"nobody")
 
 
@@ -129,7 +129,7 @@ async def test_channels_of_another_database_of_the_same_redis_are_others(redis: 
     async with ours.subscribe("c") as listener:
         await others.publish("c", b"theirs")
         await ours.publish("c", b"ours")
-        assert await asyncio.wait_for(anext(listener), 5) == b"ours"
+        assert await asyncio.wait_for(anext(listener), PATIENCE) == b"ours"
     await ours.close()
     await others.close()
 
@@ -171,7 +171,7 @@ async def test_a_subscription_stands_when_redis_has_taken_it_not_when_it_was_sen
         gate.set()
         listener = await entered
         await cache.publish("c", b"first")
-        assert await asyncio.wait_for(anext(listener), 5) == b"first"
+        assert await asyncio.wait_for(anext(listener), PATIENCE) == b"first"
         await subscription.__aexit__(None, None, None)
         await cache.close()
 

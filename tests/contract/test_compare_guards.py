@@ -244,7 +244,7 @@ async def test_a_second_worker_takes_over_and_the_first_writes_nothing_more(
         async with going(replace(both.spec, spool=tmp_path / "second")) as second:
             await both.source.execute(FILL)
             with pytest.raises(Problem):
-                await asyncio.wait_for(first.going, 20)
+                await asyncio.wait_for(first.going, 90)
             await second.pass_round()
             await both.equal("item")
         first.going = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]

@@ -112,6 +112,6 @@ async def test_a_target_that_takes_its_time_does_not_hold_the_snapshot_of_the_so
             held = (
                 "select count(*) from pg_stat_activity where backend_xmin is not null and application_name like 'nms:%'"
             )
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(90):
                 while await pipe.source.fetchval(held):
                     pass

@@ -28,7 +28,7 @@ async def tables(dsn: str) -> list[str]:
 
 async def until(dsn: str, sql: str) -> list[Any]:
     """The rows of a question, asked again until there are some."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not (rows := await ask(dsn, sql)):
             pass
     return rows

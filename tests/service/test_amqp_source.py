@@ -137,7 +137,7 @@ async def test_what_was_written_and_not_acknowledged_comes_again_without_effect(
     await feed.run(SEEN)
     await broker.send("items", [item(1), item(2)])
     with fault("feed.before_ack=raise"), pytest.raises(faults.FaultInjected):
-        await asyncio.wait_for(feed.move(), 20)
+        await asyncio.wait_for(feed.move(), 60)
     assert await feed.rows() == [(1, "a"), (2, "a")]
     async with feed.moves():
         await broker.send("items", [item(3)])
@@ -151,7 +151,7 @@ async def test_what_was_written_and_not_acknowledged_comes_again_without_effect(
 async def test_nothing_is_acknowledged_before_the_target_has_it(broker: Broker, feed: Feed) -> None:
     await broker.send("items", [item(1)])
     with fault("apply.before_commit=raise"), pytest.raises(faults.FaultInjected):
-        await asyncio.wait_for(feed.move(), 20)
+        await asyncio.wait_for(feed.move(), 60)
     assert await feed.rows() == []
     async with feed.moves():
         await feed.arrive([(1, "a")])
@@ -170,7 +170,7 @@ async def test_a_queue_that_is_deleted_ends_the_reading(broker: Broker, feed: Fe
     await feed.arrive([(1, "a")])
     await broker.channel.queue_delete("items")
     with pytest.raises(QueueMissing):
-        await asyncio.wait_for(moving, 10)
+        await asyncio.wait_for(moving, 60)
 
 
 async def test_a_wrong_password_is_no_outage(rabbitmq: str, feed: Feed) -> None:

@@ -128,7 +128,7 @@ async def test_writers_cannot_slip_a_shared_table_past_each_other(repository: Do
 async def test_a_plan_stores_nothing_and_waits_for_no_writer(repository: DocumentRepository) -> None:
     async with repository.transaction() as writer:
         await writer.lock_revisions()
-        plan = await asyncio.wait_for(plan_changeset(repository, changeset(BILLING)), 5)
+        plan = await asyncio.wait_for(plan_changeset(repository, changeset(BILLING)), 60)
     assert [each.name for each in plan.differences] == ["billing"]
     assert (await current_documents(repository)).revision == 0
 
@@ -139,7 +139,7 @@ async def test_a_revision_is_announced_in_its_transaction(repository: DocumentRe
     try:
         await listener.add_listener("nms_cfg", lambda *call: heard.put_nowait(str(call[-1])))
         plan = await apply_changeset(repository, changeset(BILLING, CRM))
-        assert await asyncio.wait_for(heard.get(), 5) == str(plan.revision)
+        assert await asyncio.wait_for(heard.get(), 60) == str(plan.revision)
     finally:
         await listener.close()
     (event,) = await repository.connection.fetch("select type, payload from common.outbox")

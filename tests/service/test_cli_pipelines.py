@@ -109,7 +109,7 @@ async def test_watching_prints_each_change_until_interrupted(streaming: Stage) -
     words = [sys.executable, "-m", "nms", "pipelines", "--watch", "--json"]
     process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE, env=dict(os.environ))
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         first = json.loads(await process.stdout.readline())
         second = json.loads(await process.stdout.readline())
         assert first["name"] == second["name"] == "items"

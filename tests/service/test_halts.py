@@ -272,7 +272,7 @@ async def test_what_is_wrong_for_a_while_is_tried_again_and_heals_by_itself(
 
 async def drop_slot(server: PostgresServer) -> None:
     """As an administrator would: end its reader and drop it, until it is gone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await slots(server, SLOT):
             await server.execute(
                 "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active",

@@ -163,7 +163,7 @@ async def test_a_cluster_that_stays_away_is_told(own_kafka: KafkaServer, monkeyp
     async with outlet(own_kafka, topic, store) as target:
         own_kafka.set_down()
         with pytest.raises(KafkaAway) as caught:
-            await asyncio.wait_for(target.apply(batch_of([update(1, "a")], 16)), 10)
+            await asyncio.wait_for(target.apply(batch_of([update(1, "a")], 16)), 60)
         assert (caught.value.retry, store.positions) == ("later", [])
         own_kafka.set_up()
         # The same target goes on.

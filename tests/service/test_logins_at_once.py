@@ -33,7 +33,7 @@ async def login_under_way(
 
     monkeypatch.setattr(AuthRepository, "insert_session", pause)
     login = asyncio.create_task(house.try_login("ann@example.org"))
-    await asyncio.wait_for(reached.wait(), 30)
+    await asyncio.wait_for(reached.wait(), 90)
     yield login, go_on
 
 

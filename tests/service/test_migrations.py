@@ -94,7 +94,7 @@ async def test_a_runner_that_waits_does_not_stand_in_the_way_of_a_concurrent_ind
     waiting = asyncio.create_task(upgrade(empty, folder))
     probe = "select 1 from pg_stat_activity where application_name = 'nms-migrations' and datname = current_database()"
     await until(empty, probe)
-    await asyncio.wait_for(other.execute("create index concurrently on one (id)"), 20)
+    await asyncio.wait_for(other.execute("create index concurrently on one (id)"), 90)
     assert not waiting.done()
     await other.close()
     assert await waiting == []

@@ -130,12 +130,12 @@ async def test_a_worker_that_stood_still_sends_nothing_that_another_one_sent(
         return len(await push.stage.answer("changes", "list", "push", "--state", "sending")) == 20
 
     try:
-        await eventually(begun, 30)
+        await eventually(begun)
         async with push.streaming():
-            await eventually(push.is_mirrored, 30)
+            await eventually(push.is_mirrored)
             standing.send_signal(signal.SIGCONT)
             standing.terminate()
-            await asyncio.wait_for(standing.wait(), 30)
+            await asyncio.wait_for(standing.wait(), 90)
     finally:
         if standing.returncode is None:
             standing.kill()
@@ -173,7 +173,7 @@ async def work_until_killed(faults: str) -> int | None:
     """Run a worker in a process of its own with an armed fault point; gives how it ended."""
     process = await start_worker(faults)
     try:
-        await asyncio.wait_for(process.wait(), 60)
+        await asyncio.wait_for(process.wait(), 120)
     finally:
         if process.returncode is None:
             process.kill()

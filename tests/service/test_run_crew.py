@@ -82,7 +82,7 @@ async def test_a_handler_that_returns_has_succeeded_and_the_crew_starts_at_once(
         await claimed.report({"current": 3, "total": 3})
 
     async with working(runs, {"k": work}):
-        await asyncio.wait_for(asyncio.shield(eventually(lambda: _listening(runs))), 5)
+        await asyncio.wait_for(asyncio.shield(eventually(lambda: _listening(runs))), PATIENCE)
         started = asyncio.get_running_loop().time()
         run = await enqueue(runs, "k", "s")
         ended = await eventually(in_state(runs, run, RunState.SUCCEEDED))
@@ -232,7 +232,7 @@ async def test_a_handler_is_stopped_when_another_worker_has_its_run(runs: RunRep
             "update common.run set epoch = nextval('common.run_epoch'), worker = 'thief',"
             " leased_until = now() + interval '1 hour'"
         )
-        assert await asyncio.wait_for(stopped.get(), 5) is Stop.LOST
+        assert await asyncio.wait_for(stopped.get(), PATIENCE) is Stop.LOST
     kept = await runs.get(run.id)
     assert (kept.worker, kept.state) == ("thief", RunState.RUNNING)
 
@@ -390,4 +390,4 @@ async def test_a_crew_works_on_scheduled_runs(runs: RunRepository) -> None:
 
     await set_schedule(runs, Schedule("soon", "k", "s", every=timedelta(seconds=0.2)))
     async with working(runs, {"k": work}):
-        await asyncio.wait_for(done.wait(), 5)
+        await asyncio.wait_for(done.wait(), PATIENCE)

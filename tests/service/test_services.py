@@ -80,8 +80,8 @@ async def test_rabbitmq_really_carries_messages_in_a_virtual_host_of_its_own(rab
     async with await aio_pika.connect(rabbitmq) as connection:
         channel = await connection.channel(publisher_confirms=True)
         queue = await channel.declare_queue("q", durable=True, arguments={"x-queue-type": "quorum"})
-        await channel.default_exchange.publish(aio_pika.Message(b"hello"), "q", timeout=10)
-        async with queue.iterator(timeout=10) as messages:
+        await channel.default_exchange.publish(aio_pika.Message(b"hello"), "q", timeout=60)
+        async with queue.iterator(timeout=60) as messages:
             message = await anext(messages)
             assert message.body == b"hello"
             await message.ack()

@@ -93,7 +93,7 @@ async def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(house
         shown = await asyncio.to_thread(answer_prompts, ours, [PASSWORD, "another one", PASSWORD, PASSWORD])
     finally:
         os.close(ours)
-        code = await asyncio.wait_for(process.wait(), 30)
+        code = await asyncio.wait_for(process.wait(), 90)
     assert code == 0, shown
     assert PASSWORD not in shown
     assert "another one" not in shown

@@ -85,7 +85,7 @@ async def test_a_life_enters_in_order_works_and_leaves_in_reverse(settings: Sett
 
     role = web.Role(name="demo", summary="", description="", resources=[resource("a"), resource("b")], work=work)
     app = web.create_app(role, settings, RoleSettings())
-    async with asyncio.timeout(10), app.router.lifespan_context(app):
+    async with asyncio.timeout(60), app.router.lifespan_context(app):
         await working.wait()
         async with client_of(app) as client:
             assert (await client.get("/readyz")).json()["dependencies"]["worker"]["state"] == "up"
@@ -104,7 +104,7 @@ async def test_a_worker_that_failed_shows_and_is_started_again(settings: Setting
 
     role = web.Role(name="demo", summary="", description="", work=work)
     app = web.create_app(role, settings, RoleSettings())
-    async with asyncio.timeout(10), app.router.lifespan_context(app), client_of(app) as client:
+    async with asyncio.timeout(60), app.router.lifespan_context(app), client_of(app) as client:
         await failing.wait()
         body = problem_of(await client.get("/readyz"), 503, "not-ready")
         assert body["dependencies"]["worker"]["code"] == "worker-down"

@@ -110,10 +110,10 @@ def test_a_text_over_the_limit_is_refused() -> None:
 def test_a_bomb_of_anchors_is_refused_at_once() -> None:
     rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(Malformed, match="more than"):
         read_drafts("\n".join(rows))
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_anchors_are_followed_within_the_limit() -> None:

@@ -19,10 +19,10 @@ def disarm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unarmed_point_costs_next_to_nothing() -> None:
     arm("", "production")
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(100_000):
         point("apply.before_commit")
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.2
 
 
 def test_only_the_nth_passing_of_the_named_point_fails() -> None:

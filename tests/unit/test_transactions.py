@@ -171,7 +171,7 @@ async def test_a_reader_waits_while_the_line_is_long(tmp_path: Path) -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     feed.take()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_marks_come_out_with_their_transaction(tmp_path: Path) -> None:
