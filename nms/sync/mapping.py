@@ -44,6 +44,7 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
         every=NEVER if pipeline.on_demand else pipeline.interval,
         change_log=pipeline.change_log,
         back=pipeline.back if pipeline.direction == "two-way" else "",
+        follows_deletes=pipeline.deletes == "all",
         rules={dataset.source: _rule(dataset.compare) for dataset in pipeline.datasets if dataset.compare},
     )
     return Way(spec, source, target, _conflict_rules(pipeline.conflicts or Conflicts()))

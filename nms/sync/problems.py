@@ -101,6 +101,12 @@ class SlotReleased(Problem):
     remedy = "Mend what held the pipeline up, then `nms resync PIPELINE`: it says what it copies anew."
 
 
+_REVIVE = (
+    "To have the rows back from the remote: `nms resync PIPELINE`. To delete their records there, too: write "
+    "`deletes: all` into the pipeline's document, `nms apply`, and take it out again when they are gone."
+)
+
+
 class ConflictSettled(Problem):
     """The conflict no longer waits for anybody."""
 
@@ -112,10 +118,14 @@ class TableEmptied(Problem):
     """Somebody emptied a table of a two-way pipeline at once; facts: `dataset`."""
 
     status, code, title = 409, "table-emptied", "A table was emptied at once"
-    remedy = (
-        "`nms resync PIPELINE` deletes its records at the remote, too. To have the rows back from there, run "
-        "`delete from nms.base where pipeline = 'PIPELINE'` at the database first."
-    )
+    remedy = _REVIVE
+
+
+class DeletesSuspicious(Problem):
+    """Most rows of a table of a two-way pipeline are gone at once; facts: `dataset`, `missing`, `known`."""
+
+    status, code, title = 409, "deletes-suspicious", "Most rows of a table are gone at once"
+    remedy = _REVIVE
 
 
 class NamesAlike(Problem):

@@ -11,7 +11,7 @@ from nms.common.flow import Batch, Part, Position
 from nms.common.ledger import Captured
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.twoway.opening import TwoWayEnd
-from nms.sync.problems import TableEmptied
+from nms.sync.deletes import Deletes
 
 TURN_SECONDS = 0.5
 MOST_KEYS = 20_000
@@ -32,6 +32,7 @@ class Turns:
         self._rounds = rounds
         self._asked = asked
         self._looks = looks
+        self._deletes = Deletes(end)
         self._position = dict(end.position)
         self._datasets = {shape.dataset: name for name, shape in end.tables.items()}
         self._tasks: dict[str, asyncio.Task[Batch]] = {}
@@ -108,7 +109,8 @@ class Turns:
             for change in part:
                 place = stamp(change)[0]
                 if change.op is Op.TRUNCATE:
-                    raise TableEmptied(f"{change.shape.dataset} was emptied", dataset=change.shape.dataset)
+                    self._deletes.refuse_truncate(self._datasets[change.shape.dataset])
+                    self._position["look"] = {}
                 for key in (change.old_key, change.key):
                     if key and len(found) <= MOST_KEYS:
                         changes = found.setdefault((self._datasets[change.shape.dataset], _texts(key)), [])
@@ -118,6 +120,7 @@ class Turns:
             # The tables tell better what a large transaction did than all its changes.
             self._position["look"] = {}
             found.clear()
+        await self._deletes.weigh(found)
         made = self._batch(found, log=batch.position, committed=batch.committed)
         self.captured = found
         return made
@@ -152,6 +155,8 @@ class Turns:
         names = list(self._end.tables)
         name = place.get("dataset", names[0])
         keys = await self._end.side.list_changed(name, tuple(place.get("after", ())))
+        if keys:
+            await self._deletes.look(name)
         following = names[names.index(name) + 1 :]
         if keys:
             self._position["look"] = {"dataset": name, "after": list(keys[-1])}

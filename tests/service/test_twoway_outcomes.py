@@ -31,9 +31,10 @@ async def stage(
     await close_egress()
 
 
-async def start(stage: Stage, remote: HostileApi, policy: str = "source") -> None:
+async def start(stage: Stage, remote: HostileApi, policy: str = "source", **parts: Any) -> None:
     resources = {"things": things(writes={**WRITES, "idempotency": "Idempotency-Key"})}
-    await begin(stage, api(remote.url, resources, timeout="1s"), both(every="300ms", conflicts={"policy": policy}))
+    document = both(every="300ms", conflicts={"policy": policy}, **parts)
+    await begin(stage, api(remote.url, resources, timeout="1s"), document)
 
 
 async def settled(stage: Stage) -> None:
@@ -151,12 +152,40 @@ async def test_a_table_that_is_emptied_at_once_halts_and_comes_back(stage: Stage
         await stage.at("target", "truncate public.things")
         assert (await stage.reach("halted")).problem["code"] == "table-emptied"  # type: ignore[index]
         assert len(hostile_api.records("things")) == 3
-        await stage.at("target", "delete from nms.base where pipeline = 'items'")
         told = await stage.nms("resync", "items", "--yes")
         assert told.exit_code == 0, told.stderr
         await stage.arrive("select count(*) from public.things", [3])
         await stage.reach("streaming")
         assert len(hostile_api.records("things")) == 3
+
+
+@pytest.mark.parametrize("back", ["log", "poll"])
+async def test_most_rows_gone_at_once_halt_until_somebody_says_what_is_meant(
+    stage: Stage, hostile_api: HostileApi, back: str
+) -> None:
+    for _ in range(27):
+        hostile_api.resources["things"].collection.create({"name": "more"})
+    await start(stage, hostile_api, back=back)
+    async with stage.working():
+        await settled(stage)
+        await stage.at("target", "delete from public.things where id > 19")
+        await alike(stage, hostile_api)
+        await stage.at("target", "delete from public.things where id > 9")
+        await alike(stage, hostile_api)
+        hostile_api.resources["things"].collection.create({"name": "another"})
+        await alike(stage, hostile_api)
+        await stage.at("target", "insert into public.things (id) select generate_series(50, 54)")
+        await alike(stage, hostile_api)
+        await stage.at("target", "delete from public.things where id < 52")
+        problem = (await stage.reach("halted")).problem or {}
+        assert (problem["code"], problem["missing"], problem["known"]) == ("deletes-suspicious", 12, 15)
+        assert len(hostile_api.records("things")) == 15
+        if back == "log":
+            assert (await stage.nms("resync", "items", "--yes")).exit_code == 0
+            await stage.arrive("select count(*) from public.things", [15])
+        else:
+            await start(stage, hostile_api, back=back, deletes="all")
+        await alike(stage, hostile_api)
 
 
 @pytest.mark.parametrize("policy", ["merge", "target"])

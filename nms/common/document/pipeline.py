@@ -90,6 +90,13 @@ class PipelineDocument(Document):
     back: Annotated[Literal["log", "poll"], Field(description="two-way: how changes of the database are captured")] = (
         "log"
     )
+    deletes: Annotated[
+        Literal["guarded", "all"],
+        Field(
+            description="two-way: guarded halts where most of a table's rows are gone at once, or all of them; "
+            "all deletes their records at the API"
+        ),
+    ] = "guarded"
     conflicts: Annotated[
         Conflicts | None, Field(description="two-way: what holds when both sides changed one record; default merge")
     ] = None
@@ -157,12 +164,12 @@ class PipelineDocument(Document):
             raise refusal("two-way goes from a REST API (`capture: pull`) to a database and back")
         return direction
 
-    @field_validator("back")
+    @field_validator("back", "deletes")
     @classmethod
-    def _capture_two_ways_only(cls, back: str, info: ValidationInfo) -> str:
-        if back != "log" and info.data.get("direction") == "one-way":
-            raise refusal("`back` is for a pipeline with `direction: two-way`")
-        return back
+    def _capture_two_ways_only(cls, value: str, info: ValidationInfo) -> str:
+        if value not in ("log", "guarded") and info.data.get("direction") == "one-way":
+            raise refusal(f"`{info.field_name}` is for a pipeline with `direction: two-way`")
+        return value
 
     @field_validator("conflicts")
     @classmethod

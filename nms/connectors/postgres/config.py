@@ -37,7 +37,8 @@ class PipelineSpec:
     `capture` is `log` or one that works in rounds, which begin `every` so many seconds, or when `rounds` says so where
     that is given; `change_log` says that triggers at the source note the keys of what changes. `rules` are those of
     datasets that are compared by one. `shared` says that others write the target tables too. `back` is how changes of
-    the target are captured where the pipeline goes both ways, else empty.
+    the target are captured where the pipeline goes both ways, else empty; `follows_deletes` says that then there may be
+    any number of deletions at once.
     """
 
     name: str
@@ -60,6 +61,7 @@ class PipelineSpec:
     shared: bool = False
     drift: Drift = "ignore"
     back: Literal["", "log", "poll"] = ""
+    follows_deletes: bool = False
     rules: Mapping[str, RuleSpec] = field(default_factory=dict)
 
     @property

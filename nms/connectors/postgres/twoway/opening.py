@@ -25,7 +25,7 @@ from nms.connectors.postgres.progress import marks_of, place_of
 from nms.connectors.postgres.takeover import new_sessions
 from nms.connectors.postgres.target import Fence
 from nms.connectors.postgres.twoway import statements
-from nms.connectors.postgres.twoway.side import Dataset, TwoWaySide
+from nms.connectors.postgres.twoway.side import Dataset, TwoWaySide, is_suspicious
 
 PREPARE = Path(__file__).with_name("prepare.sql").read_text()
 OpenFeed = Callable[[Mapping[str, Shape], Position, TwoWaySide], Awaitable[Feed]]
@@ -37,7 +37,7 @@ class TwoWayEnd(ShapedEnd):
 
     `shapes` are those in which the remote's records come, by dataset; `tables` those of changes of the database, of
     which only the key is there, by the same names; `system` is the database. `log` is
-    None where the tables are looked through instead.
+    None where the tables are looked through instead. `follows_deletes`: there may be any number of deletions at once.
     """
 
     position: Position
@@ -48,6 +48,7 @@ class TwoWayEnd(ShapedEnd):
     epoch: int
     system: str
     log: LogEnd | None = None
+    follows_deletes: bool = False
     copying: bool = False
     lost: Mapping[str, int] = field(default_factory=dict)
 
@@ -89,6 +90,8 @@ async def open_twoway(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[
     end: TwoWayEnd | None = None
     log: LogEnd | None = None
     try:
+        if "pulled" not in position and not spec.follows_deletes:
+            await _revive(side)
         if spec.back == "log":
             stood, log = await _open_log(spec, pairing, position, own)
             position = {**position, "log": stood}
@@ -96,6 +99,7 @@ async def open_twoway(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[
         feed = await open_feed(shapes, position.get("pull", position), side)
         tables = {one.spec.source: _table_shape(one) for one in pairing.pairs}
         end = TwoWayEnd(True, position, feed, side, shapes, tables, fence.epoch, spec.target.system, log)
+        end.follows_deletes = spec.follows_deletes
         yield end
     finally:
         if end is not None:
@@ -103,6 +107,13 @@ async def open_twoway(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[
         elif log is not None:
             await log.close()
         await side.close()
+
+
+async def _revive(side: TwoWaySide) -> None:
+    """When all is read anew, rows of a table that somebody emptied come back instead of going at the remote, too."""
+    for name in side.datasets:
+        if is_suspicious(*await side.count_missing(name)):
+            await side.forget_missing(name)
 
 
 async def release_twoway(spec: PipelineSpec) -> None:

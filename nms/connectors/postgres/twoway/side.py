@@ -26,7 +26,17 @@ _HOLD = Statement("nms_hold", statements.HOLD_FENCE, _TEXT[:2])
 _ORIGIN = Statement("nms_origin", statements.EMIT_ORIGIN, _TEXT[:1])
 _KEEP = Statement("nms_keep", statements.KEEP_BASE, _TEXT)
 _FORGET = Statement("nms_forget", statements.FORGET_BASE, _TEXT)
+_KNOWN = Statement("nms_base_known", statements.COUNT_KNOWN, _TEXT)
 _KEYS = Statement("nms_base_keys", statements.LIST_BASE_KEYS, _TEXT)
+
+
+FEW = 10
+"""So many rows may go at once however few there were, as long as some are left."""
+
+
+def is_suspicious(missing: int, known: int) -> bool:
+    """Whether rather somebody emptied a table than that so many of its rows were meant to go."""
+    return missing == known > 1 or (missing > FEW and 2 * missing > known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +107,13 @@ class TwoWaySide:
         self._turn = asyncio.Lock()
         self._looks: dict[str, Statement] = {}
         self._scans: dict[str, Statement] = {}
+        self._counts: dict[str, Statement] = {}
+        self._revivals: dict[str, Statement] = {}
         self.datasets = {one.name: one for one in datasets}
         for at, one in enumerate(self.datasets.values()):
+            missing, revive = statements.count_missing(one.table), statements.forget_missing(one.table)
+            self._counts[one.name] = Statement(f"nms_missing_{at}", missing, _TEXT[:2])
+            self._revivals[one.name] = Statement(f"nms_revive_{at}", revive, _TEXT[:2])
             self._looks[one.name] = Statement(f"nms_look_{at}", statements.look_rows(one.table, one.names), _TEXT)
             self._scans[one.name] = Statement(f"nms_scan_{at}", statements.find_changed(one.table, one.names), _TEXT)
 
@@ -162,6 +177,23 @@ class TwoWaySide:
     async def list_changed(self, dataset: str, after: Key = ()) -> list[Key]:
         """Keys, at most some thousands behind one, of rows that are not as the base has them."""
         return await self._keys(self._scans[dataset], dataset, after)
+
+    async def count_known(self, dataset: str, most: int) -> int:
+        """How many records both sides had when last synced; `most` where there are more."""
+        async with self._turn:
+            ((count,),) = await self._fetch(Command(_KNOWN, self._about(dataset, str(most))))
+        return int(count or 0)
+
+    async def count_missing(self, dataset: str) -> tuple[int, int]:
+        """How many records both sides had that the table has no more, and how many both sides had; reads all rows."""
+        async with self._turn:
+            ((missing, known),) = await self._fetch(Command(self._counts[dataset], self._about(dataset, "")[:2]))
+        return int(missing or 0), int(known or 0)
+
+    async def forget_missing(self, dataset: str) -> None:
+        """Forget what both sides had of records that the table has no more: they come back from the remote."""
+        async with self.transaction(None):
+            await self._run([Command(self._revivals[dataset], self._about(dataset, "")[:2])])
 
     async def list_kept(self, dataset: str, after: Key = ()) -> list[Key]:
         """Keys, at most some thousands behind one, that the remote had when it was last heard of."""

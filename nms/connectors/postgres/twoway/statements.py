@@ -29,6 +29,10 @@ KEEP_BASE = (
     " set local = excluded.local, remote = excluded.remote, sent = excluded.sent, revision = default,"
     " updated_at = now()"
 )
+COUNT_KNOWN = (
+    "select pg_catalog.count(*)::text from (select from nms.base"
+    " where pipeline = $1 and dataset = $2 and remote is not null and local is not null limit $3::bigint) b"
+)
 FORGET_BASE = (
     "delete from nms.base where pipeline = $1 and dataset = $2 and key in ("
     "select array(select pg_catalog.jsonb_array_elements_text(v))"
@@ -82,6 +86,29 @@ def find_changed(table: TargetTable, names: Sequence[str]) -> str:
         " and coalesce(l.key, b.key) > array(select pg_catalog.jsonb_array_elements_text($3::jsonb))"
         " order by coalesce(l.key, b.key) limit 5000"
     )
+
+
+def count_missing(table: TargetTable) -> str:
+    """How many rows both sides had that the table has no more, and how many both sides had."""
+    return (
+        "select pg_catalog.count(*) filter (where l.key is null)::text, pg_catalog.count(*)::text from nms.base b"
+        f" left join ({_keys(table)}) l on l.key = b.key"
+        " where b.pipeline = $1 and b.dataset = $2 and b.remote is not null and b.local is not null"
+    )
+
+
+def forget_missing(table: TargetTable) -> str:
+    """Forget the last synced state of what the table has no more."""
+    return (
+        "delete from nms.base b where b.pipeline = $1 and b.dataset = $2"
+        f" and not exists (select from ({_keys(table)}) l where l.key = b.key)"
+    )
+
+
+def _keys(table: TargetTable) -> str:
+    key = ", ".join(as_streamed(f"r.{quote_identifier(table.columns[at])}") for at in table.key)
+    own = f" where {table.where}" if table.where else ""
+    return f"select array[{key}] as key from {table.own} r{own}"
 
 
 def _record(names: Sequence[str], values: Sequence[str]) -> str:
