@@ -55,6 +55,10 @@ class Archive:
         if begun:
             await self._ledger.begin(begun)
 
+    async def check(self) -> None:
+        """Before a request: raises LeaseLost where another worker has the pipeline now, as it may after any pause."""
+        await self._ledger.check()
+
     async def settle(self, results: Iterable[tuple[Name, Result]]) -> None:
         """Write what became of the changes of records."""
         settled = [

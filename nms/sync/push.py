@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from nms.common import faults
 from nms.common.flow import Position
 from nms.common.ledger import Captured
 from nms.common.problem import Problem
@@ -199,6 +200,8 @@ class Push:
         key = dict(zip(self._side.datasets[dataset].key, row.key, strict=True))
         self.writes += 1
         wish = Wish(key, wanted, changed(row.remote, wanted), found, record.marker)
+        faults.point("twoway.before_send")
+        await self._archive.check()
         answer = await self._remote.write(dataset, wish, request)
         told = None if answer is None else answer.values
         if wanted is None or told is None or not told.keys() >= wanted.keys():

@@ -1,6 +1,10 @@
 """What became of writes of two-way pipelines: known again without an answer, looked for, accounted for."""
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from tests.conftest import MakeDatabase
 from tests.service.rest_stage import api, begin, make_stage, things
 from tests.service.stage import Stage
 from tests.service.storm import alike, rounds
+from tests.service.test_kafka_pipelines import worker_process
 from tests.service.test_twoway import WRITES, both
 from tests.services.hostile.api import HostileApi
 from tests.waiting import eventually
@@ -91,6 +96,29 @@ async def test_one_404_deletes_nothing_on_either_side(stage: Stage, hostile_api:
         await alike(stage, hostile_api)
         assert hostile_api.counts("things").get("1", {}).get("create") is None
         assert await stage.answer("conflicts", "list", "items") == []
+
+
+async def test_a_worker_that_stood_still_sends_nothing_that_another_one_sent(
+    stage: Stage, hostile_api: HostileApi, tmp_path: Path
+) -> None:
+    resources = {"things": things(writes={**WRITES, "precondition": "none"})}
+    await begin(stage, api(hostile_api.url, resources), both(every="300ms"))
+    async with stage.working():
+        await settled(stage)
+    async with worker_process(tmp_path / "log", "twoway.before_send=stop@1") as standing:
+        await stage.at("target", "update public.things set name = 'ours' where id = 1")
+        await asyncio.to_thread(os.waitid, os.P_PID, standing.pid, os.WSTOPPED | os.WNOWAIT)
+        async with stage.working():
+            await has(hostile_api, 1, "ours")
+            hostile_api.write("things", {"name": "theirs"}, 1)
+            await alike(stage, hostile_api)
+            standing.send_signal(signal.SIGCONT)
+
+            async def lost() -> bool:
+                return "the lease is lost" in (tmp_path / "log").read_text()
+
+            await eventually(lost)
+    assert hostile_api.records("things")[1]["name"] == "theirs"
 
 
 async def test_a_web_page_that_says_200_is_no_answer_to_a_write(stage: Stage, hostile_api: HostileApi) -> None:

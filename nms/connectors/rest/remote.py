@@ -88,7 +88,9 @@ class RestRemote:
                 parts = (wish.marker, verb.method, path, body.decode(), *headers.values())
                 request.idempotency_key = headers[writes.idempotency] = as_uuid(*parts)
             ask = Ask(verb.method, path, {}, headers, body)
-            answer = told(ask, await self._client.send(ask))
+            # What may be done although it was put off is read again rather than sent again.
+            repeat = verb.method != "POST" or writes.idempotency is not None
+            answer = told(ask, await self._client.send(ask, repeat=repeat))
         except PathUnfillable as problem:
             raise RecordRefused(ValueUnwritable(problem.detail)) from problem
         except OutcomeUnknown as unknown:
