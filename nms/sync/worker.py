@@ -176,8 +176,7 @@ async def _until_stopped(claimed: Claimed, work: Handling) -> Problem | None:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
-        working.cancel()
-        await asyncio.wait({working})
+        await _end(working)
     if working.cancelled():
         return None
     error = working.exception()
@@ -185,6 +184,19 @@ async def _until_stopped(claimed: Claimed, work: Handling) -> Problem | None:
         return error
     log.error("pipeline %s crashed", claimed.run.subject, exc_info=error)
     return PipelineCrashed(f"{type(error).__name__} was raised where nobody expects it")
+
+
+async def _end(working: asyncio.Task[None]) -> None:
+    """Wait until a task that is cancelled has closed what it holds; who is cancelled meanwhile hurries it on."""
+    hurried = False
+    while not working.done():
+        working.cancel()
+        try:
+            await asyncio.wait({working})
+        except asyncio.CancelledError:
+            hurried = True
+    if hurried:
+        raise asyncio.CancelledError
 
 
 async def _pause(stopping: asyncio.Event, seconds: float) -> None:

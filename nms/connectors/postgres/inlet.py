@@ -65,8 +65,10 @@ class Inlet(ShapedEnd):
 
     async def close(self) -> None:
         """Close both ends; safe to call twice."""
-        await self.source.close()
-        await self.target.close()
+        try:
+            await self.source.close()
+        finally:
+            await self.target.close()
 
 
 @asynccontextmanager

@@ -66,9 +66,11 @@ class LogEnd(TableEnd):
 
     async def close(self) -> None:
         """Close the stream, the copy and the watch; safe to call twice."""
-        await self.source.close()
-        with suppress(Exception):
-            await self.watch.close()
+        try:
+            await self.source.close()
+        finally:
+            with suppress(Exception):
+                await self.watch.close()
 
 
 async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, position: Position) -> LogEnd:

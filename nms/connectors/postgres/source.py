@@ -99,15 +99,15 @@ class PostgresSource:
         """End the session and free the spool."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._stream is not None:
-            await self._stream.close()
-        if self._copier is not None:
-            await self._copier.close()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            for one in (self._stream, self._copier):
+                if one is not None:
+                    await one.close()
         self._assembler.close()
         while self._feed.peek() is not None:
-            item = self._feed.take()
-            if isinstance(item, Large):
+            if isinstance(item := self._feed.take(), Large):
                 item.spool.discard()
         if self._failed.done():
             self._failed.exception()

@@ -75,10 +75,13 @@ class TwoWayEnd(ShapedEnd):
 
     async def close(self) -> None:
         """Close everything; safe to call twice."""
-        await self.feed.close()
-        await self.side.close()
-        if self.log is not None:
-            await self.log.close()
+        try:
+            await self.feed.close()
+        finally:
+            # Also when it is cancelled once more: a connection that nobody closes keeps its locks.
+            await self.side.close()
+            if self.log is not None:
+                await self.log.close()
 
 
 @asynccontextmanager
