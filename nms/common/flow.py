@@ -1,7 +1,7 @@
 """The flow: what every source gives and every target takes (DESIGN 4)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nms.common.change import Change, Op, Shape
@@ -238,7 +238,8 @@ class FeedSpec:
 
     `copy` says whether a dataset without a place in `start` is read from its beginning, where it could be passed over.
     `rounds` says when to ask a remote again; `keys` gives the keys (text by field) that the target has of a dataset,
-    in parts, so that what the remote has no more can be found.
+    in parts, so that what the remote has no more can be found. `above` names the datasets that must be there before
+    one, for its records refer to theirs.
     """
 
     pipeline: str
@@ -248,6 +249,7 @@ class FeedSpec:
     copy: bool = True
     rounds: Rounds | None = None
     keys: Callable[[str], AsyncGenerator[Sequence[tuple[str, ...]], None]] | None = None
+    above: Mapping[str, set[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class Rounds:
         self.done = done
         self._serving = done
         self._began: float | None = None
+        self._counted: float | None = None
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         self.resting = False
@@ -35,23 +36,33 @@ class Rounds:
         """Wait until the next round is due: the first at once (unless only asks count), then by the clock or an ask."""
         self.resting = True
         try:
-            while self.asked <= self._serving:
-                self._woken.clear()
-                async with asyncio.timeout(self._left()):
-                    await self._woken.wait()
-        except TimeoutError:
-            return
+            await self._wait(self._left())
         finally:
             self.resting = False
+
+    async def comes(self, seconds: float) -> bool:
+        """Wait for the next round at most so long, in the middle of one; whether it is due."""
+        left = self._left()
+        await self._wait(seconds if left is None else min(left, seconds))
+        return self.is_asked or self._left() == 0.0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asks for a round that began later than this one."""
+        return self.asked > self._serving
 
     @property
     def began(self) -> float | None:
         """When the newest round began, by the loop's clock; None before the first."""
         return self._began
 
-    def begin(self) -> int:
-        """A round begins; gives the number of the newest ask, which `end` takes."""
-        self._began = asyncio.get_running_loop().time()
+    def begin(self, *, again: bool = False) -> int:
+        """A round begins; gives the number of the newest ask, which `end` takes.
+
+        With `again` it is one that could not be ended and begins anew: `began` stays what it is.
+        """
+        self._counted = asyncio.get_running_loop().time()
+        self._began = self._began if again else self._counted
         self._serving = self.asked
         return self._serving
 
@@ -71,6 +82,14 @@ class Rounds:
     def _left(self) -> float | None:
         if self.every == NEVER:
             return None
-        if self._began is None:
+        if self._counted is None:
             return 0.0
-        return max(0.0, self._began + self.every - asyncio.get_running_loop().time())
+        return max(0.0, self._counted + self.every - asyncio.get_running_loop().time())
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait so long, or until somebody asks."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.is_asked:
+                    self._woken.clear()
+                    await self._woken.wait()

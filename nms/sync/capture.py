@@ -15,7 +15,7 @@ from nms.common.rounds import Rounds
 from nms.connectors.postgres.compare.opening import open_compare
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.connector import open_pipeline, release_source, release_target
-from nms.connectors.postgres.inlet import Keys, open_inlet
+from nms.connectors.postgres.inlet import Above, Keys, open_inlet
 from nms.connectors.postgres.outlet import open_outlet
 from nms.connectors.postgres.poll.opening import open_poll
 from nms.connectors.postgres.twoway.opening import release_twoway
@@ -83,9 +83,9 @@ async def open_capture(way: Way, store: Store, ledger: Ledger | None = None) -> 
         channel = channel_of(way.source)
         access = channel.access_of(way.source)
 
-        async def open_feed(shapes: Mapping[str, Shape], start: Position, keys: Keys) -> Feed:
+        async def open_feed(shapes: Mapping[str, Shape], start: Position, keys: Keys, above: Above) -> Feed:
             rounds = spec.rounds or Rounds(spec.every)
-            feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, rounds, keys)
+            feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, rounds, keys, above)
             return await channel.open_feed(access, feed)
 
         async with open_inlet(spec, open_feed) as inlet:

@@ -75,11 +75,13 @@ class Standing:
         self._measure(time.monotonic())
         # By what the target has, not by what was read: the last chunk may still be under way.
         phase = "copying" if "tables" in (self.position or opened.position) else "streaming"
-        served = self.rounds.done
+        status, served = self.status(opened), self.rounds.done
+        # What only keeps a part of the source from being read.
+        trouble = status.pop("trouble", None)
+        phase = phase if trouble is None else "retrying"
         async with self.repository.transaction() as tx:
             # The pipeline before its run, as whoever pauses or resyncs it has them: two orders would deadlock.
-            facts = (self.status(opened), None, served)
-            asked = await tx.update_status(self.name, phase, self.position, facts)
+            asked = await tx.update_status(self.name, phase, self.position, (status, trouble, served))
             await self.claimed.report(self._progress(opened, phase), tx=tx)
         self.rounds.ask(asked)
 

@@ -87,8 +87,8 @@ async def open_both_ways(way: Way, conflicts: Conflicts, ledger: Ledger) -> Asyn
     access, rounds = channel.access_of(way.source), spec.rounds or Rounds(spec.every)
 
     async def open_feed(shapes: Mapping[str, Shape], start: Position, side: TwoWaySide) -> Feed:
-        keys = _keys_of(side)
-        return await channel.open_feed(access, FeedSpec(spec.name, spec.generation, start, shapes, True, rounds, keys))
+        feed = FeedSpec(spec.name, spec.generation, start, shapes, True, rounds, _keys_of(side), side.above)
+        return await channel.open_feed(access, feed)
 
     async with open_twoway(spec, open_feed) as end:
         remote = await cast(Both, channel).open_remote(access, RemoteSpec(spec.name, end.shapes))

@@ -15,7 +15,7 @@ from nms.common.messages import find, to_field
 from nms.common.strict_json import parse
 from nms.connectors.postgres import inlet
 from nms.connectors.postgres.config import PipelineSpec
-from nms.connectors.postgres.inlet import Inlet, Keys, Shapes, open_inlet
+from nms.connectors.postgres.inlet import Above, Inlet, Keys, Shapes, open_inlet
 from nms.connectors.postgres.libpq import Access
 from nms.connectors.postgres.target import PostgresTarget
 from tests.contract.pipelines import PREPARE, Connection, MakeDatabase, connect, rows_of
@@ -114,7 +114,7 @@ async def feed(dsn: str, ddl: str, tmp_path: Path, **options: Any) -> AsyncItera
     )  # fmt: skip
     given: list[Keys] = []
 
-    async def open_feed(_shapes: Shapes, _start: Position, keys: Keys) -> Silent:
+    async def open_feed(_shapes: Shapes, _start: Position, keys: Keys, _above: Above) -> Silent:
         given.append(keys)
         return Silent()
 

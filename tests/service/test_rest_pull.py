@@ -117,3 +117,29 @@ async def _holds(stage: Stage, codes: list[str]) -> bool:
 
 async def _ended(process: object) -> bool:
     return getattr(process, "poll")() is not None  # noqa: B009
+
+
+async def test_what_refers_to_a_resource_that_is_refused_waits_for_it_and_nothing_else_does(
+    stage: Stage, hostile_api: HostileApi
+) -> None:
+    for name, count in (("things", 30), ("parts", 0), ("others", 5)):
+        hostile_api.add(name, count=count)
+    hostile_api.write("parts", {"name": "p", "things_id": 7})
+    await stage.at("target", "alter table public.parts add foreign key (things_id) references public.things")
+    await stage.at("target", "create table public.others (id bigint primary key, name text)")
+    declared = {name: {**things(), "path": f"/{name}", "record": None} for name in ("things", "parts", "others")}
+    refused = hostile_api.plan("404", path="/things")
+    await begin(stage, api(hostile_api.url, declared), pull("things", "parts", "others", every="50ms"))
+    async with stage.working():
+        waiting = await stage.reach("retrying")
+        assert waiting.problem is not None
+        assert (waiting.problem["code"], waiting.problem["retry"]) == ("remote-missing", "later")
+        hostile_api.write("others", {"name": "later"})
+        await stage.arrive("select id from public.others order by id", [1, 2, 3, 4, 5, 6])
+        assert (await stage.get()).problem == {**waiting.problem, "resources": ["parts", "things"]}
+        refused.times = 0
+        answer = await stage.nms("pipelines", "run", "items")
+        assert answer.exit_code == 0, answer.output
+        assert await stage.at("target", IDS) == list(range(1, 31))
+        assert await stage.at("target", "select id from public.parts") == [1]
+        assert ((await stage.get()).phase, (await stage.get()).held) == ("streaming", 0)

@@ -1,5 +1,6 @@
 """A REST API as a source: nothing is passed over, whatever the pages do, and a crash repeats little."""
 
+import asyncio
 import random
 from typing import Any
 
@@ -10,6 +11,7 @@ from nms.connectors.rest.problems import NextPageLoop, RecordsChanged
 from tests.service.rest_pulling import Table, opened, pull, shape_of
 from tests.service.rest_stage import FOLLOWING, SINCE, lists, things
 from tests.services.hostile.api import HostileApi
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("asking")
 NUMBERED = ("page", "offset", "link", "next-url")
@@ -270,3 +272,42 @@ async def test_a_field_that_every_record_had_and_none_has_now_is_another_schema(
             await pull(source, table)
     assert (caught.value.dataset, caught.value.fields) == ("things", ["name"])
     assert all("Name" in row["name"] for row in table.of().values())
+
+
+@pytest.mark.parametrize("status", ["400", "401", "403", "404", "410", "422"])
+async def test_a_resource_that_is_refused_is_waited_for_and_the_others_are_read(
+    hostile_api: HostileApi, status: str
+) -> None:
+    hostile_api.add("things", count=30, page_size=10)
+    hostile_api.add("parts", count=5)
+    hostile_api.plan(status, path="things")
+    table = Table()
+
+    async def holds(part: str) -> bool:
+        return (part,) in table.of("parts")
+
+    shapes, resources = (shape_of(), shape_of("parts")), {"things": things(), "parts": {**things(), "path": "/parts"}}
+    async with opened(hostile_api.url, table, *shapes, **resources) as source:
+        reading = asyncio.create_task(pull(source, table))
+        await eventually(lambda: holds("5"))
+        hostile_api.write("parts", {"name": "new"})
+        await eventually(lambda: holds("6"))
+        told = source.facts()["trouble"]
+        assert (told["answered"], told["retry"], told["resources"]) == (int(status), "later", ["things"])
+        assert not reading.done()
+        hostile_api.unplan()
+        source._rounds.ask(1)
+        await reading
+        assert "trouble" not in source.facts()
+    assert (table.ids, table.deleted) == (list(range(1, 31)), [])
+
+
+@pytest.mark.parametrize("paging", ["page", "offset"])
+async def test_a_page_that_is_missing_for_a_moment_is_not_the_end(hostile_api: HostileApi, paging: str) -> None:
+    hostile_api.add("things", count=50, page_size=10, paging=paging)
+    hostile_api.plan("404", path="things", skip=2, times=1)
+    style = {name: value for name, value in FOLLOWING[paging].items() if name != "total"}
+    table = Table()
+    async with opened(hostile_api.url, table, things={**things(), "paging": style}) as source:
+        await pull(source, table)
+    assert table.ids == list(range(1, 51))

@@ -28,7 +28,8 @@ from nms.connectors.postgres.target import Fence, PostgresTarget
 log = logging.getLogger(__name__)
 Shapes = Mapping[str, Shape]
 Keys = Callable[[str], AsyncGenerator[Sequence[tuple[str, ...]], None]]
-OpenFeed = Callable[[Shapes, Position, Keys], Awaitable[Feed]]
+Above = Mapping[str, set[str]]
+OpenFeed = Callable[[Shapes, Position, Keys, Above], Awaitable[Feed]]
 KEYS_PART = 10_000
 
 
@@ -78,7 +79,7 @@ async def open_inlet(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[I
     pairing, stand = await begin_inlet(spec, own)
     shapes = {one.spec.source: one.shape() for one in pairing.pairs}
     fence, position = stand
-    feed = await open_feed(shapes, position, _keys(spec, pairing, own))
+    feed = await open_feed(shapes, position, _keys(spec, pairing, own), pairing.above)
     try:
         writers = make_writers(pairing, list(shapes), heals=spec.heals)
         target = await PageTarget.open(spec.target, fence, writers, name=own + "write")

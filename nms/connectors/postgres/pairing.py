@@ -115,12 +115,13 @@ class Pair:
 
 @dataclass(slots=True)
 class Pairing:
-    """All pairs of a pipeline and all findings."""
+    """All pairs of a pipeline and all findings; `above` names the datasets whose tables a dataset's table refers to."""
 
     pairs: list[Pair] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     as_text: bool = False
     for_messages: bool = False
+    above: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def defers(self) -> bool:

@@ -128,6 +128,10 @@ async def check_inlet(target: Connection, spec: PipelineSpec) -> Checked:
     told = {(name, "table-missing") for name in facts.target.kinds}
     paired = [one for one in pairing.findings if (_name_of(one, spec), one.code) not in told]
     paired += await settle(None, target, pairing, spec)
+    names = {one.target.oid: one.spec.source for one in pairing.pairs}
+    for bond in facts.bonds:
+        if bond.child in names and bond.parent in names and bond.child != bond.parent:
+            pairing.above.setdefault(names[bond.child], set()).add(names[bond.parent])
     return Checked(pairing, [*judge_target(facts), *judge_target_tables(facts), *paired])
 
 

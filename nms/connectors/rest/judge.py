@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nms.common.egress.exchange import Answer
-from nms.common.problem import Problem
+from nms.common.problem import Problem, Retry
 from nms.connectors.rest.ask import resolve_link
 from nms.connectors.rest.problems import (
     OriginForeign,
@@ -71,6 +71,12 @@ def after_write(answer: Answer) -> Following:
         return Following.REFUSE
     # A server or proxy gave up somewhere on the way; 501 and 505 say that it did not begin.
     return Following.UNKNOWN if answer.status >= 500 and answer.status not in (501, 505) else Following.TAKE
+
+
+def is_refusal(problem: Problem) -> bool:
+    """Whether a remote answers a read with 4xx: what it refuses now, it may grant later."""
+    answered = problem.facts.get("answered")
+    return problem.retry is Retry.NEVER and isinstance(answered, int) and 400 <= answered < 500
 
 
 def judge(answer: Answer, base: str, url: str) -> Problem:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from nms.common.document.rest import NumberedPages, Resource
 from nms.common.egress.exchange import Answer
+from nms.common.problem import Problem
 from nms.connectors.rest.ask import Ask, locate
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.memory import Memory, Remembered, condition_of
@@ -106,10 +107,10 @@ class Listing:
                 at, task = ahead.popleft()
                 try:
                     fetched = await task
-                except RemoteRefused:
+                except (RemoteRefused, RemoteMissing) as problem:
                     if numbers.is_told_whole:
                         return
-                    raise
+                    fetched = await self._look_again(at, problem)
                 done, size = done + 1, max(size // 2, fetched.size)
                 behind = numbers.behind(at, fetched.count, fetched.total)
                 fetched.place = {"at": behind}
@@ -122,18 +123,23 @@ class Listing:
         finally:
             await _cancel(ahead)
 
+    async def _look_again(self, at: int, problem: Problem) -> Fetched:
+        """A page that was missing, or nothing where that is the end: it is missing still, and the first is there."""
+        start = self.resource.paging.start if isinstance(self.resource.paging, NumberedPages) else at
+        if isinstance(problem, RemoteRefused) or at == start:
+            raise problem
+        await self._fetch({"at": start})
+        try:
+            return await self._fetch({"at": at})
+        except RemoteMissing:
+            return Fetched(None)
+
     async def _fetch(self, place: Place) -> Fetched:
         paging = self.resource.paging
         path, query = ask_of(paging, place, self.path, self.query)
         url = locate(self.client.system.url, Ask("GET", path, query))
         known = None if self.memory is None else self.memory.get(url)
-        try:
-            answer = await self.client.get(Ask("GET", path, query, {} if known is None else known.headers))
-        except RemoteMissing:
-            # Some answer so behind their last page.
-            if isinstance(paging, NumberedPages) and place["at"] != paging.start:
-                return Fetched(None)
-            raise
+        answer = await self.client.get(Ask("GET", path, query, {} if known is None else known.headers))
         if answer.status == 304 and known is not None:
             return Fetched(
                 None if known.place is None else dict(known.place), None, None, known.count, known.total, known.alike

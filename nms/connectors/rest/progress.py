@@ -28,7 +28,7 @@ class Reading:
 
     `ordered` says that records came in the order of their changes; `moved` that they moved between the pages while
     they were read, so that one may have been passed over. `fields` are those that every record had. `date` is the
-    remote's clock when it began, if known.
+    remote's clock when it began, if known; `began` ours when its round did (seconds since 1970).
     """
 
     place: Place | None = None
@@ -38,6 +38,7 @@ class Reading:
     records: int = 0
     fields: frozenset[str] | None = None
     date: datetime | None = None
+    began: float | None = None
 
     def take(self, read: Read, *, moved: bool, date: datetime | None) -> None:
         """Take note of a page."""
@@ -67,6 +68,7 @@ class Reading:
             "records": self.records,
             "fields": None if self.fields is None else sorted(self.fields),
             "date": self.date.isoformat() if self.date else None,
+            "began": None if self.began is None else round(self.began, 3),
         }
         return {name: value for name, value in told.items() if value is not None}
 

@@ -1,13 +1,14 @@
 """One round: all pages of all datasets, parents first, fetched ahead of what the target takes."""
 
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from nms.common import clock
 from nms.common.problem import Problem, Retry
 from nms.common.rate_advice import read_date
 from nms.connectors.rest.client import Client
+from nms.connectors.rest.judge import is_refusal
 from nms.connectors.rest.listing import Fetched
 from nms.connectors.rest.memory import Memory
 from nms.connectors.rest.nested import Lists
@@ -22,7 +23,7 @@ NOTHING = Read(None, (), 0)
 class Piece:
     """A page that was read, on its way to the target; `date` is the remote's clock (or ours) when it answered.
 
-    `ends` says that its dataset is read, `anew` that its reading begins again.
+    `ends` says that its dataset is read, `anew` that its reading begins again; `refused` why it is not read now.
     """
 
     dataset: str
@@ -33,25 +34,41 @@ class Piece:
     moved: bool = False
     anew: bool = False
     date: datetime | None = None
+    refused: Problem | None = None
 
 
 class Round:
-    """Reads every dataset that is not done, from where its standing says."""
+    """Reads every dataset that is not done, from where its standing says.
 
-    def __init__(self, client: Client, readers: Mapping[str, Reader], memory: Memory) -> None:
+    One that the remote refuses (4xx) is passed over, as are those `above` which it stands; the others are read.
+    """
+
+    def __init__(self, client: Client, readers: Mapping[str, Reader], above: Mapping[str, set[str]]) -> None:
         self._client = client
         self._readers = readers
-        self._memory = memory
+        self._memory = Memory()
+        self._above = above
 
-    async def pieces(self, datasets: Mapping[str, Standing], done: list[str]) -> AsyncGenerator[Piece, None]:
-        """The pages of all datasets; raises Problems. `done` is not looked at again once it began."""
+    async def pieces(
+        self, datasets: Mapping[str, Standing], done: Sequence[str], waiting: Iterable[str] = ()
+    ) -> AsyncGenerator[Piece, None]:
+        """The pages of all datasets but those that are done, and those that are waited for; raises Problems."""
         left = [(name, datasets[name]) for name in self._readers if name not in done]
         starts = [(name, self._query(name, one), one.reading.place if one.reading else None) for name, one in left]
+        lacking = set(waiting)
         for name, query, place in starts:
+            if name in lacking or lacking & self._above.get(name, set()):
+                lacking.add(name)
+                continue
             pieces = self._dataset(name, query, place)
             try:
                 async for piece in pieces:
                     yield piece
+            except Problem as problem:
+                if not is_refusal(problem):
+                    raise
+                lacking.add(name)
+                yield Piece(name, NOTHING, None, 0, refused=problem)
             finally:
                 await pieces.aclose()
 
@@ -67,9 +84,10 @@ class Round:
                 raise
         else:
             return
-        yield Piece(name, NOTHING, None, 0, anew=True)
         async for piece in self._pages(name, query, None):
-            yield piece
+            # Where the beginning is refused too, the place may be as good as ever.
+            yield replace(piece, anew=not began)
+            began = True
 
     async def _pages(self, name: str, query: Mapping[str, str], place: Place | None) -> AsyncGenerator[Piece, None]:
         reader = self._readers[name]

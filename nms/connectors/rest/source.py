@@ -12,12 +12,12 @@ from nms.common.flow import Batch, FeedSpec, Page, Part, Poison, Position
 from nms.common.rounds import Rounds
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.form import form_of
-from nms.connectors.rest.memory import Memory
 from nms.connectors.rest.nested import Lists
 from nms.connectors.rest.pipe import Pipe
 from nms.connectors.rest.problems import ResourceMissing
 from nms.connectors.rest.progress import Progress, Reading
 from nms.connectors.rest.reading import Reader
+from nms.connectors.rest.refused import Refused
 from nms.connectors.rest.round import Piece, Round
 from nms.connectors.rest.sweep import Sweep
 
@@ -36,6 +36,9 @@ class RestSource:
     A batch holds the pages that are at hand, few of them only when no more come in time, while the next ones are
     fetched. Its position says behind which page an unfinished round goes on, so that a crash repeats at most what was
     not durable. A round that is gone on with is none that began after an ask: asks wait for the next.
+
+    A resource that the remote refuses (4xx) is asked for again and again, and the others are read in their time; the
+    round is over, deletions are looked for and asks are served, when all were read.
     """
 
     def __init__(self, client: Client, spec: FeedSpec) -> None:
@@ -45,7 +48,8 @@ class RestSource:
         self._readers = {name: _reader(client.system, name, spec) for name in spec.shapes}
         forms = {name: form_of(client.system, name) for name in spec.shapes}
         self._progress = Progress.of(spec.start, spec.generation, forms)
-        self._round = Round(client, self._readers, Memory())
+        self._round = Round(client, self._readers, spec.above)
+        self._refused = Refused()
         self._sweeps = {name: self._sweep(reader) for name, reader in self._readers.items() if reader.resource.sweep}
         self._ends: dict[int, int] = {}
         self._stack = AsyncExitStack()
@@ -76,6 +80,10 @@ class RestSource:
             self._began_at = clock.monotonic()
             async for batch in self._read():
                 yield batch
+            while self._lacking:
+                number = await self._stand_by(number)
+                async for batch in self._read():
+                    yield batch
             async for batch in self._swept():
                 yield batch
             self._progress.began, self._progress.done = None, []
@@ -101,7 +109,9 @@ class RestSource:
         now = clock.monotonic()
         resting = self._progress.began is None and self._began_at is not None
         following = max(0.0, (self._began_at or now) + self._rounds.every - now) if resting else 0.0
+        trouble = self._refused.trouble(self._spec.above)
         return {
+            **({} if trouble is None else {"trouble": trouble}),
             **self._counts,
             **self._client.facts(),
             "last_round": None if self._took is None else round(self._took, 3),
@@ -117,7 +127,8 @@ class RestSource:
 
     async def _read(self) -> AsyncGenerator[Batch, None]:
         progress = self._progress
-        pipe: Pipe[Piece] = Pipe(self._round.pieces(progress.datasets, list(progress.done)), HELD_BYTES)
+        pieces_of = self._round.pieces(progress.datasets, list(progress.done), self._refused.waiting)
+        pipe: Pipe[Piece] = Pipe(pieces_of, HELD_BYTES)
         try:
             while pieces := await pipe.take(BATCH_BYTES, LEAST_BYTES, LINGER_SECONDS):
                 # Before the pages: what is held must be so when the position has passed it.
@@ -133,18 +144,43 @@ class RestSource:
             await pipe.close()
 
     def _note(self, piece: Piece) -> None:
+        if piece.refused is not None:
+            self._refused.note(piece.dataset, piece.refused)
+            return
+        self._refused.forget(piece.dataset)
         standing = self._progress.datasets[piece.dataset]
         if standing.reading is None or piece.anew:
-            standing.reading = Reading(moved=piece.anew)
+            standing.reading = Reading(moved=piece.anew, began=self._progress.began)
         standing.check(piece.dataset, piece.read)
         standing.reading.place = piece.place
         standing.reading.take(piece.read, moved=piece.moved, date=piece.date)
         self._counts["pages"] += not piece.ends
         self._counts["records"] += piece.read.count
         if piece.ends:
-            began = self._progress.began
+            began = standing.reading.began or self._progress.began
             standing.end(self._readers[piece.dataset].resource, time.time() - (began or time.time()))
             self._progress.done.append(piece.dataset)
+
+    # -- what is refused
+
+    @property
+    def _lacking(self) -> list[str]:
+        """The resources that the round has not read yet."""
+        return [name for name in self._readers if name not in self._progress.done]
+
+    async def _stand_by(self, number: int | None) -> int | None:
+        """Wait until what was refused is asked for again, or the others in their time; gives the newest ask then.
+
+        Who asks for a round wants all of it read from then on; the clock lets what was half read go on.
+        """
+        if not await self._rounds.comes(self._refused.pause):
+            return number
+        if self._rounds.is_asked:
+            self._refused.ask_all()
+            for standing in self._progress.datasets.values():
+                standing.reading = None
+        self._progress.began, self._progress.done = time.time(), []
+        return self._rounds.begin(again=True)
 
     # -- deletions
 

@@ -150,7 +150,9 @@ async def _open_side(spec: PipelineSpec, taken: tuple[Pairing, Fence], own: str)
     except BaseException:
         await libpq.close()
         raise
-    return TwoWaySide(libpq, fence, datasets, says_origin=spec.back == "log")
+    side = TwoWaySide(libpq, fence, datasets, says_origin=spec.back == "log")
+    side.above = pairing.above
+    return side
 
 
 def _table_shape(one: Pair) -> Shape:

@@ -98,6 +98,7 @@ class TwoWaySide:
     """One connection to the database of a two-way pipeline; who is not in a transaction waits until the one ends.
 
     With `says_origin` a transaction that writes rows tells the pipeline's own reader of the log to pass it over.
+    `above` names the datasets whose tables a dataset's table refers to.
     """
 
     def __init__(self, libpq: Libpq, fence: Fence, datasets: Iterable[Dataset], *, says_origin: bool) -> None:
@@ -110,6 +111,7 @@ class TwoWaySide:
         self._counts: dict[str, Statement] = {}
         self._revivals: dict[str, Statement] = {}
         self.datasets = {one.name: one for one in datasets}
+        self.above: Mapping[str, set[str]] = {}
         for at, one in enumerate(self.datasets.values()):
             missing, revive = statements.count_missing(one.table), statements.forget_missing(one.table)
             self._counts[one.name] = Statement(f"nms_missing_{at}", missing, _TEXT[:2])
