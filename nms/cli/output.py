@@ -25,6 +25,7 @@ class Exit(IntEnum):
     PROBLEM = 1
     USAGE = 2
     UNHEALTHY = 3
+    LATE = 4
 
 
 WIDE = 240
@@ -61,10 +62,11 @@ def say(sentence: str, **facts: Any) -> None:
         console().print(Text(sentence))
 
 
-def tell(sentence: str) -> None:
+def tell(sentence: str, **facts: Any) -> None:
     """Print what is going on, beside the answer: on standard error, and with `--json` as an object there."""
     if is_json():
-        sys.stderr.write(json.dumps({"detail": sentence}, ensure_ascii=False) + "\n")
+        sys.stderr.write(json.dumps({"detail": sentence, **facts}, default=_plain, ensure_ascii=False) + "\n")
+        sys.stderr.flush()
     else:
         console(stderr=True).print(Text(sentence, style="dim"))
 

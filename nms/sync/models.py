@@ -47,11 +47,15 @@ class Pipeline(BaseModel):
         """Tables that are paused, as the pipeline last told: code, detail and the statements that make them fit."""
         return dict(self.status.get("paused") or {})
 
+    def is_silent(self, now: datetime) -> bool:
+        """Whether no worker has told anything of it for a while, although one should work it."""
+        return self.wanted == "running" and (now - self.updated_at).total_seconds() > SILENT_SECONDS
+
     def trouble(self, now: datetime) -> str | None:
         """Why the pipeline is not well, in a sentence; None when it is, or when somebody paused it."""
         if self.problem is not None and self.wanted == "running":
             return str(self.problem.get("detail") or self.problem.get("title"))
-        if self.wanted == "running" and (now - self.updated_at).total_seconds() > SILENT_SECONDS:
+        if self.is_silent(now):
             return "no worker has told anything of it for a while; does one run (`nms worker sync`)?"
         if self.alarm is not None:
             return str(self.alarm.get("detail") or self.alarm.get("title"))

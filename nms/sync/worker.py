@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from nms.sync.conflict import Conflicts
 from nms.sync.guard import guard
 from nms.sync.ledger import ChangeLedger, purge
 from nms.sync.mapping import way_of
+from nms.sync.models import Pipeline
 from nms.sync.outbox import attend
 from nms.sync.pipeline import KIND, REMOVAL, check_neighbours, get_pipeline, is_leaving
 from nms.sync.position import PositionStore, Standing
@@ -74,6 +76,7 @@ class Work:
         self._repository = repository
         self._spool: Path = settings.data_dir / "spool"
         self.role = role
+        self._troubles: dict[str, tuple[int, datetime]] = {}
 
     async def move(self, claimed: Claimed) -> None:
         """Work one pipeline until it is asked to stop; raises the Problem that halts it."""
@@ -159,13 +162,22 @@ class Work:
         name = claimed.run.subject
         pipeline = await get_pipeline(self._repository, name)
         final = problem.retry is Retry.NEVER
+        told = {**problem.to_dict(), "since": self._since(pipeline).isoformat(timespec="seconds")}
         async with self._repository.transaction() as tx:
-            await Standing(tx, claimed, name, pipeline.status).say("halted" if final else "retrying", problem.to_dict())
+            await Standing(tx, claimed, name, pipeline.status).say("halted" if final else "retrying", told)
             if final:
                 halted = PipelineHalted(pipeline=name, revision=pipeline.revision, problem=problem.to_dict())
                 await outbox.put(tx, halted)
         if final:
             raise problem
+
+    def _since(self, pipeline: Pipeline) -> datetime:
+        """When the first thing went wrong since the last batch that arrived."""
+        batches = int((pipeline.status.get("counts") or {}).get("batches") or 0)
+        before = self._troubles.get(pipeline.name)
+        if before is None or before[0] != batches:
+            before = self._troubles[pipeline.name] = (batches, clock.now())
+        return before[1]
 
 
 async def _until_stopped(claimed: Claimed, work: Handling) -> Problem | None:

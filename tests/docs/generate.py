@@ -26,7 +26,8 @@ def cli() -> str:
     """Every command with its arguments and options."""
     parts = [f"{NOTE}\n# Commands\n"]
     parts.append(
-        "Exit codes: 0 ok, 1 a problem (with its code and remedy), 2 wrong usage, 3 out of sync or unhealthy.\n"
+        "Exit codes: 0 ok, 1 a problem (with its code and remedy), 2 wrong usage, 3 out of sync or unhealthy, "
+        "4 the time that was given is over, 130 interrupted.\n"
     )
     for command in walk(commands()):
         parts.append(f"## `{command.name}`\n\n{_usage(command)}\n\n{_plain(command.help)}\n")

@@ -1,6 +1,9 @@
 """Resources of a REST API become rows, through documents and a worker: killed, refused and swept."""
 
+import asyncio
+import json
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -143,3 +146,32 @@ async def test_what_refers_to_a_resource_that_is_refused_waits_for_it_and_nothin
         assert await stage.at("target", IDS) == list(range(1, 31))
         assert await stage.at("target", "select id from public.parts") == [1]
         assert ((await stage.get()).phase, (await stage.get()).held) == ("streaming", 0)
+
+
+async def test_the_command_tells_what_a_round_waits_for_and_leaves_it_when_it_is_interrupted_or_late(
+    stage: Stage, hostile_api: HostileApi
+) -> None:
+    hostile_api.add("things", count=30)
+    hostile_api.plan("404", path="/things")
+    await begin(stage, api(hostile_api.url), pull(every="1h"))
+    async with stage.working():
+        since = (await stage.reach("retrying")).problem
+        assert since is not None
+        words = (sys.executable, "-m", "nms", "pipelines", "run", "items")
+        process = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.PIPE)
+        assert process.stderr is not None
+        line = (await process.stderr.readline()).decode()
+        assert line.startswith(f"items: waits since {since['since'].replace('T', ' ')}: ")
+        assert line.endswith("answers 404 at /things. (remote-missing); 0 records so far\n")
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        late = await stage.nms("pipelines", "run", "items", "--timeout", "0.5", "--json")
+        assert late.exit_code == 4, late.output
+        runs = await stage.answer("runs", "list", "--kind", "round")
+        assert {run["state"] for run in runs} <= {"running", "queued"}
+        assert [json.loads(one)["run"]["id"] in {run["id"] for run in runs} for one in late.stdout.splitlines()] <= [
+            True
+        ]
+        hostile_api.unplan()
+        assert (await stage.nms("pipelines", "run", "items", "--timeout", "600")).exit_code == 0
+    assert await stage.at("target", IDS) == list(range(1, 31))

@@ -21,7 +21,8 @@ from nms.cli.demo.screen import Screen
 from nms.cli.demo.stage import READER, Stage, queries
 from nms.cli.demo.watch import DemoStuck
 from nms.cli.plan import read_files
-from nms.cli.rounds import View, run_in_order
+from nms.cli.round_view import Hindrance, View, far
+from nms.cli.rounds import run_in_order
 from nms.cli.standing import new_table, plural
 from nms.common.db import migrations
 from nms.common.db.dsn import DSNType, dsn_of
@@ -171,12 +172,12 @@ class Told:
         self._screen = screen
         self._told = 0.0
 
-    def show(self, name: str, run: Run, trouble: str | None) -> None:
+    def show(self, name: str, run: Run, kept_by: Hindrance | None) -> None:
         """How far a round is, not too often."""
         count = (run.progress or {}).get("current")
-        if count and not run.state.ended and time.monotonic() - self._told > TELL_SECONDS:
+        if (count or kept_by) and not run.state.ended and time.monotonic() - self._told > TELL_SECONDS:
             self._told = time.monotonic()
-            self._screen.tell(f"{name}: {count:,} records" + (f" ({trouble})" if trouble else ""))
+            self._screen.tell(f"{name}: {far(run)}" + (f" ({kept_by})" if kept_by else ""))
 
     def end(self, name: str, run: Run) -> None:
         """What became of a round."""
@@ -187,6 +188,9 @@ class Told:
         """Why a round failed."""
         told = f"; not begun: {', '.join(left)}" if left else ""
         self._screen.tell(f"{name}: {(run.problem or {}).get('detail')}{told}")
+
+    def late(self) -> None:
+        """Nothing: nobody sets it a time."""
 
 
 def draw_sent(found: Posts) -> RenderableType:
