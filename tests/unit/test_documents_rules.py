@@ -99,6 +99,7 @@ def test_defaults_are_written_out_in_the_normal_form_and_left_out_of_the_short_f
         "on_demand": False,
         "direction": "one-way",
         "back": "log",
+        "deletes": "guarded",
         "conflicts": None,
         "datasets": [
             {
