@@ -59,6 +59,12 @@ class Archive:
         """Before a request: raises LeaseLost where another worker has the pipeline now, as it may after any pause."""
         await self._ledger.check()
 
+    async def withdraw(self, names: Iterable[Name]) -> None:
+        """Forget changes that were begun: they are met again."""
+        identities = [self._newest.pop(name) for name in names if name in self._newest]
+        if identities:
+            await self._ledger.withdraw(identities)
+
     async def settle(self, results: Iterable[tuple[Name, Result]]) -> None:
         """Write what became of the changes of records."""
         settled = [

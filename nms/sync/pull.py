@@ -90,7 +90,7 @@ class Pull:
 
     def __init__(self, side: TwoWaySide, conflicts: ConflictLog, rules: Rules) -> None:
         self._side = side
-        self._conflicts = conflicts
+        self.conflicts = conflicts
         self._rules = rules
 
     async def settle(
@@ -113,9 +113,9 @@ class Pull:
             for work in works:
                 await self._keep(work, sending=sending)
             # Before the commit: what is decided again after a crash is the same and is kept once.
-            await self._conflicts.write([entry for work in works for entry in _entries(work)])
+            await self.conflicts.write([entry for work in works for entry in _entries(work)])
         settled = {(work.dataset, one.row.key): one for work in works for one in work.settled}
-        await self._conflicts.settle(
+        await self.conflicts.settle(
             name for name, one in settled.items() if not one.decision.waits and one.decision.remote == one.row.remote
         )
         return settled
@@ -128,7 +128,7 @@ class Pull:
         names = self._side.datasets[dataset].key
         asked = [(dict(zip(names, one.key, strict=True)), one.remote) for one in fresh]
         for row in await self._side.look(dataset, asked):
-            rules = self._conflicts.rules_of(dataset, row.key) or self._rules
+            rules = self.conflicts.rules_of(dataset, row.key) or self._rules
             base = common_of(row)
             own = own_write(base, row.sent, row.local, row.remote)
             decision = merge(own or base, row.local, row.remote, rules)

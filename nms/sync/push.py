@@ -12,13 +12,15 @@ from nms.common.problem import Problem
 from nms.common.remote import Found, RecordMoved, RecordRefused, Remote, Request, Wish
 from nms.connectors.postgres.problems import Refused
 from nms.connectors.postgres.twoway.side import Kept, Row, TwoWaySide
+from nms.sync.absence import Absences
 from nms.sync.archive import Archive, Result, captured_of
 from nms.sync.echo import alike
 from nms.sync.merge import Common, Conflict, Kind, State, changed
-from nms.sync.pull import ConflictLog, Entry, Fresh, Key, Name, Pull, Settled, common_of, synced
+from nms.sync.pull import Entry, Fresh, Key, Name, Pull, Settled, common_of, synced
 
 TRIES = 5
 PART = 100
+SAMPLES = 3
 LOOKS = (0.2, 0.5, 1.0)
 """Seconds before each further look for a record that should be there: a replica may lag, a proxy may stumble."""
 
@@ -38,13 +40,13 @@ class Push:
     `pushed` has when each was last written there (loop's clock): what was read before that is old.
     """
 
-    def __init__(self, side: TwoWaySide, remote: Remote, pull: Pull, conflicts: ConflictLog, archive: Archive) -> None:
+    def __init__(self, side: TwoWaySide, remote: Remote, pull: Pull, archive: Archive, absences: Absences) -> None:
         self._side = side
         self._remote = remote
         self._pull = pull
-        self._conflicts = conflicts
         self._archive = archive
         self._results: dict[Name, Result] = {}
+        self.absences = absences
         self.pushed: dict[Name, float] = {}
         self.echoes = 0
         self.writes = 0
@@ -58,6 +60,7 @@ class Push:
         """
         refused: dict[Name, Problem] = {}
         gone: list[tuple[str, list[Row]]] = []
+        captured = self.absences.join(captured)
         for dataset in [name for name in self._side.datasets if name in keys]:
             for at in range(0, len(keys[dataset]), PART):
                 there, missing = await self._changed(dataset, keys[dataset][at : at + PART], captured)
@@ -65,6 +68,7 @@ class Push:
                 gone.append((dataset, missing))
         for dataset, missing in reversed(gone):
             refused |= await self._follow(dataset, missing)
+        self.absences.hold(captured)
         return refused
 
     async def read(self, dataset: str, keys: Sequence[Key]) -> dict[Key, Fresh]:
@@ -85,12 +89,14 @@ class Push:
         names = self._side.datasets[dataset].key
         async with self._side.transaction(None):
             rows = await self._side.look(dataset, [(dict(zip(names, key, strict=True)), None) for key in keys])
-        told = [row for row in rows if self._conflicts.waits(dataset, row.key) or not _is_echo(row)]
+        told = [row for row in rows if self._pull.conflicts.waits(dataset, row.key) or not _is_echo(row)]
         self.echoes += len(rows) - len(told)
         known = {(dataset, row.key): captured.get((dataset, row.key), ()) for row in rows}
         looked = {(dataset, row.key): [captured_of(dataset, row)] for row in told if not known[dataset, row.key]}
         await self._archive.begin({**known, **looked})
         echoes = {row.key for row in rows} - {row.key for row in told}
+        for key in echoes:
+            self.absences.forget((dataset, key))
         await self._archive.settle(((dataset, key), Result(detail="the remote has it")) for key in echoes)
         return [row for row in told if row.local is not None], [row for row in told if row.local is None]
 
@@ -102,11 +108,12 @@ class Push:
         for _ in range(TRIES):
             if not keys:
                 break
-            found = await self._read_all(dataset, keys, refused, expected)
+            found = await self._believed(dataset, await self._read_all(dataset, keys, refused, expected), expected)
             settled = await self._settle(dataset, [fresh for fresh, _ in found], refused)
             founds = {fresh.key: one for fresh, one in found}
             keys, sent = await self._write_all(dataset, settled, founds, refused)
             await self._note(dataset, sent, refused)
+            expected -= {one.row.key for one in settled if one.decision.remote is None}
         if keys:
             raise RecordMoved(f"{len(keys)} records of {dataset} change at the remote whenever they are written")
         for name, problem in refused.items():
@@ -145,6 +152,31 @@ class Push:
             await asyncio.sleep(seconds)
             await asyncio.gather(*(one(key) for key in missing))
         return [found[key] for key in keys if key in found and (dataset, key) not in refused]
+
+    async def _believed(
+        self, dataset: str, found: list[tuple[Fresh, Found | None]], expected: Collection[Key]
+    ) -> list[tuple[Fresh, Found | None]]:
+        """What was read, without records that should be there and that one round alone has not found."""
+        gone = {fresh.key for fresh, one in found if one is None and fresh.key in expected}
+        sure = {key for key in gone if self.absences.see((dataset, key))}
+        if sure and not await self._answers_well(dataset, found):
+            sure = set()
+        doubtful = gone - sure
+        for fresh, _ in found:
+            if fresh.key not in doubtful:
+                self.absences.forget((dataset, fresh.key))
+        for key in doubtful:
+            self._results.pop((dataset, key), None)
+        await self._archive.withdraw((dataset, key) for key in doubtful)
+        return [pair for pair in found if pair[0].key not in doubtful]
+
+    async def _answers_well(self, dataset: str, found: Sequence[tuple[Fresh, Found | None]]) -> bool:
+        """Whether the remote shows another record, if there is one: a login that lost its right sees none."""
+        if any(one is not None for _, one in found):
+            return True
+        others = self.absences.without(dataset, await self._side.list_kept(dataset))[:SAMPLES]
+        read = await self._read_all(dataset, others, {}, ())
+        return not others or any(one is not None for _, one in read)
 
     async def _read(self, dataset: str, key: Key) -> tuple[Fresh, Found | None]:
         names = self._side.datasets[dataset].key
@@ -253,14 +285,14 @@ class Push:
             kept = [Kept(row.key, _base(one, row, now), row.remote)
                     for one, row, now in zip(sent, rows, after, strict=True)]  # fmt: skip
             await self._side.keep(dataset, kept)
-            await self._conflicts.write(entries)
+            await self._pull.conflicts.write(entries)
         for entry in entries:
             result = self._results[dataset, entry.key]
             result.state, result.detail = (
                 "unkept",
                 f"the remote did not keep {', '.join(entry.conflict.fields) or 'it'}",
             )
-        await self._conflicts.settle((dataset, row.key) for row in rows)
+        await self._pull.conflicts.settle((dataset, row.key) for row in rows)
 
     def _rewritten(self, one: Sent, row: Row, said: Row, entries: list[Entry], dataset: str) -> State:
         """The row with what the remote made of what was sent; what it forgot stays, and is told."""

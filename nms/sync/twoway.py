@@ -12,12 +12,13 @@ from nms.common.remote import Remote, RemoteSpec
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.twoway.opening import TwoWayEnd, open_twoway
 from nms.connectors.postgres.twoway.side import TwoWaySide
+from nms.sync.absence import Absences
 from nms.sync.archive import Archive
 from nms.sync.capture import Way, channel_of
 from nms.sync.conflict import Conflicts
 from nms.sync.engine import Engine
 from nms.sync.problems import NamesAlike
-from nms.sync.pull import Key, Pull
+from nms.sync.pull import Key, Name, Pull
 from nms.sync.push import Push
 from nms.sync.turn import Turns
 
@@ -54,6 +55,7 @@ class TwoWay:
         """What both ends tell, what was written to the remote, and what waits for somebody."""
         push = self.target.push
         told = {"sent": push.writes, "echoes": push.echoes, "conflicts": self.conflicts.waiting}
+        told["doubtful"] = len(push.absences)
         return {**self.end.facts(), "back": {**self.target.remote.facts(), **told}}
 
     def place_of(self, position: Position) -> int:
@@ -96,8 +98,13 @@ async def open_both_ways(way: Way, conflicts: Conflicts, ledger: Ledger) -> Asyn
             pull = Pull(end.side, conflicts, way.rules)
             archive = Archive(ledger)
             await archive.open()
-            push = Push(end.side, remote, pull, conflicts, archive)
-            turns = Turns(end, rounds, conflicts.asked, looks=spec.back == "poll")
+            absences = Absences(rounds)
+            push = Push(end.side, remote, pull, archive, absences)
+
+            async def asked() -> list[Name]:
+                return [*await conflicts.asked(), *absences.due()]
+
+            turns = Turns(end, rounds, asked, looks=spec.back == "poll")
             yield TwoWay(end.position, end, turns, Engine(end, turns, remote, pull, push), conflicts)
         finally:
             await remote.close()

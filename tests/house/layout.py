@@ -22,7 +22,7 @@ WORDS = {
     "cfg": {"changeset", "difference", "plan", "consistency", "text", "resource"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake"},
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard",
-             "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes"},
+             "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence"},
     "warehouse": {"record", "filter", "export", "feed", "page"},
     "console": {"page"},
 }  # fmt: skip

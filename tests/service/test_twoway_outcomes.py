@@ -98,6 +98,31 @@ async def test_one_404_deletes_nothing_on_either_side(stage: Stage, hostile_api:
         assert await stage.answer("conflicts", "list", "items") == []
 
 
+async def test_what_one_round_does_not_find_is_neither_deleted_nor_made_again(
+    stage: Stage, hostile_api: HostileApi
+) -> None:
+    document = both(every=None, on_demand=True, conflicts={"policy": "source"})
+    await begin(stage, api(hostile_api.url, {"things": things(writes=WRITES)}), document)
+    async with stage.working():
+        await stage.nms("pipelines", "run", "items")
+        await alike(stage, hostile_api)
+        hostile_api.plan("404", path="/things/1$")
+        hostile_api.delete("things", 2)
+        await stage.at("target", "update public.things set name = 'edited' where id < 3")
+
+        async def doubted() -> bool:
+            return bool((await stage.get()).status["back"]["doubtful"] == 2)
+
+        await eventually(doubted)
+        assert await stage.at("target", "select name from public.things where id < 3") == ["edited", "edited"]
+        hostile_api.unplan()
+        await stage.nms("pipelines", "run", "items")
+        await alike(stage, hostile_api)
+        assert hostile_api.records("things")[1]["name"] == "edited"
+        assert 2 not in hostile_api.records("things")
+        await told(stage, captured=2, sent=1, saved=1, waiting=0)
+
+
 async def test_a_worker_that_stood_still_sends_nothing_that_another_one_sent(
     stage: Stage, hostile_api: HostileApi, tmp_path: Path
 ) -> None:
