@@ -90,6 +90,13 @@ class Ledger(Protocol):
         """What is known of records, by our key."""
         ...
 
+    async def forbidden(self, dataset: str, method: str) -> list[str]:
+        """Marks of the records that a remote forbade (403, 405) to a method since it last let one through.
+
+        A mark is the path of the request; for a POST the SHA-256 of its body follows.
+        """
+        ...
+
     def facts(self) -> dict[str, Any]:
         """How many changes there were, by what became of them, as JSON."""
         ...

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nms.common.change import Shape
+from nms.common.ledger import Ledger
 from nms.common.problem import Problem, Retry
 
 Texts = Mapping[str, str | None]
@@ -67,10 +68,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RemoteSpec:
-    """What a remote is opened with: the pipeline, and the shape of each dataset's records."""
+    """What a remote is opened with: the pipeline, the shape of each dataset's records, and what was sent before."""
 
     pipeline: str
     shapes: Mapping[str, Shape]
+    ledger: Ledger | None = None
 
 
 class Remote(Protocol):
@@ -89,6 +91,10 @@ class Remote(Protocol):
         `request` has what was sent and answered, also where it fails. Raises RecordMoved,
         RecordRefused, or Problems that say when to try again.
         """
+        ...
+
+    async def check(self, dataset: str) -> None:
+        """After a number of writes: raises a Problem where so many in a row are forbidden that none will be let in."""
         ...
 
     def verifies(self, dataset: str) -> bool:

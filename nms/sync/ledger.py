@@ -84,6 +84,10 @@ class ChangeLedger:
         found = await self._repository.list_records(self._pipeline, dataset, keys)
         return {one.key: one for one in found}
 
+    async def forbidden(self, dataset: str, method: str) -> list[str]:
+        """Marks of the records that a remote forbade to a method since it last let one through."""
+        return await self._repository.list_forbidden(self._pipeline, dataset, method)
+
     def facts(self) -> dict[str, Any]:
         """How many changes there were, by what became of them: captured = sent + saved + waiting + refused.
 

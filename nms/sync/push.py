@@ -213,10 +213,14 @@ class Push:
 
         results = await asyncio.gather(*(one(record) for record in settled), return_exceptions=True)
         failed = [result for result in results if isinstance(result, BaseException)]
-        if failed:
+        try:
+            if failed:
+                raise failed[0]
+            await self._remote.check(dataset)
+        except BaseException:
             # What was written meanwhile is noted first, so that it need not be found out again.
             await self._note(dataset, sent, refused)
-            raise failed[0]
+            raise
         await self._forget(dataset, unsent)
         return again, sent
 

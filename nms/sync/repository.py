@@ -240,6 +240,11 @@ class SyncRepository(BaseNmsRepository):
             for row in rows
         ]  # fmt: skip
 
+    async def list_forbidden(self, pipeline: str, dataset: str, method: str) -> list[str]:
+        """Marks of the newest writes that were answered 403 or 405, with none answered well after them."""
+        rows = await queries.list_forbidden(self.connection, pipeline=pipeline, dataset=dataset, method=method)
+        return [row["mark"] for row in rows]
+
     async def list_change_counts(self, pipeline: str) -> dict[str, int]:
         """How many changes there were, by state."""
         rows = await queries.list_change_counts(self.connection, pipeline=pipeline)

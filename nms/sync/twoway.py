@@ -93,7 +93,7 @@ async def open_both_ways(way: Way, conflicts: Conflicts, ledger: Ledger) -> Asyn
         return await channel.open_feed(access, feed)
 
     async with open_twoway(spec, open_feed) as end:
-        remote = await cast(Both, channel).open_remote(access, RemoteSpec(spec.name, end.shapes))
+        remote = await cast(Both, channel).open_remote(access, RemoteSpec(spec.name, end.shapes, ledger))
         try:
             pull = Pull(end.side, conflicts, way.rules)
             archive = Archive(ledger)

@@ -9,6 +9,7 @@ import pytest
 from nms.common import outbox
 from nms.common.settings import Settings
 from nms.common.token import mint_token
+from nms.connectors.rest.rights import MOST
 from nms.sync import ledger
 from nms.sync.ledger import purge
 from nms.sync.main import create_app
@@ -76,6 +77,53 @@ async def test_a_change_that_the_api_refuses_is_held_and_its_neighbours_arrive(p
         await eventually(push.is_mirrored)
         await push.told(refused=1)
     assert {acts["create"] for acts in push.api.counts("items").values()} == {1}
+
+
+async def test_records_that_are_forbidden_are_held_and_the_others_arrive(push: Push) -> None:
+    await push.begin()
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'a', null from generate_series(1, 40) n")
+        await eventually(push.is_mirrored)
+        # More of them than would tell of the login, were not others let in.
+        push.api.plan("403", method="PATCH", path="/items/([1-9]|1[0-5])$")
+        await push.stage.at("source", "update item set name = 'b'")
+        await eventually(lambda: push.holds(15))
+        held = await push.stage.answer("quarantine", "list", "push")
+        assert {one["problem"]["code"] for one in held} == {"write-forbidden"}
+        push.api.unplan()
+        await push.stage.nms("quarantine", "replay", "push", "--all")
+        await eventually(push.is_mirrored)
+
+
+async def test_a_login_that_may_not_write_is_told_and_does_not_fill_the_quarantine(push: Push) -> None:
+    async def told() -> bool:
+        found = await push.stage.get("push")
+        return (found.problem or {}).get("code") == "write-fails"
+
+    await push.begin()
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'a', null from generate_series(1, 14) n")
+        await eventually(push.is_mirrored)
+        push.api.plan("403", method="PATCH")
+        for number in range(1, 13):
+            await push.stage.at("source", f"update item set name = 'b' where id = {number}")
+        await eventually(told)
+    held = len(await push.stage.answer("quarantine", "list", "push"))
+    assert held < MOST
+    async with push.stage.working():
+        tried = len(push.api.requests())
+
+        async def again() -> bool:
+            return len(push.api.requests()) > tried
+
+        await eventually(again)
+        await eventually(told)
+        assert len(await push.stage.answer("quarantine", "list", "push")) == held
+        push.api.unplan()
+        await push.stage.nms("resume", "push")
+        await push.stage.reach("streaming", name="push")
+        await push.stage.nms("quarantine", "replay", "push", "--all")
+        await eventually(push.is_mirrored)
 
 
 async def test_an_api_that_forgets_is_noticed_and_written_to_once(push: Push) -> None:

@@ -121,7 +121,16 @@ async def test_what_is_wrong_with_one_record_is_a_refusal(desk: Desk, status: st
     assert refusal.value.problem.facts["answered"] == int(status)
 
 
-@pytest.mark.parametrize("status", ["401", "403", "404", "501"])
+@pytest.mark.parametrize("method", ["PATCH", "GET"])
+async def test_one_record_that_is_forbidden_is_a_refusal(desk: Desk, method: str) -> None:
+    desk.writes |= {"precondition": "compare"}
+    desk.api.plan("403", method=method, path="/items/")
+    with pytest.raises(Refusal) as refusal:
+        await desk.do(Act.UPDATE, link=desk.link(desk.there()))
+    assert refusal.value.problem.code == "write-forbidden"
+
+
+@pytest.mark.parametrize("status", ["401", "404", "501"])
 async def test_what_is_wrong_with_all_of_them_holds_none(desk: Desk, status: str) -> None:
     desk.api.plan(status, method="POST")
     with pytest.raises(Problem):

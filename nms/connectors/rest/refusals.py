@@ -13,6 +13,16 @@ class WriteRefused(Problem):
     )
 
 
+class WriteForbidden(Problem):
+    """The remote does not let this login write (or read) one record, and lets it write others: it is held."""
+
+    status, code, title = 403, "write-forbidden", "The remote forbids to write a record"
+    remedy = (
+        "Give the login the right, or unlock the record, then `nms quarantine replay`; what is never to be written is "
+        "left out with `where` of the dataset."
+    )
+
+
 class VerbMissing(Problem):
     """The document does not say how to do this to a record."""
 
@@ -79,4 +89,7 @@ class WriteFails(Problem):
     """The remote answers a write so that no other will do better now."""
 
     status, code, retry, title = 502, "write-fails", Retry.LATER, "The remote takes no writes"
-    remedy = "It is tried again by itself; look at `path` of the verbs under `writes`, and at the rights of the login."
+    remedy = (
+        "It is tried again by itself; look at `path` of the verbs under `writes`, and at the rights of the login. "
+        "Records that nobody may write are left out with `where` of the dataset."
+    )

@@ -1,6 +1,7 @@
 """Single records of a REST API, for pipelines that go both ways: read now, written with a precondition."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 from nms.common import faults
@@ -30,6 +31,7 @@ from nms.connectors.rest.refusals import (
     WriteFails,
     WriteRefused,
 )
+from nms.connectors.rest.rights import Rights, is_forbidden
 from nms.connectors.rest.sending import if_match, is_failing, is_gone, is_good, told
 from nms.connectors.rest.values import Record, to_json
 
@@ -49,6 +51,8 @@ class RestRemote:
             name: {column.name: column.type for column in shape.columns} for name, shape in spec.shapes.items()
         }
         self._resources = {name: _resource(client.system, name) for name in spec.shapes}
+        ledger = spec.ledger
+        self._rights = {name: Rights(partial(ledger.forbidden, name)) if ledger else Rights() for name in spec.shapes}
         self._refusals: dict[tuple[str, str], int] = {}
         self._counts = {"looked_up": 0, "created": 0, "updated": 0, "deleted": 0}
 
@@ -98,8 +102,13 @@ class RestRemote:
         faults.point("rest.after_send")
         request.status, request.answer = answer.status, head_of(answer.body)
         self._counts[f"{act}d"] += 1
+        self._weigh(dataset, verb, request, answer)
         self._judge(verb, path, answer, deleted=wish.values is None)
         return None if wish.values is None else self._told(dataset, verb, answer)
+
+    async def check(self, dataset: str) -> None:
+        """Raise WriteFails where so many records in a row are forbidden that it is no matter of theirs."""
+        await self._rights[dataset].check()
 
     def verifies(self, dataset: str) -> bool:
         """Whether each record is to be read back."""
@@ -139,6 +148,14 @@ class RestRemote:
             return None if text is None else to_json(frame(text.encode()), self._kinds[dataset].get(name, "text"))
         except ValueError as error:
             raise RecordRefused(ValueUnwritable(f"{dataset}: field {name}: {error}", field=name)) from error
+
+    def _weigh(self, dataset: str, verb: Verb, request: Request, answer: Answer) -> None:
+        rights, path = self._rights[dataset], request.path or ""
+        if is_forbidden(verb.path, answer):
+            said = f"{answer.status}: {(request.answer or '')[:200]}"
+            raise RecordRefused(rights.forbid(verb.method, path, request.body or "", said))
+        if is_good(answer):
+            rights.let(verb.method)
 
     def _judge(self, verb: Verb, path: str, answer: Answer, *, deleted: bool) -> None:
         request = (verb.method, path)

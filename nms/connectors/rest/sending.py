@@ -18,6 +18,7 @@ from nms.connectors.rest.order import Order, Outcome, as_uuid, head_of
 from nms.connectors.rest.problems import BodyUnreadable, OutcomeUnknown, PathUnfillable, RemoteLimited
 from nms.connectors.rest.records import parse_strictly, search
 from nms.connectors.rest.refusals import ValueUnwritable, WriteFails, WriteRefused
+from nms.connectors.rest.rights import Rights, is_forbidden
 from nms.connectors.rest.values import Record, as_text
 
 TRIES: Final = 8
@@ -27,7 +28,7 @@ LATE_SECONDS: Final = 10.0
 """So long at least a remote may go on with a request whose answer nobody waits for."""
 ENDED: Final = ("408", "425", "429", "500", "html")
 """Unknown outcomes of which one thing is known: the remote works on it no more."""
-FAILING: Final = (401, 403, 405, 429, 501, 503, 505)
+FAILING: Final = (401, 429, 501, 503, 505)
 
 
 class Refusal(Exception):
@@ -47,7 +48,8 @@ class Means:
     """What writes of one resource are done with.
 
     `heals`: an update that meets no record creates it; `wait`: seconds before a look-up, for the effect may come late,
-    at the latest `lateness` after; `check` raises LeaseLost; `opened`: what was sent before was sent before then.
+    at the latest `lateness` after; `check` raises LeaseLost; `opened`: what was sent before was sent before then;
+    `rights`: what the remote forbids.
     """
 
     client: Client
@@ -58,6 +60,7 @@ class Means:
     wait: float = 0.2
     check: Callable[[], Awaitable[None]] = unfenced
     opened: float = field(default_factory=clock.monotonic)
+    rights: Rights = field(default_factory=Rights)
 
     @property
     def lateness(self) -> float:
@@ -92,7 +95,8 @@ class Sending:
     ) -> Answer | None:
         """The answer to a request; None where its outcome is unknown (some time has passed then).
 
-        `at` fills the path. Raises Refusal after too many tries, WriteFails and the Problems of the client.
+        `at` fills the path. Raises Refusal after too many tries and for what this record is forbidden, WriteFails and
+        the Problems of the client.
         """
         body = b"" if verb.method == "DELETE" else write(values if verb.wrap is None else {verb.wrap: values}).encode()
         try:
@@ -117,9 +121,7 @@ class Sending:
         faults.point("rest.after_send")
         self.doubt = False
         self.outcome.status, self.outcome.answer = answer.status, head_of(answer.body)
-        if is_failing(verb, answer):
-            text = f"{verb.method} {path} is answered with {answer.status}: {(self.outcome.answer or '')[:200]}"
-            raise WriteFails(text, answered=answer.status)
+        self._judge(verb, path, answer)
         return answer
 
     async def wait(self) -> None:
@@ -145,6 +147,12 @@ class Sending:
         detail = " ".join((self.outcome.answer or "").split())[:300]
         return Refusal(WriteRefused(f"{text}: {detail}" if detail else text, answered=answer.status))
 
+    def unread(self, problem: Problem, path: str) -> Refusal:
+        """That a look-up is forbidden; it stands in the archive where nothing was sent before it."""
+        if self.outcome.method is None:
+            self.outcome.method, self.outcome.path, self.outcome.status = "GET", path, 403
+        return Refusal(problem)
+
     def record_of(self, verb: Verb, answer: Answer) -> Record:
         """The record in the answer to a write, as far as there is one."""
         try:
@@ -156,6 +164,15 @@ class Sending:
     def match(self, tag: str | None, *, again: bool) -> dict[str, str]:
         """The precondition in headers."""
         return if_match(tag, again=again) if self._means.writes.precondition == "etag" else {}
+
+    def _judge(self, verb: Verb, path: str, answer: Answer) -> None:
+        said = f"{answer.status}: {(self.outcome.answer or '')[:200]}"
+        if is_failing(verb, answer):
+            raise WriteFails(f"{verb.method} {path} is answered with {said}", answered=answer.status)
+        if is_forbidden(verb.path, answer):
+            raise Refusal(self._means.rights.forbid(verb.method, path, self.outcome.body or "", said))
+        if is_good(answer):
+            self._means.rights.let(verb.method)
 
     def _key(self) -> dict[str, str]:
         header = self._means.writes.idempotency
@@ -195,7 +212,7 @@ def is_good(answer: Answer) -> bool:
 
 def is_failing(verb: Verb, answer: Answer) -> bool:
     """Whether it tells of what is wrong with all writes of a resource, not with this one."""
-    no_collection = answer.status == 404 and verb.method == "POST" and not placeholders(verb.path)
+    no_collection = answer.status in (404, 405) and verb.method == "POST" and not placeholders(verb.path)
     return answer.status in FAILING or no_collection
 
 

@@ -7,6 +7,7 @@ have had its effect is looked up before it is sent again (DESIGN 4.1, 4.6).
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 from nms.common import faults
@@ -21,6 +22,7 @@ from nms.connectors.rest.look import Looker
 from nms.connectors.rest.order import Act, Order, as_uuid
 from nms.connectors.rest.plan import Errand, fold, make_errand, phases, segments
 from nms.connectors.rest.refusals import OutcomeUnresolved, ResourceUnfit, TruncateUnsent, ValueUnwritable
+from nms.connectors.rest.rights import Rights
 from nms.connectors.rest.sending import Means, Refusal
 from nms.connectors.rest.wave import Wave
 
@@ -189,4 +191,5 @@ def _means(client: Client, dataset: str, address: str, spec: OutletSpec, ledger:
     resource: Resource | None = client.system.resources.get(address)
     if resource is None or resource.writes is None:
         raise ResourceUnfit(f"resource {address} of {client.system.name} declares no `writes`", resource=address)
-    return Means(client, dataset, resource, Looker(client, resource), spec.heals, check=ledger.check)
+    rights = Rights(partial(ledger.forbidden, dataset))
+    return Means(client, dataset, resource, Looker(client, resource), spec.heals, check=ledger.check, rights=rights)

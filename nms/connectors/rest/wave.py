@@ -9,7 +9,7 @@ from nms.common import faults
 from nms.common.ledger import Captured, Ledger, Link, Settled
 from nms.common.problem import Problem
 from nms.connectors.rest.order import Order, Outcome
-from nms.connectors.rest.refusals import OutcomeUnresolved
+from nms.connectors.rest.refusals import OutcomeUnresolved, WriteFails, WriteForbidden
 from nms.connectors.rest.sending import Means, Refusal
 from nms.connectors.rest.write import Write
 
@@ -64,6 +64,7 @@ class Wave:
             for _ in range(self._means.writes.unordered):
                 lanes.create_task(self._lane(waiting))
         faults.point("rest.before_settle")
+        await self._weigh()
         unsent = [item.identity for item in self._items if _is_unsent(item)]
         if unsent:
             await self._ledger.withdraw(unsent)
@@ -71,6 +72,15 @@ class Wave:
         if settled:
             links = [link for item in settled for link in item.write.sending.outcome.links]
             await self._ledger.settle([_settled(item) for item in settled], _newest(links))
+
+    async def _weigh(self) -> None:
+        """Where nothing is let through at all, that is no matter of the records: none of them is held."""
+        try:
+            await self._means.rights.check()
+        except WriteFails as problem:
+            for item in self._items:
+                if isinstance(item.result, Refusal) and isinstance(item.result.problem, WriteForbidden):
+                    item.result = problem
 
     async def _lane(self, waiting: Iterator[Item]) -> None:
         for item in waiting:

@@ -9,7 +9,7 @@ from nms.common.strict_json import parse, write
 from nms.connectors.rest.ask import key_of_location
 from nms.connectors.rest.look import Found
 from nms.connectors.rest.order import Act, Order, Outcome
-from nms.connectors.rest.problems import RemoteConflict, RemoteRefused
+from nms.connectors.rest.problems import RemoteConflict, RemoteLoginRefused, RemoteRefused
 from nms.connectors.rest.refusals import LookupUnfit, OutcomeUnresolved, RecordDoubled, VerbMissing
 from nms.connectors.rest.sending import Means, Refusal, Sending, is_gone, is_good
 from nms.connectors.rest.values import Record, as_kept, differing
@@ -210,13 +210,21 @@ class Write:
         return needed and self._can_look()
 
     async def _look(self) -> Found | None:
+        rights = self._means.rights
         try:
-            return await self._means.looker.find({**self._base, **self._order.key, **self._values}, self._remote)
+            found = await self._means.looker.find({**self._base, **self._order.key, **self._values}, self._remote)
         except LookupUnfit as problem:
             unresolved = OutcomeUnresolved(problem.detail, remedy=problem.remedy)
             raise Refusal(unresolved if self.sending.doubt else problem) from problem
+        except RemoteLoginRefused as problem:
+            if problem.facts.get("answered") != 403:
+                raise
+            forbidden = rights.forbid("GET", problem.facts["path"], "", "403")
+            raise self.sending.unread(forbidden, problem.facts["path"]) from problem
         except (RemoteRefused, RemoteConflict, RecordDoubled) as problem:
             raise Refusal(problem) from problem
+        rights.let("GET")
+        return found
 
     def _is_told_gone(self, answer: Answer) -> bool:
         """Whether it says that there is no such record; raises the Refusal of an answer that no look-up mends."""

@@ -48,6 +48,25 @@ from sync.change
 where pipeline = :pipeline and state in ('sending', 'folding')
 order by id;
 
+-- name: list_forbidden(pipeline, dataset, method)
+-- Of the newest changes only, for the archive is long. No look-up is kept that was answered well, so for GET any will do.
+with recent as (
+    select dataset, state, method, status, path, body, answered_at from sync.change
+    where pipeline = :pipeline order by id desc limit 1000
+)
+select distinct
+    path || case when method = 'POST' then encode(sha256(convert_to(coalesce(body, ''), 'UTF8')), 'hex') else '' end
+    as mark
+from recent
+where dataset = :dataset and method = :method and state = 'refused' and status in (403, 405)
+    and answered_at > coalesce(
+        (
+            select max(answered_at) from recent
+            where dataset = :dataset and status between 200 and 299 and (method = :method or :method = 'GET')
+        ),
+        '-infinity'
+    );
+
 -- name: list_change_counts(pipeline)
 select state, changes from sync.change_count where pipeline = :pipeline;
 
