@@ -38,7 +38,9 @@ class Push:
         api.add("items")
         return cls(stage, api)
 
-    async def begin(self, *, system: dict[str, Any] | None = None, **writes: Any) -> None:
+    async def begin(
+        self, *, system: dict[str, Any] | None = None, fields: dict[str, str] = FIELDS, **writes: Any
+    ) -> None:
         """Apply the documents; `writes` are parts of the resource's, None takes one away."""
         told = {name: value for name, value in (WRITES | writes).items() if value is not None}
         resource = {
@@ -47,7 +49,7 @@ class Push:
         }  # fmt: skip
         remote = {"kind": "system", "name": "remote", "type": "rest", "url": self.api.url, "timeout": "1s",
                   "resources": {"items": resource}, **(system or {})}  # fmt: skip
-        dataset = {"source": "public.item", "target": "items", "fields": FIELDS}
+        dataset = {"source": "public.item", "target": "items", "fields": fields}
         document = pipeline("push") | {"target": "remote", "datasets": [dataset]}
         await self.stage.apply(*self.stage.systems(source=self.stage.source), remote, document)
 

@@ -126,6 +126,20 @@ async def test_a_login_that_may_not_write_is_told_and_does_not_fill_the_quaranti
         await eventually(push.is_mirrored)
 
 
+async def test_another_name_of_the_key_makes_no_record_twice(push: Push) -> None:
+    await push.begin()
+    async with push.streaming():
+        await push.stage.at("source", "insert into item values (1, 'one', null), (2, 'two', null)")
+        await eventually(push.is_mirrored)
+    lookup = {"parameter": "external", "field": "external"}
+    await push.begin(fields={"id": "external", "name": "name", "note": "note"}, lookup=lookup)
+    async with push.streaming():
+        await push.stage.at("source", "update item set name = 'changed'")
+        await push.told(captured=4, sent=4)
+    found = {number: (one["external"], one["name"]) for number, one in push.api.records("items").items()}
+    assert found == {1: (1, "changed"), 2: (2, "changed")}
+
+
 async def test_an_api_that_forgets_is_noticed_and_written_to_once(push: Push) -> None:
     push.api.configure("items", forgets=True)
     await push.begin(verify=True)

@@ -50,8 +50,9 @@ def test_a_move_is_a_barrier_and_what_is_known_is_left_out() -> None:
     events = [event("update", 1), event("update", 2), event("update", 5, old=1), event("update", 1)]
     cut = [(barrier, [one.subject for one in group]) for barrier, group in segments(events, {events[1].id})]
     assert cut == [(False, ["1"]), (True, ["5"]), (False, ["1"])]
-    moved = make_errand([events[2]], events[2].change, {})
-    assert (moved.order.act, moved.order.old, moved.linked) == (Act.MOVE, {"id": "1"}, '{"id":1}')
+    moved = make_errand([events[2]], events[2].change, {PARENT.dataset: {"id": "reference"}})
+    assert (moved.order.act, moved.order.old, moved.linked) == (Act.MOVE, {"reference": "1"}, '{"id":1}')
+    assert Order.of(moved.order.plan()).linked == moved.linked
 
 
 def test_the_ledger_hears_of_each_change_and_what_it_is_folded_into() -> None:

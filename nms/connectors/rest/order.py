@@ -30,7 +30,7 @@ class Order:
 
     `values` are those known (`whole`: all), `old` the key before a move, `link` what is known of the record at the
     remote; of `seed` the idempotency keys are made. `doubtful`: it may have been sent before, and nobody knows whether
-    it had its effect.
+    it had its effect. `own` and `own_old` are the keys by our own names, so that a link outlives other names there.
     """
 
     act: Act
@@ -41,6 +41,8 @@ class Order:
     link: Link | None = None
     seed: str = ""
     doubtful: bool = False
+    own: Record | None = None
+    own_old: Record | None = None
 
     def plan(self) -> str:
         """The order as a text that outlives a crash."""
@@ -51,6 +53,8 @@ class Order:
             "whole": self.whole,
             "old": self.old,
             "seed": self.seed,
+            "own": self.own,
+            "own_old": self.own_old,
         }
         return write(body)
 
@@ -58,12 +62,18 @@ class Order:
     def of(cls, plan: str, link: Link | None = None) -> Self:
         """The order of a plan that was found after a crash."""
         told: Mapping[str, Any] = parse(plan.encode())
-        return cls(Act(told["act"]), told["key"], told["values"], told["whole"], told["old"], link, told["seed"], True)
+        act, seed, own = Act(told["act"]), told["seed"], (told.get("own"), told.get("own_old"))
+        return cls(act, told["key"], told["values"], told["whole"], told["old"], link, seed, True, *own)
 
     @property
     def name(self) -> str:
         """The key that the record's link is kept under."""
-        return write(self.key)
+        return write(self.own or self.key)
+
+    @property
+    def linked(self) -> str:
+        """The key that the link is kept under until now."""
+        return self.name if self.old is None else write(self.own_old or self.old)
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ class Errand:
     @property
     def linked(self) -> str:
         """The key that the link of its record is kept under until now."""
-        return replace(self.order, key=self.order.old).name if self.order.old else self.order.name
+        return self.order.linked
 
     def captured(self, committed: float | None) -> Iterator[Captured]:
         """Its changes as the ledger is told of them, those folded into the newest first."""
@@ -78,8 +78,10 @@ def make_errand(
         act = Act.ENSURE
     key = key_of(change.shape, change.key, renamed)
     old = None if change.old_key is None else key_of(change.shape, change.old_key, renamed)
+    own = key_of(change.shape, change.key, {})
+    own_old = None if change.old_key is None else key_of(change.shape, change.old_key, {})
     values = values_of(change, renamed)
-    return Errand(events, change, Order(act, key, values, not change.partial, old))
+    return Errand(events, change, Order(act, key, values, not change.partial, old, own=own, own_old=own_old))
 
 
 def phases(errands: Sequence[Errand], datasets: Sequence[str]) -> Iterator[list[Errand]]:

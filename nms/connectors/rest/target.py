@@ -181,9 +181,8 @@ class RestTarget:
             await self._ledger.withdraw([one.identity])
             return
         drafted = Order.of(one.plan or "")
-        name = drafted.name if drafted.old is None else replace(drafted, key=drafted.old).name
-        links = await self._ledger.links(one.dataset, [name])
-        order = replace(drafted, link=links.get(name))
+        links = await self._ledger.links(one.dataset, [drafted.linked])
+        order = replace(drafted, link=links.get(drafted.linked))
         await Wave(means, self._ledger, [(one.identity, order)]).run(())
 
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 from nms.common.document.rest import Verb
 from nms.common.egress.exchange import Answer
 from nms.common.ledger import Link
-from nms.common.strict_json import parse, write
+from nms.common.strict_json import parse
 from nms.connectors.rest.ask import key_of_location
 from nms.connectors.rest.look import Found
 from nms.connectors.rest.order import Act, Order, Outcome
@@ -38,7 +38,7 @@ class Write:
         match self._order.act:
             case Act.DELETE:
                 await self._delete()
-                self._forget(self._order.key)
+                self._forget(self._order.name)
             case Act.MOVE:
                 await self._move()
             case Act.CREATE if self._order.link is None and not self._order.doubtful:
@@ -157,7 +157,7 @@ class Write:
             self._remote = before
             await self._delete()
             self._remote, self.sending.outcome.links = self._key_in(self._values), links
-        self._forget(old)
+        self._forget(self._order.linked)
 
     async def _heal(self) -> None:
         if self._means.heals:
@@ -167,7 +167,7 @@ class Write:
             return
         self.sending.outcome.missing = True
         self.sending.outcome.detail = "the remote has no such record"
-        self._forget(self._order.key)
+        self._forget(self._order.name)
 
     async def _verify(self) -> None:
         """Read back what was written: some remotes answer well and forget."""
@@ -183,7 +183,7 @@ class Write:
             return
         outcome.state, outcome.detail = "unkept", unkept
         if self._order.act is not Act.DELETE:
-            self._keep(found, None) if found else self._forget(self._order.key)
+            self._keep(found, None) if found else self._forget(self._order.name)
 
     # --- what is there ----------------------------------------------------------------------------------------------
 
@@ -318,8 +318,8 @@ class Write:
             tag = self._order.link.tag
         self._link(Link(self._means.dataset, self._order.name, as_kept(remote), as_kept(base), tag))
 
-    def _forget(self, key: Record) -> None:
-        self._link(Link(self._means.dataset, write(key), None))
+    def _forget(self, name: str) -> None:
+        self._link(Link(self._means.dataset, name, None))
 
     def _link(self, link: Link) -> None:
         links = self.sending.outcome.links
