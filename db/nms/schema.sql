@@ -342,7 +342,8 @@ create table sync.record (
     remote text not null,
     base text,
     tag text,
-    updated_at timestamp with time zone default now() not null
+    updated_at timestamp with time zone default now() not null,
+    place text default ''::text not null
 );
 
 create table sync.token (
@@ -394,7 +395,7 @@ alter table sync.pipeline add constraint pipeline_phase_check CHECK ((phase = AN
 alter table sync.pipeline add constraint pipeline_wanted_check CHECK ((wanted = ANY (ARRAY['running'::text, 'paused'::text, 'removed'::text])));
 alter table sync.quarantine add constraint quarantine_pkey PRIMARY KEY (id);
 alter table sync.quarantine add constraint quarantine_state_check CHECK ((state = ANY (ARRAY['held'::text, 'replaying'::text, 'replayed'::text, 'dropping'::text, 'dropped'::text])));
-alter table sync.record add constraint record_pkey PRIMARY KEY (pipeline, dataset, key);
+alter table sync.record add constraint record_pkey PRIMARY KEY (pipeline, dataset, place, key);
 alter table sync.token add constraint token_pkey PRIMARY KEY (system, line);
 alter table cfg.document add constraint document_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
 

@@ -49,7 +49,7 @@ class Link:
     """What is known of a record at the remote.
 
     `key` is our key, `remote` the one it has there and `base` what was last written or read, as JSON texts; `tag` is
-    its ETag. Without `remote` it is to be forgotten.
+    its ETag. Without `remote` it is to be forgotten. `place` marks where the record is: elsewhere it is another one.
     """
 
     dataset: str
@@ -57,6 +57,7 @@ class Link:
     remote: str | None
     base: str | None = None
     tag: str | None = None
+    place: str = ""
 
 
 class Ledger(Protocol):
@@ -86,8 +87,8 @@ class Ledger(Protocol):
         """Changes that were begun and not settled, oldest first: they may have had their effect."""
         ...
 
-    async def links(self, dataset: str, keys: Sequence[str]) -> dict[str, Link]:
-        """What is known of records, by our key."""
+    async def links(self, dataset: str, place: str, keys: Sequence[str]) -> dict[str, Link]:
+        """What is known of records at a place, by our key."""
         ...
 
     async def forbidden(self, dataset: str, method: str) -> list[str]:

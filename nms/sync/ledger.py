@@ -79,9 +79,9 @@ class ChangeLedger:
         self._counts = await self._repository.list_change_counts(self._pipeline)
         return await self._repository.list_unanswered(self._pipeline)
 
-    async def links(self, dataset: str, keys: Sequence[str]) -> dict[str, Link]:
-        """What is known of records, by our key."""
-        found = await self._repository.list_records(self._pipeline, dataset, keys)
+    async def links(self, dataset: str, place: str, keys: Sequence[str]) -> dict[str, Link]:
+        """What is known of records at a place, by our key."""
+        found = await self._repository.list_records(self._pipeline, dataset, place, keys)
         return {one.key: one for one in found}
 
     async def forbidden(self, dataset: str, method: str) -> list[str]:

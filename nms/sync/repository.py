@@ -270,10 +270,10 @@ class SyncRepository(BaseNmsRepository):
         count: int = await queries.delete_old_changes(self.connection, age=age, size=size)
         return count
 
-    async def list_records(self, pipeline: str, dataset: str, keys: Sequence[str]) -> list[Link]:
-        """What is known of records at the remote."""
-        rows = await queries.list_records(self.connection, pipeline=pipeline, dataset=dataset, keys=list(keys))
-        return [Link(dataset, row["key"], row["remote"], row["base"], row["tag"]) for row in rows]
+    async def list_records(self, pipeline: str, dataset: str, place: str, keys: Sequence[str]) -> list[Link]:
+        """What is known of records at a place of the remote."""
+        found = queries.list_records(self.connection, pipeline=pipeline, dataset=dataset, place=place, keys=list(keys))
+        return [Link(dataset, row["key"], row["remote"], row["base"], row["tag"], place) for row in await found]
 
     async def upsert_records(self, pipeline: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep what is known of records at the remote."""

@@ -140,6 +140,23 @@ async def test_another_name_of_the_key_makes_no_record_twice(push: Push) -> None
     assert found == {1: (1, "changed"), 2: (2, "changed")}
 
 
+async def test_another_place_has_other_records_under_the_same_keys(push: Push) -> None:
+    await push.begin()
+    async with push.streaming():
+        await push.stage.at("source", "insert into item values (1, 'one', null), (2, 'two', null)")
+        await eventually(push.is_mirrored)
+    # From a sandbox to production, where these keys are somebody else's.
+    push.api.add("items")
+    for reference in (900, 901):
+        push.api.write("items", {"reference": reference, "name": "theirs", "note": None})
+    await push.begin(system={"url": push.api.url.replace("127.0.0.1", "localhost")})
+    async with push.streaming():
+        await push.stage.at("source", "update item set name = 'changed'")
+        await push.told(captured=4, sent=4)
+    found = [(one["reference"], one["name"]) for one in push.api.records("items").values()]
+    assert sorted(found) == [(1, "changed"), (2, "changed"), (900, "theirs"), (901, "theirs")]
+
+
 async def test_an_api_that_forgets_is_noticed_and_written_to_once(push: Push) -> None:
     push.api.configure("items", forgets=True)
     await push.begin(verify=True)

@@ -260,6 +260,23 @@ async def test_a_record_that_has_another_key_now_is_not_made_again(desk: Desk) -
     assert [one["name"] for one in desk.api.records("items").values()] == ["ours"]
 
 
+async def test_a_record_that_has_another_key_than_ours_is_left_alone(desk: Desk) -> None:
+    desk.writes |= {"precondition": "compare"}
+    number = desk.there(reference=9)
+    outcome = await desk.do(Act.UPDATE, link=desk.link(number))
+    assert (outcome.state, outcome.method) == ("sent", "POST")
+    found = [(one["reference"], one["name"]) for one in desk.api.records("items").values()]
+    assert found == [(9, "theirs"), (7, "ours")]
+
+
+async def test_a_key_that_the_remote_writes_otherwise_is_ours(desk: Desk) -> None:
+    desk.writes |= {"precondition": "compare"}
+    number = desk.there(reference="  ABC ")
+    key = {"reference": "abc"}
+    link = Link("public.item", write(key), write({"id": Number(str(number))}))
+    assert (await desk.do(Act.UPDATE, key=key, values={**key, "name": "ours"}, link=link)).method == "PATCH"
+
+
 async def test_an_update_that_is_always_answered_404_is_held_where_the_record_is_there(desk: Desk) -> None:
     number = desk.there()
     desk.api.plan("404", method="PATCH")

@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 from typing import Any
 
-from nms.common.document.rest import RestSystem
+from nms.common.document.rest import Resource, RestSystem
 
 Form = tuple[str, str]
 """Marks of what is read (another one: all is to be read again) and of how its pages come (a round begins anew)."""
@@ -23,6 +23,11 @@ def form_of(system: RestSystem, name: str) -> Form:
     pages = [one.paging.model_dump(mode="json") for one in line]
     place = [system.url, dict(system.headers)]
     return _mark([place, what, since and since.model_dump(mode="json", include=_SINCE)]), _mark(pages)
+
+
+def place_of(system: RestSystem, resource: Resource) -> str:
+    """A mark of where the records of a resource are: keys that records have elsewhere mean nothing there."""
+    return _mark([system.url, resource.path])
 
 
 def _mark(told: Any) -> str:

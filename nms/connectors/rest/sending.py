@@ -49,7 +49,7 @@ class Means:
 
     `heals`: an update that meets no record creates it; `wait`: seconds before a look-up, for the effect may come late,
     at the latest `lateness` after; `check` raises LeaseLost; `opened`: what was sent before was sent before then;
-    `rights`: what the remote forbids.
+    `rights`: what the remote forbids; `place` marks where the records are.
     """
 
     client: Client
@@ -61,6 +61,7 @@ class Means:
     check: Callable[[], Awaitable[None]] = unfenced
     opened: float = field(default_factory=clock.monotonic)
     rights: Rights = field(default_factory=Rights)
+    place: str = ""
 
     @property
     def lateness(self) -> float:

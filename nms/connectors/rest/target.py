@@ -18,6 +18,7 @@ from nms.common.flow import Applied, Batch, ChangeRefused, OutletSpec, Store
 from nms.common.ledger import Captured, Ledger
 from nms.common.problem import Problem
 from nms.connectors.rest.client import Client
+from nms.connectors.rest.form import place_of
 from nms.connectors.rest.look import Looker
 from nms.connectors.rest.order import Act, Order, as_uuid
 from nms.connectors.rest.plan import Errand, fold, make_errand, phases, segments
@@ -147,7 +148,7 @@ class RestTarget:
         means, refused = self._means[errands[0].dataset], []
         width = self._width(means)
         for wave in (errands[at : at + width] for at in range(0, len(errands), width)):
-            links = await self._ledger.links(errands[0].dataset, [errand.linked for errand in wave])
+            links = await self._ledger.links(means.dataset, means.place, [errand.linked for errand in wave])
             orders = [(errand.identity, errand.with_link(links.get(errand.linked))) for errand in wave]
             begun = [captured for errand in wave for captured in errand.captured(committed)]
             results = await Wave(means, self._ledger, orders).run(begun)
@@ -181,7 +182,7 @@ class RestTarget:
             await self._ledger.withdraw([one.identity])
             return
         drafted = Order.of(one.plan or "")
-        links = await self._ledger.links(one.dataset, [drafted.linked])
+        links = await self._ledger.links(one.dataset, means.place, [drafted.linked])
         order = replace(drafted, link=links.get(drafted.linked))
         await Wave(means, self._ledger, [(one.identity, order)]).run(())
 
@@ -190,5 +191,6 @@ def _means(client: Client, dataset: str, address: str, spec: OutletSpec, ledger:
     resource: Resource | None = client.system.resources.get(address)
     if resource is None or resource.writes is None:
         raise ResourceUnfit(f"resource {address} of {client.system.name} declares no `writes`", resource=address)
-    rights = Rights(partial(ledger.forbidden, dataset))
-    return Means(client, dataset, resource, Looker(client, resource), spec.heals, check=ledger.check, rights=rights)
+    rights, place = Rights(partial(ledger.forbidden, dataset)), place_of(client.system, resource)
+    looker = Looker(client, resource)
+    return Means(client, dataset, resource, looker, spec.heals, check=ledger.check, rights=rights, place=place)

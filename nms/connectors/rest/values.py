@@ -74,6 +74,11 @@ def as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def is_alike(ours: str, theirs: str) -> bool:
+    """Whether texts are one but for what many remotes do to them: blanks around, case, how a number is written."""
+    return ours.strip().casefold() == theirs.strip().casefold() or _alike(ours, theirs, _NUMERIC, Decimal)
+
+
 def as_kept(value: Any) -> str:
     """A value as a JSON text that a database keeps: halves of surrogate pairs, which some remotes make, become `?`."""
     return write(value).encode(errors="replace").decode()

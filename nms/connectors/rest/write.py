@@ -12,7 +12,7 @@ from nms.connectors.rest.order import Act, Order, Outcome
 from nms.connectors.rest.problems import RemoteConflict, RemoteLoginRefused, RemoteRefused
 from nms.connectors.rest.refusals import LookupUnfit, OutcomeUnresolved, RecordDoubled, VerbMissing
 from nms.connectors.rest.sending import Means, Refusal, Sending, is_gone, is_good
-from nms.connectors.rest.values import Record, as_kept, differing
+from nms.connectors.rest.values import Record, as_kept, as_text, differing, is_alike
 
 MOST_MISSES: Final = 3
 """So often a write may be told that a record is not there which a look-up finds."""
@@ -224,7 +224,19 @@ class Write:
         except (RemoteRefused, RemoteConflict, RecordDoubled) as problem:
             raise Refusal(problem) from problem
         rights.let("GET")
+        if found is not None and self._remote is not None and self._is_anothers(found.record):
+            # Keys are given anew where a remote was set up again: what has our link and another key is not ours.
+            self._remote = None
+            return await self._look() if self._can_look() else None
         return found
+
+    def _is_anothers(self, record: Record) -> bool:
+        """Whether the field that holds our key has one that is not ours, and was not before."""
+        name = self._writes.lookup.field if self._writes.lookup else None
+        theirs = as_text(record.get(name)) if name else ""
+        known = (self._values, self._order.key, self._order.old or {}, self._base)
+        ours = {as_text(one[name]) for one in known if one.get(name) is not None} if name else set()
+        return theirs != "" and bool(ours) and not any(is_alike(theirs, one) for one in ours)
 
     def _is_told_gone(self, answer: Answer) -> bool:
         """Whether it says that there is no such record; raises the Refusal of an answer that no look-up mends."""
@@ -316,10 +328,10 @@ class Write:
             base[self._writes.version or ""] = record[self._writes.version or ""]
         if found is None and self._order.link is not None:
             tag = self._order.link.tag
-        self._link(Link(self._means.dataset, self._order.name, as_kept(remote), as_kept(base), tag))
+        self._link(Link(self._means.dataset, self._order.name, as_kept(remote), as_kept(base), tag, self._means.place))
 
     def _forget(self, name: str) -> None:
-        self._link(Link(self._means.dataset, name, None))
+        self._link(Link(self._means.dataset, name, None, place=self._means.place))
 
     def _link(self, link: Link) -> None:
         links = self.sending.outcome.links

@@ -71,20 +71,20 @@ where dataset = :dataset and method = :method and state = 'refused' and status i
 select state, changes from sync.change_count where pipeline = :pipeline;
 
 -- name: upsert_records(pipeline, rows)!
-insert into sync.record as c (pipeline, dataset, key, remote, base, tag)
-select :pipeline, r.dataset, r.key, r.remote, r.base, r.tag
-from jsonb_to_recordset(:rows::jsonb) as r (dataset text, key text, remote text, base text, tag text)
-on conflict (pipeline, dataset, key) do update set
+insert into sync.record as c (pipeline, dataset, place, key, remote, base, tag)
+select :pipeline, r.dataset, r.place, r.key, r.remote, r.base, r.tag
+from jsonb_to_recordset(:rows::jsonb) as r (dataset text, place text, key text, remote text, base text, tag text)
+on conflict (pipeline, dataset, place, key) do update set
     remote = excluded.remote, base = excluded.base, tag = excluded.tag, updated_at = now();
 
 -- name: delete_records(pipeline, rows)!
 delete from sync.record as c
-using jsonb_to_recordset(:rows::jsonb) as r (dataset text, key text)
-where c.pipeline = :pipeline and c.dataset = r.dataset and c.key = r.key;
+using jsonb_to_recordset(:rows::jsonb) as r (dataset text, place text, key text)
+where c.pipeline = :pipeline and c.dataset = r.dataset and c.place = r.place and c.key = r.key;
 
--- name: list_records(pipeline, dataset, keys)
+-- name: list_records(pipeline, dataset, place, keys)
 select key, remote, base, tag from sync.record
-where pipeline = :pipeline and dataset = :dataset and key = any(:keys::text[]);
+where pipeline = :pipeline and dataset = :dataset and place = :place and key = any(:keys::text[]);
 
 -- name: list_changes(pipeline, dataset, key, state, since, until, text, before, size)
 -- A text is looked for in what the indexes leave over, the newest first.
