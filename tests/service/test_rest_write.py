@@ -241,6 +241,19 @@ async def test_ours_wins_where_somebody_else_wrote(desk: Desk, writes: dict[str,
     assert desk.api.records("items") == {}
 
 
+async def test_a_create_by_put_replaces_nothing_that_came_meanwhile(desk: Desk) -> None:
+    desk.api.configure("items", upsert=True, etag="strong")
+    desk.writes = {**VERBS, "create": PUT, "precondition": "etag"}
+    desk.api.write("items", {"name": "theirs", "owner": "another"})
+    key = {"id": Number("1")}
+    assert (await desk.do(Act.CREATE, key=key, values={**key, "name": "ours"})).method == "PATCH"
+    desk.api.plan("500-after-effect", method="PUT", times=1)
+    key = {"id": Number("2")}
+    await desk.do(Act.CREATE, key=key, values={**key, "name": "new"})
+    found = [(one["name"], one.get("owner")) for one in desk.api.records("items").values()]
+    assert found == [("ours", "another"), ("new", None)]
+
+
 @pytest.mark.parametrize("precondition", ["none", "compare"])
 async def test_one_answer_that_a_record_is_not_there_is_not_believed(desk: Desk, precondition: str) -> None:
     desk.writes |= {"precondition": precondition}

@@ -166,6 +166,11 @@ class Sending:
         """The precondition in headers."""
         return if_match(tag, again=again) if self._means.writes.precondition == "etag" else {}
 
+    def match_none(self, verb: Verb) -> dict[str, str]:
+        """That nobody made a record meanwhile (RFC 9110, 13.1.2); only where it is then found."""
+        wanted = verb.method == "PUT" and self.looks and self._means.writes.precondition == "etag"
+        return {"If-None-Match": "*"} if wanted else {}
+
     def _judge(self, verb: Verb, path: str, answer: Answer) -> None:
         said = f"{answer.status}: {(self.outcome.answer or '')[:200]}"
         if is_failing(verb, answer):

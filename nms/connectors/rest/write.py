@@ -72,7 +72,7 @@ class Write:
         self.sending.looks = self._can_look()
         unknown = 0
         while True:
-            answer = await self.sending.send(verb, self._values, self._values, {})
+            answer = await self.sending.send(verb, self._values, self._values, self.sending.match_none(verb))
             if answer is None and self.sending.repeats(verb):
                 continue
             if answer is not None and is_good(answer):
