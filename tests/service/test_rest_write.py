@@ -1,67 +1,25 @@
 """One write at a time against an API that misbehaves: what it does, and what is known afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from nms.common.document.rest import Resource, RestSystem
 from nms.common.ledger import Link
 from nms.common.problem import Problem, Retry
 from nms.common.settings import Settings
 from nms.common.strict_json import Number, write
 from nms.connectors.rest import sending
 from nms.connectors.rest.ask import key_of_location
-from nms.connectors.rest.client import Client
-from nms.connectors.rest.look import Looker
-from nms.connectors.rest.order import Act, Order, Outcome
+from nms.connectors.rest.order import Act, Order
 from nms.connectors.rest.sending import Means, Refusal
 from nms.connectors.rest.write import Write
-from tests.service.remote_writes import VERBS, WRITES
+from tests.service.desk import KEY, VALUES, Desk
+from tests.service.remote_writes import VERBS
 from tests.services.hostile.api import HostileApi
 from tests.services.hostile.behaviour import BEHAVIOURS, Behaviour, Call
-from tests.services.hostile.wire import Answer as Reply
 
-KEY = {"reference": Number("7")}
-VALUES = {"reference": Number("7"), "name": "ours"}
 PUT = {"method": "PUT", "path": "/items/{id}"}
-
-
-@dataclass
-class Desk:
-    """Where writes are made: the API, and the document's `writes`."""
-
-    api: HostileApi
-    writes: dict[str, Any] = field(default_factory=lambda: dict(WRITES))
-    record: str | None = "/items/{id}"
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Means]:
-        told = {name: value for name, value in self.writes.items() if value is not None}
-        resource = {"path": "/items", "records": "data", "record": self.record, "writes": told}
-        system = RestSystem.model_validate(
-            {"kind": "system", "name": "remote", "type": "rest", "url": self.api.url, "timeout": "500ms",
-             "resources": {"items": {name: value for name, value in resource.items() if value is not None}}}
-        )  # fmt: skip
-        async with Client.opened(system) as client:
-            made: Resource = system.resources["items"]
-            yield Means(client, "public.item", made, Looker(client, made), wait=0.05)
-
-    async def do(self, act: Act, **parts: Any) -> Outcome:
-        """Carry one order out."""
-        given: dict[str, Any] = {"key": KEY, "values": {} if act is Act.DELETE else VALUES, "seed": "s", **parts}
-        async with self.open() as means:
-            return await Write(means, Order(act, **given)).run()
-
-    def link(self, number: int, **parts: Any) -> Link:
-        return Link("public.item", write(KEY), write({"id": Number(number)}), **parts)
-
-    def there(self, **record: Any) -> int:
-        """A record that the API has; gives its id."""
-        return int(self.api.write("items", {"reference": 7, "name": "theirs", **record})["id"])
 
 
 @pytest.fixture
@@ -335,23 +293,6 @@ async def test_what_was_put_off_and_done_all_the_same_is_found(desk: Desk) -> No
     desk.api.plan("408", method="POST", times=1)
     assert (await desk.do(Act.CREATE, key={"reference": Number("8")}, values={"reference": Number("8")})).attempts == 2
     assert len(desk.api.records("items")) == 2
-
-
-@pytest.mark.parametrize("status", ["html", "html-as-json"])
-async def test_a_web_page_that_says_200_is_no_answer(desk: Desk, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def behave(call: Call) -> bool:
-        page = b"<!DOCTYPE html><title>Log in</title>"
-        await call.send(Reply(200, {"Content-Type": "text/html" if status == "html" else "application/json"}, page))
-        return True
-
-    monkeypatch.setitem(BEHAVIOURS, "portal", Behaviour("portal", "a page that never reached the API", behave))
-    number = desk.there()
-    desk.api.plan("portal", method="PATCH", times=1)
-    await desk.do(Act.UPDATE, link=desk.link(number))
-    assert desk.api.records("items")[number]["name"] == "ours"
-    desk.api.plan("portal", method="DELETE", times=1)
-    await desk.do(Act.DELETE, link=desk.link(number))
-    assert desk.api.records("items") == {}
 
 
 async def test_a_text_that_the_remote_cut_in_two_can_be_kept(desk: Desk) -> None:

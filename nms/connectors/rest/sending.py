@@ -16,7 +16,7 @@ from nms.connectors.rest.client import Client
 from nms.connectors.rest.look import Looker
 from nms.connectors.rest.order import Order, Outcome, as_uuid, head_of
 from nms.connectors.rest.problems import BodyUnreadable, OutcomeUnknown, PathUnfillable, RemoteLimited
-from nms.connectors.rest.records import parse_strictly, search
+from nms.connectors.rest.records import parse_body, parse_strictly, search
 from nms.connectors.rest.refusals import ValueUnwritable, WriteFails, WriteRefused
 from nms.connectors.rest.rights import Rights, is_forbidden
 from nms.connectors.rest.values import Record, as_text
@@ -26,6 +26,9 @@ TRIES: Final = 8
 GONE: Final = (404, 410)
 LATE_SECONDS: Final = 10.0
 """So long at least a remote may go on with a request whose answer nobody waits for."""
+PAGES: Final = ("text/html", "application/xhtml+xml")
+BLANKS: Final = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n\f\v"
+"""Byte order marks and blanks."""
 ENDED: Final = ("408", "425", "429", "500", "html")
 """Unknown outcomes of which one thing is known: the remote works on it no more."""
 FAILING: Final = (401, 429, 501, 503, 505)
@@ -205,10 +208,25 @@ class Sending:
 
 def told(ask: Ask, answer: Answer) -> Answer:
     """The answer of the API; raises OutcomeUnknown for a web page that says 2xx: a login, a proxy, maintenance."""
-    if is_good(answer) and answer.body[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+    if is_good(answer) and _is_page(answer):
         text = f"{ask.method} {ask.path} is answered with {answer.status} and a web page."
         raise OutcomeUnknown(text, reason="html", sent=True, method=ask.method)
     return answer
+
+
+def _is_page(answer: Answer) -> bool:
+    """Whether it is markup, whatever stands before it, or calls itself a web page and is no JSON either."""
+    if answer.body.lstrip(BLANKS).startswith(b"<"):
+        return True
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in PAGES or not answer.body.strip(BLANKS):
+        return False
+    try:
+        parse_body(answer)
+    except BodyUnreadable:
+        return True
+    # Many a small server says so of all that it sends.
+    return False
 
 
 def is_good(answer: Answer) -> bool:
