@@ -99,10 +99,13 @@ def read_delete(key: Mapping[str, Any], shape: Shape) -> Change:
     return Change(shape, Op.DELETE, _key(key, shape))
 
 
-def read_members(members: Mapping[str, Any], shape: Shape) -> Change:
-    """A record as an insert; fields it lacks are unchanged where the row is there. Raises a MessageUnreadable."""
-    values = tuple(_field(members, shape, at) for at in range(len(shape.columns)))
-    return Change(shape, Op.INSERT, _key(members, shape), values)
+def read_members(members: Mapping[str, Any], shape: Shape, *, strict: bool = True) -> Change:
+    """A record as an insert; fields it lacks are unchanged where the row is there. Raises a MessageUnreadable.
+
+    Where it is not strict, a value that has no form in its column is handed on as JSON, for the target to refuse.
+    """
+    values = tuple(_field(members, shape, at, strict=strict) for at in range(len(shape.columns)))
+    return Change(shape, Op.INSERT, _key(members, shape) if strict else shape.key_of(values), values)
 
 
 def find(members: Mapping[str, Any], name: str, default: Any = None) -> Any:
@@ -215,7 +218,7 @@ def _with_nulls(values: tuple[Field, ...]) -> tuple[Field, ...]:
     return tuple(NULL if value is UNCHANGED else value for value in values)
 
 
-def _field(members: Mapping[str, Any], shape: Shape, at: int) -> Field:
+def _field(members: Mapping[str, Any], shape: Shape, at: int, *, strict: bool = True) -> Field:
     column = shape.columns[at]
     value = find(members, column.name, _MISSING)
     if value is _MISSING:
@@ -228,6 +231,8 @@ def _field(members: Mapping[str, Any], shape: Shape, at: int) -> Field:
         reason = "it has half of a surrogate pair"
     except ValueError as error:
         reason = str(error)
+    if not strict:
+        return frame(write(value).encode("utf-8", "backslashreplace"))
     raise FieldUnreadable(f"field {column.name}: {reason}", dataset=shape.dataset, field=column.name)
 
 

@@ -8,12 +8,12 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NoReturn
 
-from nms.common.change import Change, Field, Op, Shape, frame
+from nms.common.change import Change, Op, Shape, frame
 from nms.common.document.rest import Resource
 from nms.common.egress.exchange import Answer
 from nms.common.flow import Page, Poison, common_members
 from nms.common.key_text import canonical
-from nms.common.messages import MessageNotAnObject, MessageUnreadable, find, read_members, to_field
+from nms.common.messages import MessageNotAnObject, MessageUnreadable, find, read_members
 from nms.common.strict_json import Number, TooDeep, check_depth, write
 from nms.connectors.rest.moment import Moment, newest, read_moment
 from nms.connectors.rest.problems import BodyNotJson, BodyTooDeep, RecordsChanged
@@ -267,28 +267,7 @@ def _read_again(text: bytes, path: tuple[str, ...], shape: Shape) -> list[Change
     records = _parse(text)
     for name in path:
         records = records[name]
-    return [_lenient(_as_written(record), shape) for record in records]
-
-
-def _lenient(record: Mapping[str, Any], shape: Shape) -> Change:
-    try:
-        return read_members(record, shape)
-    except MessageUnreadable:
-        values = tuple(_any_field(record, shape, at) for at in range(len(shape.columns)))
-        return Change(shape, Op.INSERT, shape.key_of(values), values)
-
-
-def _any_field(record: Mapping[str, Any], shape: Shape, at: int) -> Field:
-    column = shape.columns[at]
-    value = find(record, column.name, _MISSING)
-    if value is _MISSING:
-        return None
-    if at in shape.key and isinstance(value, str):
-        value = canonical(value, column.type)
-    try:
-        return to_field(value, column.type)
-    except ValueError:
-        return frame(write(value).encode("utf-8", "backslashreplace"))
+    return [read_members(_as_written(record), shape, strict=False) for record in records]
 
 
 class _Digits(float):
