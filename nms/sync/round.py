@@ -58,10 +58,11 @@ class Follower:
             # In this order: the count of what was applied is as new as what was served, or newer.
             served = await self._repository.get_round(name)
             pipeline = await get_pipeline(self._repository, name)
-            await claimed.report(_progress(pipeline, begun))
+            ended = served is not None and served[1] >= number
+            await claimed.report(_progress(pipeline, begun, ended=ended))
             if served is None:
                 raise PipelineGone(f"{name} is being removed", pipeline=name)
-            if served[1] >= number:
+            if ended:
                 return
             _refuse(pipeline)
             await first_of(claimed.stopping, timeout=LOOK_SECONDS)
@@ -104,8 +105,10 @@ def _applied(pipeline: Pipeline) -> int:
     return int(counts.get("changes") or 0) + int(counts.get("copied") or 0)
 
 
-def _progress(pipeline: Pipeline, begun: dict[str, Any]) -> Progress:
+def _progress(pipeline: Pipeline, begun: dict[str, Any], *, ended: bool) -> Progress:
     """What has been applied since the round was asked for; of how much, where the source tells."""
     done = max(0, _applied(pipeline) - int(begun["applied"]))
+    if ended:
+        return Progress(done, done, "records", pipeline.phase)
     expected = (pipeline.status.get("round") or {}).get("of")
     return Progress(done, None if expected is None else max(done, int(expected)), "records", pipeline.phase)

@@ -311,3 +311,16 @@ async def test_a_page_that_is_missing_for_a_moment_is_not_the_end(hostile_api: H
     async with opened(hostile_api.url, table, things={**things(), "paging": style}) as source:
         await pull(source, table)
     assert table.ids == list(range(1, 51))
+
+
+async def test_a_round_tells_how_many_records_it_will_bring_where_the_remote_does(hostile_api: HostileApi) -> None:
+    for paging, total in (("page", 400), ("offset", 400), ("cursor", None)):
+        hostile_api.add("things", count=400, page_size=10, paging=paging, etag="weak", latency=0.03)
+        table = Table()
+        async with opened(hostile_api.url, table, things=things(paging)) as source:
+            await pull(source, table, batches=1)
+            assert source.facts()["round"] == {"of": total}
+            await pull(source, table)
+            assert source.facts()["round"] == {"of": 400}
+            await pull(source, table)
+            assert source.facts()["round"] == {"of": 0}, "pages that did not change bring nothing"

@@ -28,7 +28,8 @@ class Reading:
 
     `ordered` says that records came in the order of their changes; `moved` that they moved between the pages while
     they were read, so that one may have been passed over. `fields` are those that every record had. `date` is the
-    remote's clock when it began, if known; `began` ours when its round did (seconds since 1970).
+    remote's clock when it began, if known; `began` ours when its round did (seconds since 1970). Of the `total`
+    that the remote told, `alike` records stand in pages that did not change.
     """
 
     place: Place | None = None
@@ -39,6 +40,8 @@ class Reading:
     fields: frozenset[str] | None = None
     date: datetime | None = None
     began: float | None = None
+    total: int | None = None
+    alike: int = 0
 
     def take(self, read: Read, *, moved: bool, date: datetime | None) -> None:
         """Take note of a page."""
@@ -51,6 +54,11 @@ class Reading:
         if read.page is not None:
             self.fields = read.always if self.fields is None else self.fields & read.always
         self.moved = self.moved or moved
+
+    @property
+    def expected(self) -> int | None:
+        """How many records it brings, all in all; None where the remote does not tell."""
+        return None if self.total is None else max(self.records, self.total - self.alike)
 
     @property
     def changed_meanwhile(self) -> bool:
@@ -69,6 +77,8 @@ class Reading:
             "fields": None if self.fields is None else sorted(self.fields),
             "date": self.date.isoformat() if self.date else None,
             "began": None if self.began is None else round(self.began, 3),
+            "total": self.total,
+            "alike": self.alike or None,
         }
         return {name: value for name, value in told.items() if value is not None}
 

@@ -23,7 +23,8 @@ NOTHING = Read(None, (), 0)
 class Piece:
     """A page that was read, on its way to the target; `date` is the remote's clock (or ours) when it answered.
 
-    `ends` says that its dataset is read, `anew` that its reading begins again; `refused` why it is not read now.
+    `ends` says that its dataset is read, `anew` that its reading begins again; `refused` why it is not read now. Of the
+    `total` of its list that the remote told, `alike` records stand in a page that did not change.
     """
 
     dataset: str
@@ -35,6 +36,8 @@ class Piece:
     anew: bool = False
     date: datetime | None = None
     refused: Problem | None = None
+    total: int | None = None
+    alike: int = 0
 
 
 class Round:
@@ -107,8 +110,11 @@ class Round:
 
 def _piece(reader: Reader, fetched: Fetched) -> Piece:
     name, answer = reader.shape.dataset, fetched.answer
+    # Below parents each list has a total of its own.
+    total = fetched.total if reader.resource.parent is None else None
     if answer is None:
-        return Piece(name, NOTHING, fetched.place, fetched.size, fetched.ends, moved=fetched.moved)
+        ends, moved, alike = fetched.ends, fetched.moved, fetched.count
+        return Piece(name, NOTHING, fetched.place, fetched.size, ends, moved=moved, total=total, alike=alike)
     read = reader.read(answer, fetched.body, fetched.beside)
     date = read_date(answer.headers.get("date", "")) or clock.now()
-    return Piece(name, read, fetched.place, fetched.size, date=date)
+    return Piece(name, read, fetched.place, fetched.size, date=date, total=total)

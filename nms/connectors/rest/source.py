@@ -52,6 +52,7 @@ class RestSource:
         self._refused = Refused()
         self._sweeps = {name: self._sweep(reader) for name, reader in self._readers.items() if reader.resource.sweep}
         self._ends: dict[int, int] = {}
+        self._expected: dict[str, int | None] = {}
         self._stack = AsyncExitStack()
         self._counts = {"rounds": 0, "pages": 0, "records": 0, "unreadable": 0}
         self._took: float | None = None
@@ -76,7 +77,7 @@ class RestSource:
             if self._progress.began is None:
                 await self._rounds.due()
                 number = self._rounds.begin()
-                self._progress.began, self._progress.done = time.time(), []
+                self._begin()
             self._began_at = clock.monotonic()
             async for batch in self._read():
                 yield batch
@@ -116,12 +117,17 @@ class RestSource:
             **self._client.facts(),
             "last_round": None if self._took is None else round(self._took, 3),
             "next_round": None if following == float("inf") else round(following, 1),
+            "round": {"of": self._of},
             "resources": {name: self._told(name) for name in self._readers},
         }
 
     async def close(self) -> None:
         """Let go of the client; safe to call twice."""
         await self._stack.aclose()
+
+    def _begin(self) -> None:
+        self._progress.began, self._progress.done = time.time(), []
+        self._expected.clear()
 
     # -- pages
 
@@ -154,12 +160,21 @@ class RestSource:
         standing.check(piece.dataset, piece.read)
         standing.reading.place = piece.place
         standing.reading.take(piece.read, moved=piece.moved, date=piece.date)
+        standing.reading.total = standing.reading.total if piece.total is None else piece.total
+        standing.reading.alike += piece.alike
+        self._expected[piece.dataset] = standing.reading.records if piece.ends else standing.reading.expected
         self._counts["pages"] += not piece.ends
         self._counts["records"] += piece.read.count
         if piece.ends:
             began = standing.reading.began or self._progress.began
             standing.end(self._readers[piece.dataset].resource, time.time() - (began or time.time()))
             self._progress.done.append(piece.dataset)
+
+    @property
+    def _of(self) -> int | None:
+        """How many records the round brings, all in all; None until every resource has told."""
+        told = [self._expected.get(name) for name in self._readers]
+        return None if None in told else sum(one or 0 for one in told)
 
     # -- what is refused
 
@@ -179,7 +194,7 @@ class RestSource:
             self._refused.ask_all()
             for standing in self._progress.datasets.values():
                 standing.reading = None
-        self._progress.began, self._progress.done = time.time(), []
+        self._begin()
         return self._rounds.begin(again=True)
 
     # -- deletions
