@@ -320,7 +320,21 @@ async def test_a_round_tells_how_many_records_it_will_bring_where_the_remote_doe
         async with opened(hostile_api.url, table, things=things(paging)) as source:
             await pull(source, table, batches=1)
             assert source.facts()["round"] == {"of": total}
+        table = Table()
+        async with opened(hostile_api.url, table, things=things(paging)) as source:
             await pull(source, table)
             assert source.facts()["round"] == {"of": 400}
             await pull(source, table)
             assert source.facts()["round"] == {"of": 0}, "pages that did not change bring nothing"
+
+
+@pytest.mark.parametrize(("paging", "status"), [("page", "422"), ("offset", "422"), ("page", "404")])
+async def test_pages_that_were_read_ahead_of_a_refused_one_are_read_again(
+    hostile_api: HostileApi, paging: str, status: str
+) -> None:
+    hostile_api.add("things", count=400, page_size=10, paging=paging, etag="strong", latency=0.01)
+    hostile_api.plan(status, path="things", skip=6, times=1)
+    table = Table()
+    async with opened(hostile_api.url, table, things=things(paging)) as source:
+        await pull(source, table)
+    assert table.ids == list(range(1, 401))

@@ -25,7 +25,8 @@ AHEAD_BYTES: Final = 16 << 20
 class Fetched:
     """One page of a list, or (without `answer`) one that did not change; `place` is where the list goes on behind it.
 
-    `beside` are fields of the parent that its records hang below. The list ends with one whose `ends` is true: then
+    `beside` are fields of the parent that its records hang below; `learnt` is for whoever hands it on to remember, for
+    pages that were asked for ahead may be given up. The list ends with one whose `ends` is true: then
     `moved` says that records moved between the pages while they were read, or that not all came.
     """
 
@@ -38,6 +39,7 @@ class Fetched:
     beside: Mapping[str, str] = field(default_factory=dict)
     ends: bool = False
     moved: bool = False
+    learnt: tuple[str, Remembered] | None = None
 
     @property
     def size(self) -> int:
@@ -149,9 +151,8 @@ class Listing:
         alike = hash(repr((len(records), records[:1], records[-1:])))
         total = total_of(paging, answer, body)
         then = following(paging, self.client.system.url, url, answer, body)
-        if self.memory is not None:
-            self.memory.put(url, Remembered(condition_of(answer), then, len(records), total, alike))
-        return Fetched(then, answer, body, len(records), total, alike)
+        learnt = Remembered(condition_of(answer), then, len(records), total, alike)
+        return Fetched(then, answer, body, len(records), total, alike, learnt=(url, learnt))
 
 
 async def _cancel(ahead: deque[tuple[int, asyncio.Task[Fetched]]]) -> None:

@@ -97,6 +97,8 @@ class Round:
         pages = Lists(self._client, reader.resource, query, self._memory).pages(place)
         try:
             async for fetched in pages:
+                if fetched.learnt is not None:
+                    self._memory.put(*fetched.learnt)
                 yield _piece(reader, fetched)
         finally:
             await pages.aclose()
