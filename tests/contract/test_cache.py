@@ -22,7 +22,8 @@ from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture(params=["local", "redis", "degrading"])
-async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Cache]:
+async def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cache]:
+    monkeypatch.setattr("nms.common.cache.redis.SECONDS", PATIENCE)
     made: Cache = LocalCache()
     if request.param != "local":
         made = RedisCache(request.getfixturevalue("redis"))
@@ -64,7 +65,7 @@ async def test_a_value_ends_with_its_time(cache: Cache) -> None:
 
 
 async def test_counts_are_exact_and_end_with_the_time_of_the_first(cache: Cache) -> None:
-    counts = await asyncio.gather(*(cache.incr("n", 1.0) for _ in range(50)))
+    counts = await asyncio.gather(*(cache.incr("n", 2.0) for _ in range(50)))
     assert sorted(counts) == list(range(1, 51))
     assert await cache.incr("m", 60, by=5) == 5
 
