@@ -239,12 +239,12 @@ class Push:
         faults.point("twoway.before_send")
         await self._archive.check()
         answer = await self._remote.write(dataset, wish, request)
-        told = None if answer is None else answer.values
+        told = None if answer is None else _as_sent(answer.values, wanted)
         if wanted is None or told is None or not told.keys() >= wanted.keys():
             told = None
         now: State = told
         if self._remote.verifies(dataset) or (wanted is not None and told is None):
-            now = await self._read_back(dataset, row.key, wanted)
+            now = _as_sent(await self._read_back(dataset, row.key, wanted), wanted)
         return Sent(record, told, now)
 
     async def _read_back(self, dataset: str, key: Key, wanted: State) -> State:
@@ -344,6 +344,13 @@ def _base(one: Sent, row: Row, after: Row) -> State:
     same = {name for name in sent if row.local.get(name) == wanted.get(name)}
     mine = {**wanted, **{name: text for name, text in (one.before.local or {}).items() if name not in sent}}
     return {**mine, **{name: after.local.get(name) for name in same}}
+
+
+def _as_sent(held: State, wanted: State) -> State:
+    """A record as it was answered: one that leaves out what was sent as null has null."""
+    if held is None or wanted is None:
+        return held
+    return {**{name: None for name, text in wanted.items() if text is None}, **held}
 
 
 def _unkept(dataset: str, one: Sent, row: Row, fields: tuple[str, ...] = ()) -> Entry:

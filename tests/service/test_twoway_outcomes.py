@@ -251,6 +251,39 @@ async def test_what_the_remotes_record_lacks_is_told_to_it(stage: Stage, hostile
     assert hostile_api.records("things")[4]["group"] == 9
 
 
+@pytest.mark.parametrize("parts", [{}, {"direction": "one-way", "conflicts": None}], ids=["two-way", "pull"])
+async def test_what_the_remote_leaves_out_is_null_where_the_document_says_so(
+    stage: Stage, hostile_api: HostileApi, parts: dict[str, Any]
+) -> None:
+    document = both(every="300ms", **parts)
+    resources = {"things": things(writes=WRITES, absent="null")}
+    await begin(stage, api(hostile_api.url, resources), document)
+    async with stage.working():
+        await alike(stage, hostile_api)
+        hostile_api.resources["things"].collection.replace(1, {"reference": "seed-1", "name": "one"})
+        hostile_api.resources["things"].collection.replace(2, {"name": "two"})
+        await alike(stage, hostile_api)
+        if not parts:
+            await stage.at("target", "update public.things set name = 'ours' where id = 1")
+            await has(hostile_api, 1, "ours")
+            await stage.at("target", 'update public.things set "group" = 7 where id = 1')
+            await alike(stage, hostile_api)
+            assert hostile_api.records("things")[1]["group"] == 7
+            assert await stage.answer("conflicts", "list", "items") == []
+
+
+async def test_a_null_that_the_remote_leaves_out_of_its_answers_is_kept(stage: Stage, hostile_api: HostileApi) -> None:
+    hostile_api.configure("things", sparse=True)
+    await start(stage, hostile_api)
+    async with stage.working():
+        await settled(stage)
+        await stage.at("target", 'update public.things set "group" = null where id = 1')
+        await told(stage, captured=1, sent=1, unkept=0)
+        await stage.at("target", "update public.things set name = 'again' where id = 1")
+        await has(hostile_api, 1, "again")
+        await alike(stage, hostile_api)
+
+
 async def listed(stage: Stage, *words: object) -> list[dict[str, Any]]:
     """What the archive has, the newest first."""
     found: list[dict[str, Any]] = await stage.answer("changes", "list", "items", *words)

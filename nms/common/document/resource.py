@@ -215,6 +215,13 @@ class Resource(Part):
         dict[Column, Expression],
         Field(max_length=500, description="further fields of a record, each a JMESPath expression on it"),
     ] = Field(default_factory=dict)
+    absent: Annotated[
+        Literal["keep", "null"],
+        Field(
+            description="what a field that a record lacks means: keep the value the row has, or null, "
+            "where the API leaves out what is null"
+        ),
+    ] = "keep"
     paging: Paging = OnePage()
     since: Since | None = None
     parent: Annotated[Parent | None, Field(validate_default=True)] = None

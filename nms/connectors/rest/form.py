@@ -9,7 +9,7 @@ from nms.common.document.rest import Resource, RestSystem
 Form = tuple[str, str]
 """Marks of what is read (another one: all is to be read again) and of how its pages come (a round begins anew)."""
 
-_WHAT = {"path", "records", "key", "query", "derive", "parent"}
+_WHAT = {"path", "records", "key", "query", "derive", "parent", "absent"}
 _SINCE = {"parameter", "field", "form"}
 
 

@@ -52,6 +52,8 @@ class Reader:
         self._names = [shape.columns[at].name for at in shape.key]
         columns = [column.name for column in shape.columns]
         self._dotted = [name for name in columns if "." in name]
+        absent = [name for name in columns if name not in self._names] if resource.absent == "null" else []
+        self._nulls = dict.fromkeys(absent)
         self._path = None if self._dotted or resource.derive else raw_path(resource.records)
         self._since = None if resource.since is None else resource.since.field
 
@@ -68,6 +70,8 @@ class Reader:
         if self._path is not None and self._is_clean(records, beside) and b"\\u0000" not in text:
             changes = partial(_read_again, text, self._path, self.shape)
             members = common_members(self.shape, records)
+            if self._nulls and (members is None or len(members) < len(self.shape.columns)):
+                return self._write_anew(text, beside, moments)
             page = Page(self.shape, *self._cut(text, self._path, body), len(records), changes, members)
             return Read(page, (), len(records), *moments, *self._columns(records, members))
         return self._write_anew(text, beside, moments)
@@ -194,7 +198,8 @@ class Reader:
         derived = {name: search(record, expression) for name, expression in self.resource.derive.items()}
         whole = {**beside, **record, **derived}
         deeper = {name: find(whole, name, _MISSING) for name in self._dotted if name not in whole}
-        found: Any = _as_written({**whole, **{name: one for name, one in deeper.items() if one is not _MISSING}})
+        there = {name: one for name, one in deeper.items() if one is not _MISSING}
+        found: Any = _as_written({**self._nulls, **whole, **there})
         return found
 
     def _change(self, record: Any) -> Change:

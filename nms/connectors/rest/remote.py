@@ -1,6 +1,7 @@
 """Single records of a REST API, for pipelines that go both ways: read now, written with a precondition."""
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -74,7 +75,12 @@ class RestRemote:
         record = search(_parsed(answer), resource.record_at)
         if not isinstance(record, dict):
             raise RecordsMissing(f"At `{resource.record_at}` of the answer stands no object.", dataset=dataset)
-        return self._found(dataset, record, answer)
+        found = self._found(dataset, record, answer)
+        if resource.absent == "null":
+            # An answer to a write may be a part of the record; this is all of it.
+            absent = [name for name in self._kinds[dataset] if name not in resource.key]
+            found = replace(found, values={**dict.fromkeys(absent), **found.values})
+        return found
 
     async def write(self, dataset: str, wish: Wish, request: Request) -> Found | None:
         """Create, update or delete; raises RecordMoved, RecordRefused and the Problems of the client."""

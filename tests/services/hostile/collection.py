@@ -42,6 +42,7 @@ class Options:
     | unique | a create with a client key that is there is 409 |
     | idempotency | Idempotency-Key is honoured: the first answer again, no second effect |
     | rewrite | what happens to texts on the way in: trim, lower, upper, title |
+    | sparse | nulls are left out of records |
     | delete | hard (404 from then on), gone (410), soft (`deleted: true`, listed with updated_since only) |
     | forgets | writes are answered and forgotten |
     | upsert | PUT creates what is not there |
@@ -64,6 +65,7 @@ class Options:
     unique: bool = False
     idempotency: bool = False
     rewrite: Sequence[str] = ()
+    sparse: bool = False
     delete: Literal["hard", "gone", "soft"] = "hard"
     forgets: bool = False
     upsert: bool = False
@@ -175,6 +177,8 @@ class Collection:
         before = self.records.get(number)
         version = self.version_of(number) + 1 if before else 1
         at = max(_stamp(datetime.datetime.now(datetime.UTC)), self._after_last())
+        if self.options.sparse:
+            record = {name: value for name, value in record.items() if value is not None}
         kept = self._versioned({**self._rewrite(record), "updated_at": at}, version)
         same = before is not None and _content(before, self.options) == _content(kept, self.options)
         self._note(act, kept, request, same=same)
