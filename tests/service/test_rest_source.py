@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from typing import Any
 
 import pytest
@@ -338,3 +339,24 @@ async def test_pages_that_were_read_ahead_of_a_refused_one_are_read_again(
     async with opened(hostile_api.url, table, things=things(paging)) as source:
         await pull(source, table)
     assert table.ids == list(range(1, 401))
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+async def test_a_number_of_the_far_future_hides_none_that_changes_before_it(hostile_api: HostileApi, unit: int) -> None:
+    hostile_api.add("things", count=30)
+    now = int(time.time()) * unit
+    for number in range(1, 30):
+        hostile_api.write("things", {"at": now - (100 - number) * unit}, number)
+    hostile_api.write("things", {"at": 32_472_144_000 * unit}, 30)
+    table, rule = Table(), things(since={"parameter": "at_since", "field": "at"})
+    async with opened(hostile_api.url, table, shape_of(columns=("id", "at")), things=rule) as source:
+        await pull(source, table, rounds=2)
+        # As an API that heeds the parameter gives it: alone.
+        hostile_api.delete("things", 30)
+        for number in range(1, 30):
+            hostile_api.delete("things", number)
+        hostile_api.write("things", {"at": 32_472_144_000 * unit})
+        await pull(source, table, rounds=2)
+    asked = [int(one.partition("at_since=")[2].partition("&")[0]) for one in lists(hostile_api) if "at_since" in one]
+    assert asked
+    assert all(now - 3600 * unit < one <= now + 3600 * unit for one in asked)

@@ -40,7 +40,7 @@ class Moment:
         """
         if isinstance(self.value, datetime) or form != "as-is":
             return True
-        return -YEAR_SECONDS <= float(self.value) / self._unit - at.timestamp() <= DAY_SECONDS
+        return _is_of_this_year(self.value, self._unit, at)
 
     @property
     def _unit(self) -> int:
@@ -100,6 +100,18 @@ def newest(values: Sequence[Any]) -> Moment | None:
         return found
     moments = [one for one in map(read_moment, values) if one is not None]
     return max(moments, key=lambda one: one.order, default=None)
+
+
+def count_times(values: Sequence[Any], at: datetime) -> int:
+    """How many of some JSON values are numbers that are times of the year before `at`; none where the first is none."""
+    if not values or type(values[0]) not in (int, float):
+        return 0
+    numbers = [one for one in values if type(one) in (int, float)]
+    return sum(_is_of_this_year(one, 1000 if one >= MILLISECONDS_FROM else 1, at) for one in numbers)
+
+
+def _is_of_this_year(number: Decimal | float, unit: int, at: datetime) -> bool:
+    return -YEAR_SECONDS <= float(number) / unit - at.timestamp() <= DAY_SECONDS
 
 
 def later(one: Moment | None, other: Moment | None) -> Moment | None:

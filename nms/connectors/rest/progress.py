@@ -9,6 +9,7 @@ from nms.common import clock
 from nms.common.document.rest import Resource
 from nms.common.flow import Position
 from nms.connectors.rest.form import Form
+from nms.connectors.rest.moment import Form as MomentForm
 from nms.connectors.rest.moment import Moment, later, read_moment
 from nms.connectors.rest.problems import RecordsChanged, SinceUnreadable
 from nms.connectors.rest.reading import Read
@@ -18,6 +19,7 @@ OVERLAP_SECONDS = 60.0
 KEPT_MISSING = 1_000
 EXPERIENCE = 100
 """So many records in which a field never lacked make its lack a change of the schema."""
+NEARLY_ALL = 0.9
 Place = dict[str, Any]
 Keys = tuple[str, ...]
 
@@ -29,7 +31,8 @@ class Reading:
     `ordered` says that records came in the order of their changes; `moved` that they moved between the pages while
     they were read, so that one may have been passed over. `fields` are those that every record had. `date` is the
     remote's clock when it began, if known; `began` ours when its round did (seconds since 1970). Of the `total`
-    that the remote told, `alike` records stand in pages that did not change.
+    that the remote told, `alike` records stand in pages that did not change; `times` of the records changed at a number
+    that is a time of this year.
     """
 
     place: Place | None = None
@@ -42,11 +45,13 @@ class Reading:
     began: float | None = None
     total: int | None = None
     alike: int = 0
+    times: int = 0
 
     def take(self, read: Read, *, moved: bool, date: datetime | None) -> None:
         """Take note of a page."""
         self.date = self.date or date
         self.records += read.count
+        self.times += read.times
         if read.newest is not None:
             follows = self.newest is None or read.oldest is None or self.newest.order <= read.oldest.order
             self.ordered = self.ordered and read.ordered and follows
@@ -79,6 +84,7 @@ class Reading:
             "began": None if self.began is None else round(self.began, 3),
             "total": self.total,
             "alike": self.alike or None,
+            "times": self.times or None,
         }
         return {name: value for name, value in told.items() if value is not None}
 
@@ -102,7 +108,8 @@ class Standing:
     not change at all may be passed over: then the next round begins where this one began, `reached` is what it
     reached, and only the round after goes on from there. So each record is met in two rounds at least. A record of
     the future (a wrong clock, "never" as a date) is asked for in each round, and hides none that changes before it:
-    nothing counts that is newer than the remote's clock when its first page came.
+    nothing counts that is newer than the remote's clock when its first page came. Numbers are times, too, where nearly
+    all are of this year: of a counter that is taken for one, records are read again, and none is missed.
     """
 
     since: Moment | None = None
@@ -146,15 +153,22 @@ class Standing:
         candidate, moved = None, reading.moved
         if reading.newest is not None:
             began = reading.date or clock.now()
-            timed = reading.newest.is_clock(rule.form, began)
+            form = self._form_of(reading, rule.form, began)
+            timed = reading.newest.is_clock(form, began)
             overlap = OVERLAP_SECONDS if rule.overlap is None and timed else rule.overlap or 0.0
-            candidate = reading.newest.until(began, rule.form).back(overlap + seconds if timed else overlap)
-            self.since = self.since and self.since.until(began, rule.form)
+            candidate = reading.newest.until(began, form).back(overlap + seconds if timed else overlap)
+            self.since = self.since and self.since.until(began, form)
             moved |= not (timed or reading.ordered)
             # Pages that are cut anew at each request shift when a record changes its place among them.
             moved |= reading.changed_meanwhile and resource.paging.style not in ("none", "cursor")
         self.since = later(self.since, self.reached if moved or candidate is None else candidate)
         self.reached = later(self.reached, candidate)
+
+    def _form_of(self, reading: Reading, form: MomentForm, began: datetime) -> MomentForm:
+        """The form of the field: numbers are times where nearly all are of this year, or that of the last round is."""
+        known = self.since is not None and self.since.is_clock(form, began)
+        mostly = 0 < NEARLY_ALL * reading.records <= reading.times
+        return "seconds" if form == "as-is" and (known or mostly) else form
 
     def to_dict(self) -> Position:
         """As it stands in a position."""

@@ -1,4 +1,4 @@
-"""Records of an answer as a page for the target: as they came where that is safe, else written anew (pure)."""
+"""Records of an answer as a page for the target: as they came where that is safe, else written anew."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NoReturn
 
+from nms.common import clock
 from nms.common.change import Change, Op, Shape, frame
 from nms.common.document.rest import Resource
 from nms.common.egress.exchange import Answer
@@ -15,7 +16,7 @@ from nms.common.flow import Page, Poison, common_members
 from nms.common.key_text import canonical
 from nms.common.messages import MessageNotAnObject, MessageUnreadable, find, read_members
 from nms.common.strict_json import Number, TooDeep, check_depth, write
-from nms.connectors.rest.moment import Moment, newest, read_moment
+from nms.connectors.rest.moment import Moment, count_times, newest, read_moment
 from nms.connectors.rest.problems import BodyNotJson, BodyTooDeep, RecordsChanged
 from nms.connectors.rest.records import find_records, json_bytes, list_text, parse_body, raw_path, search
 
@@ -23,13 +24,16 @@ HELD_BYTES: Final = 1 << 20
 CUT_BYTES: Final = 1 << 20
 _MISSING: Any = object()
 Keys = tuple[str, ...]
+Moments = tuple[Moment | None, Moment | None, bool, int]
+NO_MOMENTS: Final[Moments] = (None, None, True, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
     """What an answer holds: a page for the target, what cannot be read, and when its records changed.
 
-    `count` has all records; `ordered` says that they stand in the order of their changes, from `oldest` on. `some` are
+    `count` has all records; `ordered` says that they stand in the order of their changes, from `oldest` on; `times` of
+    them changed at a number that is a time of this year. `some` are
     the columns that any record has, `always` those that each one has.
     """
 
@@ -39,6 +43,7 @@ class Read:
     newest: Moment | None = None
     oldest: Moment | None = None
     ordered: bool = True
+    times: int = 0
     some: frozenset[str] = frozenset()
     always: frozenset[str] = frozenset()
 
@@ -152,22 +157,20 @@ class Reader:
         cut = list_text(text, path[0], body) if len(path) == 1 and len(text) <= CUT_BYTES else None
         return (text, path) if cut is None else (cut, ())
 
-    def _moments(self, records: list[Any]) -> tuple[Moment | None, Moment | None, bool]:
+    def _moments(self, records: list[Any]) -> Moments:
         if self._since is None:
-            return None, None, True
+            return NO_MOMENTS
         values = [record.get(self._since) for record in records if isinstance(record, dict)]
         found = [value for value in values if value is not None]
         if not found:
-            return None, None, True
+            return NO_MOMENTS
         first, last = read_moment(found[0]), newest(found)
         ordered = all(type(one) is type(found[0]) for one in found) and found == sorted(found)
-        return last, first, ordered
+        return last, first, ordered, count_times(found, clock.now())
 
     # -- written anew
 
-    def _write_anew(
-        self, text: bytes, beside: Mapping[str, str], moments: tuple[Moment | None, Moment | None, bool]
-    ) -> Read:
+    def _write_anew(self, text: bytes, beside: Mapping[str, str], moments: Moments) -> Read:
         records = find_records(_parse(text), self.resource.records)
         kept: dict[bytes, str] = {}
         poison: list[Poison] = []
