@@ -143,6 +143,22 @@ async def test_a_worker_that_stood_still_sends_nothing_that_another_one_sent(
     assert not doubles(push.api)
 
 
+async def test_what_was_answered_well_is_not_made_again_because_a_look_behind_it_failed(push: Push) -> None:
+    async def failed() -> bool:
+        return (await push.stage.get("push")).problem is not None
+
+    await push.begin(verify=True)
+    async with push.streaming():
+        push.api.plan("500", method="GET")
+        await push.stage.at("source", "insert into item values (1, 'a', null)")
+        await eventually(failed)
+        push.api.unplan()
+        await push.stage.nms("resume", "push")
+        await push.told(captured=1, sent=1)
+        assert await push.is_mirrored()
+    assert not doubles(push.api)
+
+
 async def test_the_checker_sees_what_is_made_twice_where_nothing_is_looked_up(
     push: Push, monkeypatch: pytest.MonkeyPatch
 ) -> None:

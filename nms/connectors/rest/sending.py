@@ -82,12 +82,14 @@ class Sending:
 
     `doubt` says that a request was sent whose outcome is not known: only then must it be looked up after a crash;
     until `late_until` (monotonic seconds) its effect may come. `looks`: what must not be done twice can be looked up.
+    `effect` says that a request was answered well.
     """
 
     def __init__(self, means: Means, order: Order) -> None:
         self.doubt = order.doubtful
         self.outcome = Outcome()
         self.tries = 0
+        self.effect = False
         self.looks = False
         self.late_until = means.opened + means.lateness if order.doubtful else 0.0
         self._means = means
@@ -181,6 +183,7 @@ class Sending:
         if is_forbidden(verb.path, answer):
             raise Refusal(self._means.rights.forbid(verb.method, path, self.outcome.body or "", said))
         if is_good(answer):
+            self.effect = True
             self._means.rights.let(verb.method)
 
     def _key(self) -> dict[str, str]:

@@ -95,7 +95,9 @@ class Wave:
 
 
 def _is_unsent(item: Item) -> bool:
-    return (item.result is None or isinstance(item.result, Problem)) and not item.write.sending.doubt
+    sending = item.write.sending
+    # What had its effect, and whose look behind it failed, is looked up when the pipeline is worked next.
+    return (item.result is None or isinstance(item.result, Problem)) and not (sending.doubt or sending.effect)
 
 
 def _newest(links: Sequence[Link]) -> list[Link]:
