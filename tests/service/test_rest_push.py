@@ -9,6 +9,7 @@ import pytest
 from nms.common import outbox
 from nms.common.settings import Settings
 from nms.common.token import mint_token
+from nms.connectors.rest import wave
 from nms.connectors.rest.rights import MOST
 from nms.sync import ledger
 from nms.sync.ledger import purge
@@ -251,6 +252,28 @@ async def test_a_pause_in_the_middle_leaves_no_outcome_unknown(push: Push) -> No
         await eventually(push.is_mirrored)
         reads = [one for one in push.api.requests() if one["method"] == "GET"]
         assert reads == []
+
+
+async def test_a_pause_does_not_wait_until_the_remote_wants_to_be_asked_again(
+    push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wave, "GRACE_SECONDS", 300.0)
+
+    async def put_off() -> bool:
+        return any(one["status"] == 429 for one in push.api.requests())
+
+    async def rested() -> bool:
+        runs = (await push.stage.nms("runs", "list")).stdout
+        return "running" not in runs and "cancelling" not in runs
+
+    await push.begin()
+    async with push.streaming():
+        push.api.plan("429-seconds", method="POST", options={"seconds": 50})
+        await push.stage.at("source", "insert into item select n, 'n', null from generate_series(1, 20) n")
+        await eventually(put_off)
+        await push.stage.nms("pause", "push")
+        await eventually(rested, 8)
+    assert push.api.records("items") == {}
 
 
 async def test_json_server_ends_equal(push: Push, json_server: NodeServer) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from nms.common import clock
 from nms.common.budget import Budget, opened_budget
@@ -41,7 +41,10 @@ _gates: WeakValueDictionary[tuple[int, str], Gate] = WeakValueDictionary()
 
 
 class Client:
-    """Asks a remote; make one with `async with Client.opened(system) as client`, any number of tasks may use it."""
+    """Asks a remote; make one with `async with Client.opened(system) as client`, any number of tasks may use it.
+
+    `under_way` are the tasks whose request is at the remote: of what the others wait for, nothing was sent.
+    """
 
     def __init__(self, system: RestSystem, egress: Egress, budget: Budget, gate: Gate) -> None:
         self.system = system
@@ -49,6 +52,8 @@ class Client:
         self.requests = 0
         self.unchanged = 0
         self.repeated = 0
+        self.under_way: set[asyncio.Task[Any] | None] = set()
+        self._begun: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._egress = egress
         self._budget = budget
         self._caps = Caps(answer=system.timeout, idle=min(30.0, system.timeout), body=system.page_limit)
@@ -82,6 +87,10 @@ class Client:
         """
         return await self._persist(ask, safe=False, repeat=repeat)
 
+    def has_begun(self) -> bool:
+        """Whether the last request of this task left at least once, also where it was cancelled."""
+        return asyncio.current_task() in self._begun
+
     def facts(self) -> dict[str, Any]:
         """What it did and what it waits for, as JSON; `waiting` in seconds."""
         pace = self.gate.pace
@@ -97,6 +106,8 @@ class Client:
     async def _persist(self, ask: Ask, *, safe: bool, repeat: bool = True) -> Answer:
         url = locate(self.system.url, ask)
         attempt, renewed = 1, False
+        if task := asyncio.current_task():
+            self._begun.discard(task)
         while True:
             try:
                 answer, login = await self._once(ask, url)
@@ -138,11 +149,22 @@ class Client:
             login = await self.gate.login.headers()
             request = Request(ask.method, url, self._headers(ask, login), ask.body, self._caps)
             self.requests += 1
-            answer = await self._egress.send(request)
+            answer = await self._sent(request)
             self.unchanged += answer.status == 304
+            return answer, login
+
+    async def _sent(self, request: Request) -> Answer:
+        task = asyncio.current_task()
+        assert task
+        self.under_way.add(task)
+        self._begun.add(task)
+        try:
+            answer = await self._egress.send(request)
             if is_good(answer):
                 await self.gate.pace.heed(self._budget, answer)
-            return answer, login
+            return answer
+        finally:
+            self.under_way.discard(task)
 
     def _headers(self, ask: Ask, login: Mapping[str, str]) -> dict[str, str]:
         headers = {"accept": "application/json"}

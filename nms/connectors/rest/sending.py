@@ -124,6 +124,9 @@ class Sending:
         except RemoteLimited:
             self.doubt = self.doubt or not repeat
             raise
+        except asyncio.CancelledError:
+            self.doubt = self.doubt or (not repeat and self._means.client.has_begun())
+            raise
         faults.point("rest.after_send")
         self.doubt = False
         self.outcome.status, self.outcome.answer = answer.status, head_of(answer.body)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nms.common import faults
+from nms.common import clock, faults
 from nms.common.ledger import Captured, Ledger, Link, Settled
 from nms.common.problem import Problem
 from nms.connectors.rest.order import Order, Outcome
@@ -15,6 +15,7 @@ from nms.connectors.rest.write import Write
 
 GRACE_SECONDS = 5.0
 """What is under way when the pipeline is told to stop may take so long to be answered."""
+GLANCE_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -33,27 +34,37 @@ class Wave:
         self._means = means
         self._ledger = ledger
         self._items = [Item(identity, Write(means, order)) for identity, order in orders]
+        self._lanes: list[asyncio.Task[None]] = []
         self._stopped = False
 
     async def run(self, begun: Sequence[Captured]) -> dict[str, Outcome | Refusal]:
         """What came of each order by its identity; raises the Problem that stopped it, when all is written down.
 
-        `begun` are its changes for the ledger, none where they stand there already. Cancelled, it lets what is under
-        way come to its end for a while: an answer that nobody reads is an outcome that nobody knows.
+        `begun` are its changes for the ledger, none where they stand there already. Cancelled, it lets requests under
+        way come to their end for a while: an answer that nobody reads is an outcome that nobody knows.
         """
         work = asyncio.ensure_future(self._work(begun))
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
             self._stopped = True
-            await asyncio.wait({work}, timeout=GRACE_SECONDS)
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await self._land(work)
             raise
         failed = next((item.result for item in self._items if isinstance(item.result, Problem)), None)
         if failed is not None:
             raise failed
         return {item.identity: item.result for item in self._items if isinstance(item.result, Outcome | Refusal)}
+
+    async def _land(self, work: asyncio.Future[None]) -> None:
+        """Wait for answers to what is under way, and for nothing else: neither for a turn nor for a second try."""
+        until = clock.monotonic() + GRACE_SECONDS
+        while not work.done() and clock.monotonic() < until:
+            for lane in self._lanes:
+                if lane not in self._means.client.under_way:
+                    lane.cancel()
+            await asyncio.wait({work}, timeout=GLANCE_SECONDS)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
     async def _work(self, begun: Sequence[Captured]) -> None:
         if begun:
@@ -61,8 +72,7 @@ class Wave:
         faults.point("rest.before_send")
         waiting = iter(self._items)
         async with asyncio.TaskGroup() as lanes:
-            for _ in range(self._means.writes.unordered):
-                lanes.create_task(self._lane(waiting))
+            self._lanes += [lanes.create_task(self._lane(waiting)) for _ in range(self._means.writes.unordered)]
         faults.point("rest.before_settle")
         await self._weigh()
         unsent = [item.identity for item in self._items if _is_unsent(item)]
