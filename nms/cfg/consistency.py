@@ -96,8 +96,10 @@ def _check_capture(pipeline: PipelineDocument, source: SystemDocument, target: S
     if pipeline.capture not in captures:
         offered = " or ".join(f"`{word}`" for word in captures)
         yield Pointer("/capture", f"`{source.name}` is of type {source.type}: its changes are captured by {offered}")
-    if pipeline.capture == "poll" and not isinstance(target, PostgresSystem):
-        yield Pointer("/capture", "what is polled goes into a database; into anything else goes the `log`")
+    if pipeline.capture == "poll" and target.type in QUEUES:
+        yield Pointer(
+            "/capture", "a poll does not tell an insert from an update, as messages do: into a queue goes the `log`"
+        )
     if not isinstance(source, PostgresSystem) and not isinstance(target, PostgresSystem):
         yield Pointer(
             "/target",

@@ -96,6 +96,32 @@ class Change:
         return Change(later.shape, Op.INSERT if self.op is Op.INSERT else later.op, later.key, values)
 
 
+class Seen(Change):
+    """A row as a poll saw it, or that it was gone by then; `version` is another one after each change of the row."""
+
+    __slots__ = ("version",)
+
+    def __init__(self, shape: Shape, op: Op, key: bytes, values: tuple[Field, ...], version: str) -> None:
+        super().__init__(shape, op, key, values)
+        self.version = version
+
+
+def insert_of(shape: Shape, fields: tuple[bytes, ...], *, marked: bool) -> Change:
+    """The insert of a row; where rows are marked, their last field is the version (text), which is no column."""
+    if not marked:
+        return Change(shape, Op.INSERT, shape.key_of(fields), fields)
+    *values, version = fields
+    return Seen(shape, Op.INSERT, shape.key_of(tuple(values)), tuple(values), version[4:].decode())
+
+
+def delete_of(shape: Shape, fields: tuple[bytes, ...], *, marked: bool) -> Change:
+    """The delete of a row whose key fields are given, with its version behind them where rows are marked."""
+    if not marked:
+        return Change(shape, Op.DELETE, b"".join(fields))
+    *key, version = fields
+    return Seen(shape, Op.DELETE, b"".join(key), (), version[4:].decode())
+
+
 def overlay(base: tuple[Field, ...], newer: tuple[Field, ...]) -> tuple[Field, ...]:
     """The newer values, with the base's where the newer ones were left out as unchanged."""
     return tuple(old if new is UNCHANGED else new for old, new in zip(base, newer, strict=True))

@@ -6,6 +6,7 @@ takes it once. A change of the log stands at (commit LSN, n-th change of its dat
 belongs to it too, because n moves when a filter of the pipeline changes, and because a source that was restored from
 a backup gives out its LSNs again. A row of a backfill has no place in the log: a chunk that is read again may hold a
 newer state of the row, which then must be another event; so its place is the generation alone, and the content tells.
+A row that is polled stands where its version says, whichever round sees it.
 """
 
 import re
@@ -19,7 +20,7 @@ from json.encoder import encode_basestring
 from typing import TypeVar
 from urllib.parse import quote
 
-from nms.common.change import NULL, Change, Field, Op, Shape, split_key, unframe
+from nms.common.change import NULL, Change, Field, Op, Seen, Shape, split_key, unframe
 from nms.common.flow import Batch, ChangeRefused, Part, changes_of, rows_of, whole_of
 from nms.common.problem import Problem
 
@@ -190,7 +191,7 @@ class Stamper:
             self._place, self._counts = place, Counter()
         self._counts[change.shape.dataset] += 1
         stamp = f"{place}/{self._counts[change.shape.dataset]:08}"
-        return stamp, stamp
+        return change.version if isinstance(change, Seen) else stamp, stamp
 
 
 def _places(batch: Batch) -> Iterator[str]:
@@ -217,9 +218,12 @@ def _left(part: Part, mark: Callable[[Change], Mark]) -> Iterator[tuple[Change, 
 
 def _row_stamp(batch: Batch, row: Change, number: int) -> tuple[str, str]:
     """Place and sequence of a row of a copy: it stands behind what was committed before it was read."""
-    place = f"copy-{batch.position.get('generation', 0)}"
+    place, since = f"copy-{batch.position.get('generation', 0)}", batch.position.get("since")
+    # Where everything is copied once more in a generation, what was sent meanwhile must not count as sent for ever.
+    place = place if since is None else f"{place}.{since}"
     # Without a key equal rows are told apart by nothing but their number.
-    return place if row.shape.key else f"{place}/{number}", f"{max(batch.place - 1, 0):016X}/{number:08}"
+    place = place if row.shape.key else f"{place}/{number}"
+    return row.version if isinstance(row, Seen) else place, f"{max(batch.place - 1, 0):016X}/{number:08}"
 
 
 def _times(batch: Batch) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nms.common.change import Change, Op, Shape
+from nms.common.change import Change, Shape, insert_of
 from nms.common.condition import Condition
 from nms.common.ledger import Ledger
 from nms.common.problem import Problem
@@ -66,7 +66,7 @@ class Load:
     """Rows of one dataset that were there before the capture began, in PostgreSQL's binary COPY format.
 
     `sweep` asks the target to remove, in the range of keys after `after` up to `upto` (text forms, None is open),
-    what is not among the rows.
+    what is not among the rows. `marked`: behind its columns each row has its version, as in `Seen`.
     """
 
     shape: Shape
@@ -75,6 +75,7 @@ class Load:
     sweep: bool = False
     after: tuple[str, ...] | None = None
     upto: tuple[str, ...] | None = None
+    marked: bool = False
 
     def discard(self) -> None:
         """Free what the rows take."""
@@ -185,7 +186,7 @@ def rows_of(load: Load) -> Iterator[Part]:
     """The rows of a load as inserts."""
     rows: list[Change] = []
     for values in read_rows(load.data):
-        rows.append(Change(load.shape, Op.INSERT, load.shape.key_of(values), values))
+        rows.append(insert_of(load.shape, values, marked=load.marked))
         if len(rows) >= LOAD_PART:
             yield rows
             rows = []
@@ -258,6 +259,8 @@ class OutletSpec:
 
     `fields` has the names by dataset that fields get in messages; those not named there keep theirs. Where nothing is
     safe before it is answered, changes are kept in `ledger`; `heals` says that an update without a record creates it.
+    `polled`: an insert tells how a row is now, whether new or changed; of the datasets `sifted` by a filter a delete
+    may be of a row that never was within it.
     """
 
     pipeline: str
@@ -267,6 +270,8 @@ class OutletSpec:
     fields: Mapping[str, Mapping[str, str]]
     ledger: Ledger | None = None
     heals: bool = True
+    polled: bool = False
+    sifted: frozenset[str] = frozenset()
 
 
 class Store(Protocol):

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -18,6 +18,7 @@ from nms.connectors.postgres.connector import open_pipeline, release_source, rel
 from nms.connectors.postgres.inlet import Above, Keys, open_inlet
 from nms.connectors.postgres.outlet import open_outlet
 from nms.connectors.postgres.poll.opening import open_poll
+from nms.connectors.postgres.poll.outlet import open_poll_outlet
 from nms.connectors.postgres.twoway.opening import release_twoway
 from nms.sync.merge import Rules
 
@@ -93,7 +94,8 @@ async def open_capture(way: Way, store: Store, ledger: Ledger | None = None) -> 
     elif way.publishes:
         channel = channel_of(way.target)
         opening = channel.open_target(channel.access_of(way.target), _outlet(spec, ledger), store)
-        async with open_outlet(spec, store, opening) as outlet:
+        opens = open_poll_outlet if spec.capture == "poll" else open_outlet
+        async with opens(spec, store, opening) as outlet:
             yield outlet
     elif spec.capture == "compare":
         async with open_compare(spec) as compared:
@@ -131,4 +133,7 @@ async def check_channels(way: Way) -> list[Finding]:
 def _outlet(spec: PipelineSpec, ledger: Ledger | None) -> OutletSpec:
     addresses = {one.source: one.target for one in spec.datasets}
     fields = {one.source: one.fields for one in spec.datasets if one.fields is not None}
-    return OutletSpec(spec.name, spec.generation, spec.source.system, addresses, fields, ledger, spec.heals)
+    made = OutletSpec(spec.name, spec.generation, spec.source.system, addresses, fields, ledger, spec.heals)
+    return replace(
+        made, polled=spec.capture == "poll", sifted=frozenset(one.source for one in spec.datasets if one.where)
+    )

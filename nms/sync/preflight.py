@@ -56,8 +56,8 @@ async def diagnose(repository: SyncRepository, name: str, settings: Settings, *,
     made: list[str] = []
     try:
         way = await _way_of(repository, configuration, name, settings)
-        if prepare and not way.publishes:
-            made = await preflight.prepare(way.spec)
+        if prepare:
+            made = await preflight.prepare(way.spec, target=not way.publishes)
             made += await prepare_twoway(way.spec) if way.spec.back else []
         findings += await _check(repository, way)
     except Problem as problem:

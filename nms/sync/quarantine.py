@@ -22,7 +22,8 @@ Mark = tuple[str, int, bytes | tuple[Field, ...]]
 class Holder:
     """For whom is held: the run whose fence protects the writes, the pipeline, its generation, the limit.
 
-    `feeds` says that changes are what any sender wrote, so that a truncate, too, may be held.
+    `feeds` says that changes are what any sender wrote, so that a truncate, too, may be held; `repeats` that they may
+    come again and again.
     """
 
     claimed: Claimed
@@ -30,6 +31,7 @@ class Holder:
     generation: int
     limit: int
     feeds: bool = False
+    repeats: bool = False
 
 
 @dataclass(slots=True)
@@ -227,7 +229,7 @@ class Quarantine:
             "op": change.op.value,
             "change": {**encode(change), "shown": self._opened.show_values(change)},
             "problem": follows if problem is None else problem.to_dict(),
-            "once": self._holder.feeds and problem is None and bool(change.shape.key),
+            "once": self._holder.repeats and problem is None and bool(change.shape.key),
         }
 
     def _follows(self, change: Change) -> bool:

@@ -133,7 +133,8 @@ class Work:
         ledger = ChangeLedger(self._repository, claimed, name, pipeline.generation)
         async with self._opening(way, claimed, ledger) as opened:
             standing.position, standing.ledger = opened.position, ledger
-            holder = Holder(claimed, name, pipeline.generation, self.role.quarantine_limit, way.feeds)
+            limit, repeats = self.role.quarantine_limit, way.feeds or way.spec.capture == "poll"
+            holder = Holder(claimed, name, pipeline.generation, limit, way.feeds, repeats)
             quarantine = Quarantine(self._repository, holder, opened)
             await quarantine.load(opened.position)
             await Applier(opened, quarantine, standing).run()

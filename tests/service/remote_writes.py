@@ -1,5 +1,9 @@
 """A table that is pushed to a hostile API: the stage with its documents, and what the API was told."""
 
+import asyncio
+import os
+import random
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +26,9 @@ WRITES: dict[str, Any] = VERBS | {
     "assigned": True, "precondition": "none", "lookup": {"parameter": "reference", "field": "reference"},
 }  # fmt: skip
 
+TIMEOUTS = ("timeout-before", "timeout-after")
+SLOW = {"timeout": "500ms", "concurrency": 32}
+
 
 @dataclass
 class Push:
@@ -39,9 +46,14 @@ class Push:
         return cls(stage, api)
 
     async def begin(
-        self, *, system: dict[str, Any] | None = None, fields: dict[str, str] = FIELDS, **writes: Any
+        self,
+        *,
+        system: dict[str, Any] | None = None,
+        parts: dict[str, Any] | None = None,
+        fields: dict[str, str] = FIELDS,
+        **writes: Any,
     ) -> None:
-        """Apply the documents; `writes` are parts of the resource's, None takes one away."""
+        """Apply the documents; `parts` are the pipeline's, `writes` the resource's, None takes one away."""
         told = {name: value for name, value in (WRITES | writes).items() if value is not None}
         resource = {
             "path": "/items", "records": "data", "record": "/items/{id}",
@@ -50,7 +62,7 @@ class Push:
         remote = {"kind": "system", "name": "remote", "type": "rest", "url": self.api.url, "timeout": "1s",
                   "resources": {"items": resource}, **(system or {})}  # fmt: skip
         dataset = {"source": "public.item", "target": "items", "fields": fields}
-        document = pipeline("push") | {"target": "remote", "datasets": [dataset]}
+        document = pipeline("push") | {"target": "remote", "datasets": [dataset], **(parts or {})}
         await self.stage.apply(*self.stage.systems(source=self.stage.source), remote, document)
 
     async def is_mirrored(self) -> bool:
@@ -97,3 +109,45 @@ class Push:
         async with self.stage.working():
             await self.stage.reach("streaming", name="push")
             yield
+
+
+async def edit(push: Push, count: int, after: int = 0) -> int:
+    """Inserts, updates and deletes of `count` records in many transactions; gives how many changes that were."""
+    chance, last = random.Random(after), after + count
+    statements = [f"insert into item values ({n}, 'a{n}', 'x')" for n in range(after + 1, last + 1)]
+    for _ in range(count // 2):
+        statements.append(f"update item set name = 'b{chance.random()}' where id = {chance.randint(after + 1, last)}")
+    statements += [f"delete from item where id = {n}" for n in range(after + 5, last, 10)]
+    updates = statements[count:]
+    chance.shuffle(updates)
+    changes = 0
+    for start in range(0, count, 10):
+        for one in (*statements[start : start + 10], *updates[start : start + 10]):
+            done = await push.stage.at("source", f"with done as ({one} returning 1) select count(*) from done")
+            changes += done[0]
+    return changes
+
+
+def doubles(api: HostileApi) -> list[str]:
+    """Keys that were made more than once."""
+    return [key for key, acts in api.counts("items").items() if acts.get("create", 0) > 1]
+
+
+async def start_worker(faults: str) -> asyncio.subprocess.Process:
+    """A worker in a process of its own with an armed fault point."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "nms", "worker", "sync", env={**os.environ, "NMS_FAULTS": faults},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+async def work_until_killed(faults: str) -> int | None:
+    """Run a worker in a process of its own with an armed fault point; gives how it ended."""
+    process = await start_worker(faults)
+    try:
+        await asyncio.wait_for(process.wait(), 120)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode

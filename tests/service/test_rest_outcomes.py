@@ -4,10 +4,7 @@ Short here; `make faults-rest` looks longer.
 """
 
 import asyncio
-import os
-import random
 import signal
-import sys
 from collections import Counter
 from typing import Any
 
@@ -18,12 +15,10 @@ from nms.connectors.rest import sending
 from nms.connectors.rest.look import Looker
 from tests.conftest import MakeDatabase
 from tests.fuzz.extent import Extent
-from tests.service.remote_writes import Push
+from tests.service.remote_writes import SLOW, TIMEOUTS, Push, doubles, edit, start_worker, work_until_killed
 from tests.services.hostile.api import HostileApi
 from tests.waiting import eventually
 
-TIMEOUTS = ("timeout-before", "timeout-after")
-SLOW = {"timeout": "500ms", "concurrency": 32}
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # What the document says, and what the API does.
     "looked up": ({"unordered": 32}, {}),
@@ -43,28 +38,6 @@ async def push(
     # Effects of this API come before the time-out, or never.
     monkeypatch.setattr(sending, "LATE_SECONDS", 0.5)
     return await Push.set(outbound, await make_database(), hostile_api)
-
-
-async def edit(push: Push, count: int, after: int = 0) -> int:
-    """Inserts, updates and deletes of `count` records in many transactions; gives how many changes that were."""
-    chance, last = random.Random(after), after + count
-    statements = [f"insert into item values ({n}, 'a{n}', 'x')" for n in range(after + 1, last + 1)]
-    for _ in range(count // 2):
-        statements.append(f"update item set name = 'b{chance.random()}' where id = {chance.randint(after + 1, last)}")
-    statements += [f"delete from item where id = {n}" for n in range(after + 5, last, 10)]
-    updates = statements[count:]
-    chance.shuffle(updates)
-    changes = 0
-    for start in range(0, count, 10):
-        for one in (*statements[start : start + 10], *updates[start : start + 10]):
-            done = await push.stage.at("source", f"with done as ({one} returning 1) select count(*) from done")
-            changes += done[0]
-    return changes
-
-
-def doubles(api: HostileApi) -> list[str]:
-    """Keys that were made more than once."""
-    return [key for key, acts in api.counts("items").items() if acts.get("create", 0) > 1]
 
 
 async def settled(push: Push, changes: int) -> None:
@@ -175,23 +148,3 @@ async def test_the_checker_sees_what_is_made_twice_where_nothing_is_looked_up(
             return bool(doubles(push.api))
 
         await eventually(doubled)
-
-
-async def start_worker(faults: str) -> asyncio.subprocess.Process:
-    """A worker in a process of its own with an armed fault point."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "nms", "worker", "sync", env={**os.environ, "NMS_FAULTS": faults},
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-async def work_until_killed(faults: str) -> int | None:
-    """Run a worker in a process of its own with an armed fault point; gives how it ended."""
-    process = await start_worker(faults)
-    try:
-        await asyncio.wait_for(process.wait(), 120)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode

@@ -51,6 +51,7 @@ def told(*bodies: Any) -> dict[str, str]:
         pull(direction="two-way"),
         pull(direction="two-way", back="poll", conflicts={"policy": "newest", "newest": "updated_at"}),
         push(),
+        push(capture="poll", every="30s", change_log=True),
         push({"source": "public.customer", "target": "customers", "fields": {"number": "id", "name": "name"}}),
     ],
 )
@@ -75,6 +76,7 @@ def test_what_fits_is_taken(body: dict[str, Any]) -> None:
         (pull({"source": "customers", "target": "a.b", "casts": {"a": "text"}}), "/datasets/0/casts", "only"),
         (pull(target="events", datasets=[{"source": "customers"}]), "/target", "goes into a database"),
         (pull({"source": "orders", "target": "a.b"}, direction="two-way"), "/datasets/0/source", "no `writes`"),
+        (push({"source": "a.b", "target": "t"}, target="events", capture="poll"), "/capture", "insert from an update"),
         (pull(back="poll"), "/back", "direction: two-way"),
         (pull(conflicts={}), "/conflicts", "direction: two-way"),
         (pull(direction="two-way", conflicts={"policy": "newest"}), "/conflicts/newest", "names a field"),

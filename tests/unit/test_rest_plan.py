@@ -24,7 +24,7 @@ def event(op: str, key: int, name: str | None = "n", shape: Shape = PARENT, old:
 
 
 def acts(*events: Event, copied: bool = False) -> list[tuple[str, dict[str, str]]]:
-    return [(one.order.act.value, one.order.values) for one in fold(events, {}, copied=copied)]
+    return [(one.order.act.value, one.order.values) for one in fold(events, {}, Act.ENSURE if copied else Act.CREATE)]
 
 
 def test_changes_of_a_record_fold_to_one_errand() -> None:
@@ -41,7 +41,7 @@ def test_what_came_again_or_is_copied_is_looked_up_first() -> None:
 
 def test_parents_are_written_before_children_and_deleted_behind_them() -> None:
     events = [event("delete", 1), event("insert", 2, shape=CHILD), event("delete", 3, shape=CHILD), event("insert", 4)]
-    errands = fold(events, {}, copied=False)
+    errands = fold(events, {}, Act.CREATE)
     order = [[one.events[0].subject for one in phase] for phase in phases(errands, DATASETS)]
     assert order == [["4"], ["2"], ["3"], ["1"]]
 
@@ -57,7 +57,7 @@ def test_a_move_is_a_barrier_and_what_is_known_is_left_out() -> None:
 
 def test_the_ledger_hears_of_each_change_and_what_it_is_folded_into() -> None:
     events = [event("insert", 1, "a"), event("update", 1, "b"), event("update", 1, "c")]
-    (errand,) = fold(events, {PARENT.dataset: {"name": "title"}}, copied=False)
+    (errand,) = fold(events, {PARENT.dataset: {"name": "title"}}, Act.CREATE)
     captured = list(errand.captured(1.0))
     assert [one.identity for one in captured] == [one.id for one in events]
     assert [one.into for one in captured] == [events[2].id, events[2].id, None]
@@ -85,7 +85,7 @@ def replay(steps: Sequence[tuple[str, int, str]]) -> list[Event]:
 @given(OPS)
 def test_whatever_happened_the_last_state_is_what_is_sent(steps: list[tuple[str, int, str]]) -> None:
     events = replay(steps)
-    errands: dict[str, Errand] = {one.events[0].subject: one for one in fold(events, {}, copied=False)}
+    errands: dict[str, Errand] = {one.events[0].subject: one for one in fold(events, {}, Act.CREATE)}
     last = {one.subject: one for one in events}
     assert errands.keys() == last.keys()
     assert sum(len(one.events) for one in errands.values()) == len(events)

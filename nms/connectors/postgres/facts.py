@@ -155,7 +155,8 @@ async def read_source_facts(source: Connection, spec: PipelineSpec, position: Po
     facts = Facts(spec, left, Side(spec.target.system, left.server), same_database=False, position=position)
     if left.server.version >= 140000 and not left.server.standby:
         await _read_side(left, source, [one.source for one in spec.datasets])
-        await _read_source(facts, source)
+        if spec.capture == "log":
+            await _read_source(facts, source)
     return facts
 
 

@@ -22,6 +22,7 @@ from nms.connectors.postgres.tables import Tables, Terms
 from nms.connectors.postgres.wal import WalStream, parse_lsn
 from nms.connectors.postgres.watch import Watch
 
+_LASTING = ("system", "since")
 _PROTOCOLS = ((160000, "4"), (150000, "3"), (140000, "2"))
 
 
@@ -97,7 +98,7 @@ async def open_log(spec: PipelineSpec, sessions: Sessions, pairing: Pairing, pos
 
     plan = Plan(
         server["version"], position["generation"], position["lsn"], spec.batch_changes, tables, copy, datasets,
-        position.get("system", ""), spec.name.encode() if spec.back else None,
+        {name: position[name] for name in _LASTING if name in position}, spec.name.encode() if spec.back else None,
     )  # fmt: skip
     made = PostgresSource(plan, sessions.read, Decoder(tables.layout), SpoolSpace(spec.spool, spec.spool_budget))
     watch.lose = made.pause

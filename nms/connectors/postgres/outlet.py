@@ -12,9 +12,10 @@ from nms.connectors.postgres.catalog import Connection, queries
 from nms.connectors.postgres.config import PipelineSpec
 from nms.connectors.postgres.log import LogEnd, Sessions, open_log
 from nms.connectors.postgres.pairing import Pairing
+from nms.connectors.postgres.poll.prepare import forget
 from nms.connectors.postgres.preflight import check_outlet
 from nms.connectors.postgres.problems import translate
-from nms.connectors.postgres.progress import marks_of
+from nms.connectors.postgres.progress import marks_of, place_of
 from nms.connectors.postgres.takeover import new_sessions, session_prefix
 
 
@@ -72,8 +73,9 @@ async def _open(spec: PipelineSpec, sessions: Sessions, store: Store) -> tuple[P
     await queries.claim_sessions(source, prefix=session_prefix(spec.name), own=sessions.own)
     checked.pairing.for_messages = True
     position = stored if stored is not None and stored["generation"] >= spec.generation else None
-    if position is None:
-        position = await _begin(spec, source, checked.pairing, store)
+    if position is None or "lsn" not in position:
+        polled = stored if stored is not None and "lsn" not in stored else None
+        position = await _begin(spec, source, checked.pairing, store, polled)
     else:
         tables = [one.source for one in checked.pairing.pairs]
         await slot.check_slot(source, spec.slot, position["lsn"], position["system"])
@@ -81,13 +83,19 @@ async def _open(spec: PipelineSpec, sessions: Sessions, store: Store) -> tuple[P
     return position, await open_log(spec, sessions, checked.pairing, position)
 
 
-async def _begin(spec: PipelineSpec, source: Connection, pairing: Pairing, store: Store) -> Position:
+async def _begin(
+    spec: PipelineSpec, source: Connection, pairing: Pairing, store: Store, polled: Position | None
+) -> Position:
     tables = [one.source for one in pairing.pairs]
     await slot.ensure_publications(source, spec.slot, tables)
     place = await queries.get_place(source)
     lsn = await slot.create_slot(source, spec.slot)
     position: Position = {"generation": spec.generation, "lsn": lsn, "system": place["system_identifier"]}
     position |= marks_of(pairing.conditions())
+    if polled is not None:
+        # It polled until now.
+        await forget(spec)
+        position["since"] = place_of(polled)
     if spec.copy:
         position["tables"] = {one.source: {} for one in spec.datasets}
     await store.save(position)

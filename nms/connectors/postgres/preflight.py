@@ -110,12 +110,17 @@ async def check_outlet(source: Connection, spec: PipelineSpec, position: Positio
     findings = [one for one in judge_servers(facts) if one.pointer == "/source"]
     if findings:
         return Checked(Pairing(), findings)
-    pairing = mirror(spec.datasets, facts.source.tables, spec.source.system)
+    polls = spec.capture == "poll"
+    datasets = keyed(spec.datasets, facts.source.tables) if polls else spec.datasets
+    pairing = mirror(datasets, facts.source.tables, spec.source.system)
     told = {(name, "table-missing") for name in facts.source.kinds}
     paired = [one for one in pairing.findings if (_name_of(one, spec), one.code) not in told]
     paired += await settle(source, None, pairing, spec)
     paired += judge_filters(facts.position if facts.begun else None, pairing)
-    return Checked(pairing, [*judge_source(facts), *judge_source_tables(facts), *paired])
+    found = [*judge_source(facts), *judge_source_tables(facts), *paired]
+    if polls:
+        found = [*suit_poll(found, spec), *await judge_poll(source, pairing, spec, facts.source.server.login)]
+    return Checked(pairing, found)
 
 
 async def check_inlet(target: Connection, spec: PipelineSpec) -> Checked:
@@ -178,12 +183,12 @@ async def _check_one(
         connection.terminate()
 
 
-async def prepare(spec: PipelineSpec) -> list[str]:
-    """Make the schema `nms` at the target, and the change log that a poll asks for, where the logins may.
+async def prepare(spec: PipelineSpec, *, target: bool = True) -> list[str]:
+    """Make the schema `nms` at a target that is a database, and the change log that a poll asks for, where logins may.
 
     Says what was made.
     """
-    return [*await _prepare_target(spec), *await prepare_source(spec)]
+    return [*(await _prepare_target(spec) if target else ()), *await prepare_source(spec)]
 
 
 async def unprepare(spec: PipelineSpec) -> list[str]:

@@ -37,7 +37,7 @@ FEED_BYTES = 8 << 20
 class Plan:
     """What a source reads: the server's version, where it starts, limits of a batch, tables, datasets and their copies.
 
-    `copy` begins to read tables beside the stream. `system` is the server's identifier where positions must carry it,
+    `copy` begins to read tables beside the stream. `lasting` is what every position carries on,
     `own` the pipeline whose own transactions are passed over.
     """
 
@@ -48,7 +48,7 @@ class Plan:
     tables: Tables
     copy: Callable[["PostgresSource"], Awaitable[Backfill]]
     datasets: list[Dataset] = field(default_factory=list)
-    system: str = ""
+    lasting: Position = field(default_factory=dict)
     own: bytes | None = None
 
 
@@ -331,7 +331,7 @@ class PostgresSource:
     def _position(self, end: int) -> Position:
         plan = self.plan
         position = position_of(plan.generation, format_lsn(end), plan.datasets, plan.tables.paused)
-        return {**position, "system": plan.system} if plan.system else position
+        return {**position, **plan.lasting}
 
     def _note_end(self, end: int) -> None:
         self._received = max(self._received, end)

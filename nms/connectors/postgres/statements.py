@@ -39,7 +39,7 @@ class TargetTable:
     every change of a row: older values are passed over. `where` is the SQL condition that the rows of the pipeline
     meet, others are left alone; empty when all are its own. `constants` are written beside the values.
     `inexact` says that keys may be equal and not the same (1.0 and 1.00); `only` that tables which inherit from it are
-    none of ours.
+    none of ours. With a `mark` rows are read with one text more, which tells their versions apart.
     """
 
     name: str
@@ -54,6 +54,7 @@ class TargetTable:
     constants: tuple[Constant, ...] = ()
     inexact: bool = False
     only: bool = False
+    mark: str = ""
 
     @property
     def own(self) -> str:
@@ -298,7 +299,12 @@ def _from(table: TargetTable, only: bool) -> str:
 
 def _selected(table: TargetTable) -> str:
     names = [quote_identifier(name) for name in table.columns]
-    return ", ".join(as_streamed(name) for name in names) if table.text_form else ", ".join(names)
+    return ", ".join([*(as_streamed(name) if table.text_form else name for name in names), *versions(table, "xmin")])
+
+
+def versions(table: TargetTable, version: str) -> list[str]:
+    """The text that tells versions of a row apart, of an SQL expression; none where nobody asks for it."""
+    return [f"{quote_literal(table.mark)} || ({version})::text"] if table.mark else []
 
 
 def as_streamed(name: str) -> str:

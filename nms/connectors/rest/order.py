@@ -15,13 +15,17 @@ HEAD = 2_000
 
 
 class Act(StrEnum):
-    """What is to be done: `ensure` creates or updates, whatever is there; `move` gives a record another key."""
+    """What is to be done: `ensure` creates or updates, whatever is there; `move` gives a record another key.
+
+    `follow` brings a row as it is now: an update where a record is known of, else as `ensure`.
+    """
 
     CREATE = "create"
     ENSURE = "ensure"
     UPDATE = "update"
     DELETE = "delete"
     MOVE = "move"
+    FOLLOW = "follow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,17 @@
 """From the events of a batch to what is to be done: one errand a record, in an order a remote can follow (pure)."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 from nms.common.change import Change, Op
 from nms.common.cloudevents import Event
-from nms.common.ledger import Captured, Link
+from nms.common.ledger import Captured
 from nms.connectors.rest.order import Act, Order
 from nms.connectors.rest.values import key_of, values_of
 
-ACTS: Final = {Op.INSERT: Act.CREATE, Op.UPDATE: Act.UPDATE, Op.DELETE: Act.DELETE}
+ACTS: Final = {Op.UPDATE: Act.UPDATE, Op.DELETE: Act.DELETE}
 
 
 @dataclass(slots=True)
@@ -39,23 +39,20 @@ class Errand:
 
     def captured(self, committed: float | None) -> Iterator[Captured]:
         """Its changes as the ledger is told of them, those folded into the newest first."""
+        known = self.order.act is Act.FOLLOW and self.order.link is not None
         for event in self.events:
-            last = event is self.events[-1]
+            last, op = event is self.events[-1], Op.UPDATE if known else event.change.op
             yield Captured(
-                event.id, self.dataset, event.subject, event.change.op.value, committed,
+                event.id, self.dataset, event.subject, op.value, committed,
                 plan=self.order.plan() if last else None,
                 into=None if last else self.identity,
             )  # fmt: skip
 
-    def with_link(self, link: Link | None) -> Order:
-        """The order with what is known of the record."""
-        return replace(self.order, link=link)
 
-
-def fold(events: Iterable[Event], names: Mapping[str, Mapping[str, str]], *, copied: bool) -> list[Errand]:
+def fold(events: Iterable[Event], names: Mapping[str, Mapping[str, str]], insert: Act = Act.CREATE) -> list[Errand]:
     """One errand a record, in the order of last writes (DESIGN 4.5); no barrier among the events.
 
-    `names` has the names that fields have at the remote by dataset. What is `copied` may be there already. Raises
+    `names` has the names that fields have at the remote by dataset; `insert` is what an insert asks for. Raises
     ValueError where a value has no form in JSON.
     """
     folded: dict[tuple[str, bytes], tuple[list[Event], Change]] = {}
@@ -64,17 +61,17 @@ def fold(events: Iterable[Event], names: Mapping[str, Mapping[str, str]], *, cop
         key = (change.shape.dataset, change.key)
         earlier = folded.pop(key, None)
         folded[key] = ([event], change) if earlier is None else ([*earlier[0], event], earlier[1].then(change))
-    return [make_errand(members, change, names, copied=copied) for members, change in folded.values()]
+    return [make_errand(members, change, names, insert) for members, change in folded.values()]
 
 
 def make_errand(
-    events: list[Event], change: Change, names: Mapping[str, Mapping[str, str]], *, copied: bool = False
+    events: list[Event], change: Change, names: Mapping[str, Mapping[str, str]], insert: Act = Act.CREATE
 ) -> Errand:
     """What the folded changes of one record come to."""
     renamed = names.get(change.shape.dataset, {})
-    act = Act.MOVE if change.old_key is not None else ACTS[change.op]
-    if act is Act.CREATE and (copied or any(one.change.op is Op.DELETE for one in events)):
-        # What was deleted before it came again may still be there, and what is copied may be there already.
+    act = Act.MOVE if change.old_key is not None else ACTS.get(change.op, insert)
+    if act is Act.CREATE and any(one.change.op is Op.DELETE for one in events):
+        # What was deleted before it came again may still be there.
         act = Act.ENSURE
     key = key_of(change.shape, change.key, renamed)
     old = None if change.old_key is None else key_of(change.shape, change.old_key, renamed)

@@ -4,7 +4,7 @@ At least once, and once in effect where the remote honours an idempotency key, o
 have had its effect is looked up before it is sent again (DESIGN 4.1, 4.6).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from nms.common.change import Op
 from nms.common.cloudevents import Event, EventWriter
 from nms.common.document.rest import Resource, RestSystem
 from nms.common.flow import Applied, Batch, ChangeRefused, OutletSpec, Store
-from nms.common.ledger import Captured, Ledger
+from nms.common.ledger import Captured, Ledger, Link
 from nms.common.problem import Problem
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.form import place_of
@@ -92,12 +92,14 @@ class RestTarget:
         tally.changes += len(events)
         # Rows of a chunk that come as changes have ends, and are no small batch.
         copied = batch.load is not None or "replayed" in batch.position or (batch.small is None and bool(batch.ends))
+        # What is copied may be there already, and so may what is polled.
+        insert = Act.ENSURE if copied else Act.FOLLOW if self._spec.polled else Act.CREATE
         for barrier, segment in segments(events, known):
-            errands = self._plan(segment, barrier=barrier, copied=copied)
+            errands = self._plan(segment, insert, barrier=barrier)
             tally.folded += len(segment) - len(errands)
             await self._work(errands, batch.committed, tally)
 
-    def _plan(self, segment: list[Event], *, barrier: bool, copied: bool) -> list[Errand]:
+    def _plan(self, segment: list[Event], insert: Act, *, barrier: bool) -> list[Errand]:
         first = segment[0].change
         if first.op is Op.TRUNCATE:
             raise ChangeRefused(
@@ -105,7 +107,7 @@ class RestTarget:
             )
         try:
             names = self._spec.fields
-            errands = [make_errand(segment, first, names)] if barrier else fold(segment, names, copied=copied)
+            errands = [make_errand(segment, first, names)] if barrier else fold(segment, names, insert)
         except ValueError:
             raise self._unwritable(segment) from None
         for errand in errands:
@@ -147,9 +149,12 @@ class RestTarget:
     ) -> list[tuple[Errand, Problem]]:
         means, refused = self._means[errands[0].dataset], []
         width = self._width(means)
-        for wave in (errands[at : at + width] for at in range(0, len(errands), width)):
-            links = await self._ledger.links(means.dataset, means.place, [errand.linked for errand in wave])
-            orders = [(errand.identity, errand.with_link(links.get(errand.linked))) for errand in wave]
+        for some in (errands[at : at + width] for at in range(0, len(errands), width)):
+            links = await self._ledger.links(means.dataset, means.place, [errand.linked for errand in some])
+            wave = [errand for errand in some if not self._is_strange(errand, links)]
+            for errand in wave:
+                errand.order = replace(errand.order, link=links.get(errand.linked))
+            orders = [(errand.identity, errand.order) for errand in wave]
             begun = [captured for errand in wave for captured in errand.captured(committed)]
             results = await Wave(means, self._ledger, orders).run(begun)
             for errand in wave:
@@ -160,6 +165,11 @@ class RestTarget:
                     tally.requests += result.attempts > 0
                     tally.missing += result.missing
         return refused
+
+    def _is_strange(self, errand: Errand, links: Mapping[str, Link]) -> bool:
+        """Whether it deletes a record that is none of the pipeline's, as far as is known: its row left no filter."""
+        sifted = self._spec.polled and errand.dataset in self._spec.sifted
+        return sifted and errand.order.act is Act.DELETE and errand.linked not in links
 
     def _width(self, means: Means) -> int:
         # After a crash all of a wave may have had its effect: where that cannot be looked up, waves are small.

@@ -45,6 +45,8 @@ class Write:
                 await self._create()
             case Act.UPDATE if self._remote is not None:
                 await self._update(None)
+            case Act.FOLLOW if self._order.link is not None:
+                await self._follow()
             case _:
                 await self._ensure()
         if self._writes.verify and self.sending.outcome.state == "sent":
@@ -121,6 +123,11 @@ class Write:
                 await self._heal()
                 return
 
+    async def _follow(self) -> None:
+        """Write what differs from what was written last: a row that is read again costs no request."""
+        if self._order.doubtful or differing(self._values, self._base):
+            await self._update(None)
+
     async def _delete(self) -> None:
         verb, found = self._verb("delete"), None
         if self._remote is None:
@@ -160,7 +167,7 @@ class Write:
         self._forget(self._order.linked)
 
     async def _heal(self) -> None:
-        if self._means.heals:
+        if self._means.heals or self._order.act is Act.FOLLOW:
             known = {name: value for name, value in self._base.items() if name != self._writes.version}
             self._values, self._base = {**known, **self._values}, {}
             await self._create()

@@ -10,6 +10,8 @@ from nms.connectors.postgres.snapshot import Dataset
 # 32 bits tell which of two transactions was first while less than 2^31 lie between them; less what may begin meanwhile.
 REACH = (1 << 31) - (1 << 20)
 _MARKS_PER_OVERLAP = 8
+PLACE = ("generation", "server", "place", "since")
+"""The part of a position that is of no table; `since`: the place at which everything was copied, where that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,21 @@ class Polled:
         self.seen = self.seen[max(len(old) - 1, 0) :]
 
 
+def start_of(place: Mapping[str, Any], horizon: Horizon, polled: Sequence[Polled], *, sweep: bool) -> Position:
+    """The position at which a copy of everything begins."""
+    tables = {one.dataset.name: {"sweep": sweep} for one in polled}
+    return {**place, "snapshot": horizon.snapshot, "ways": {}, "tables": tables}
+
+
+def passed(place: Mapping[str, Any], horizon: Horizon, polled: Sequence[Polled]) -> Position:
+    """The position at which nothing is copied, and only what changes from now on counts."""
+    for one in polled:
+        one.dataset.done = True
+    return position_of(place, horizon, polled)
+
+
 def position_of(place: Mapping[str, Any], horizon: Horizon, polled: Sequence[Polled]) -> Position:
-    """The position of a snapshot; `place` has generation, server and number; `tables` is there while copying."""
+    """The position of a snapshot; `place` has what PLACE names; `tables` is there while copying."""
     position: Position = {
         **place,
         "snapshot": horizon.snapshot,

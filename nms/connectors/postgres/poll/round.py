@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from nms.common.change import Change, Op
+from nms.common.change import Change, Op, delete_of, insert_of
 from nms.common.flow import Part
 from nms.common.rows import read_rows
 from nms.connectors.postgres import statements
@@ -132,12 +132,13 @@ class Round:
             if one.emptied:
                 yield Change(one.polled.dataset.shape, Op.TRUNCATE, b"")
         for one in reversed(self.found):
+            dataset = one.polled.dataset
             for key in read_rows(one.gone):
-                yield Change(one.polled.dataset.shape, Op.DELETE, b"".join(key))
+                yield delete_of(dataset.shape, key, marked=bool(dataset.table.mark))
         for one in self.found:
-            shape = one.polled.dataset.shape
+            dataset = one.polled.dataset
             for row in read_rows(one.rows):
-                yield Change(shape, Op.INSERT, shape.key_of(row), row)
+                yield insert_of(dataset.shape, row, marked=bool(dataset.table.mark))
 
     async def _find(self, one: Polled, added: frozenset[int], lacking: bool) -> Found:
         found = Found(one, RowBuffer(self.space, _BUFFER_BYTES), RowBuffer(self.space, _BUFFER_BYTES))

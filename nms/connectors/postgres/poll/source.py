@@ -12,7 +12,7 @@ from nms.common import faults
 from nms.common.flow import Batch, Load, Part, Position
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.catalog import Connection, queries
-from nms.connectors.postgres.poll.place import Horizon, Polled, position_of
+from nms.connectors.postgres.poll.place import PLACE, Horizon, Polled, position_of
 from nms.connectors.postgres.poll.round import Pace, Round, read_chunk
 from nms.connectors.postgres.problems import translate
 from nms.connectors.postgres.spool import SpoolSpace
@@ -60,7 +60,7 @@ class PollSource:
         self._aside = aside
         self._space = space
         self._horizon = Horizon(plan.position["snapshot"])
-        self._place = {name: plan.position[name] for name in ("generation", "server", "place")}
+        self._place = {name: plan.position[name] for name in PLACE if name in plan.position}
         self._ready: asyncio.Queue[Item | BaseException] = asyncio.Queue(1)
         self._reader: asyncio.Task[None] | None = None
         self._pace = Pace()
@@ -178,7 +178,11 @@ class PollSource:
         dataset.after, dataset.done = upto, upto is None
         batch = self._batch(round_, _nothing, 0)
         batch.small = ()
-        batch.load = Load(dataset.shape, data, rows, one.sweep, after, upto)
+        marked = bool(dataset.table.mark)
+        if marked:
+            # For a target that gets rows as changes they are those of a copy, also where some are held.
+            batch.ends = ((0, batch.origin),)
+        batch.load = Load(dataset.shape, data, rows, one.sweep, after, upto, marked)
         return batch, batch.load.discard
 
     def _changes(self, round_: Round, changes: int) -> Batch:

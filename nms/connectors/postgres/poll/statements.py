@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 from nms.connectors.postgres.poll.place import Horizon
-from nms.connectors.postgres.statements import TargetTable, of_text, quote_identifier, quote_literal, select_where
+from nms.connectors.postgres.statements import (
+    TargetTable,
+    of_text,
+    quote_identifier,
+    quote_literal,
+    select_where,
+    versions,
+)
 
 _NOTED = "nms.change"
 
@@ -44,19 +51,20 @@ def select_outside(table: TargetTable, conditions: Sequence[str], *, only: bool)
     """The keys of rows that meet any of the conditions and are outside of the filter of the pipeline."""
     where = f"({_any(conditions)}) and ({table.where}) is not true"
     fields = [quote_identifier(table.columns[at]) for at in table.key]
-    return f"select {_shown(table, fields)} from {_from(table, only)} where {where}"
+    return f"select {_shown(table, fields, 'xmin')} from {_from(table, only)} where {where}"
 
 
 def select_gone(table: TargetTable, relations: Iterable[int], horizon: Horizon, *, only: bool) -> str:
     """The keys that were noted since a snapshot and have no row of the pipeline, in the form that values travel in."""
     fields = [f"k.{quote_identifier(table.columns[at])}" for at in table.key]
-    names = ", ".join(quote_identifier(table.columns[at]) for at in table.key)
+    names = ", ".join([*(quote_identifier(table.columns[at]) for at in table.key), "nms_newest"])
+    places = ", ".join(str(number) for number in range(1, len(table.key) + 1))
     pairs = zip(table.key, fields, strict=True)
     same = " and ".join(f"t.{quote_identifier(table.columns[at])} = {one}" for at, one in pairs)
     mine = f" and ({table.where})" if table.where else ""
     return (
-        f"select {_shown(table, fields)} from (select distinct {_key_of(table, 'c')} from {_NOTED} c"
-        f" where {_noted(relations, horizon)}) as k ({names})"
+        f"select {_shown(table, fields, 'k.nms_newest')} from (select {_key_of(table, 'c')}, max(c.xid::text::numeric)"
+        f" from {_NOTED} c where {_noted(relations, horizon)} group by {places}) as k ({names})"
         f" where not exists (select from {_from(table, only)} t where {same}{mine})"
     )
 
@@ -113,8 +121,9 @@ def _any(conditions: Sequence[str]) -> str:
     return " or ".join(f"({one})" for one in conditions)
 
 
-def _shown(table: TargetTable, fields: Sequence[str]) -> str:
-    return ", ".join(f"format('%s', {one})" if table.text_form else one for one in fields)
+def _shown(table: TargetTable, fields: Sequence[str], version: str) -> str:
+    shown = [f"format('%s', {one})" if table.text_form else one for one in fields]
+    return ", ".join([*shown, *versions(table, version)])
 
 
 def _key_of(table: TargetTable, alias: str) -> str:
