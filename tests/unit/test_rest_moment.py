@@ -92,9 +92,9 @@ def test_times_are_compared_by_what_they_mean() -> None:
     assert newest([]) is None
 
 
-@given(st.lists(st.datetimes(), min_size=1, max_size=5))
+@given(st.lists(st.datetimes().filter(lambda each: each.year >= 1000), min_size=1, max_size=5))
 def test_the_newest_of_equal_spellings_is_the_newest(times: list[Any]) -> None:
-    texts = [each.replace(year=max(each.year, 1000)).isoformat(timespec="microseconds") + "Z" for each in times]
+    texts = [each.isoformat(timespec="microseconds") + "Z" for each in times]
     found = newest(texts)
     assert found is not None
     assert found.text == max(texts)
