@@ -12,8 +12,10 @@ import pytest
 from nms.common.db.pool import close_pools
 from nms.common.egress.shared import close_egress
 from nms.common.settings import Settings, get_settings
-from tests.conftest import template_of
+from tests.conftest import MakeDatabase, template_of
+from tests.service.rest_stage import make_stage
 from tests.service.signing import House, house_of
+from tests.service.stage import Stage
 from tests.services.postgres import PostgresServer
 from tests.services.shared import Session
 
@@ -45,6 +47,18 @@ async def house(auth_settings: Settings) -> AsyncIterator[House]:
     """The auth role in this process, and what its callers do."""
     async with house_of(auth_settings) as house:
         yield house
+
+
+@pytest.fixture
+async def api_stage(
+    settings: Settings, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    """A stage for pipelines between an API on 127.0.0.1 and tables; a lease is over after a second."""
+    monkeypatch.setenv("SYNC_LEASE", "1")
+    monkeypatch.setenv("EGRESS_ALLOW", "127.0.0.1")
+    get_settings.cache_clear()
+    yield await make_stage(get_settings(), await make_database())
+    await close_egress()
 
 
 @pytest.fixture

@@ -1,25 +1,15 @@
 """`nms doctor` on a pipeline from an API: both ends are looked at, nothing is changed, the way out is told."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from nms.common.egress.shared import close_egress
-from nms.common.settings import Settings, get_settings
-from tests.conftest import MakeDatabase
-from tests.service.rest_stage import IDS, api, begin, make_stage, pull, things
+from tests.service.rest_stage import IDS, api, begin, pull, things
 from tests.service.stage import Stage
 from tests.services.hostile.api import HostileApi
 
 
 @pytest.fixture
-async def stage(
-    settings: Settings, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stage]:
-    monkeypatch.setenv("EGRESS_ALLOW", "127.0.0.1")
-    get_settings.cache_clear()
-    yield await make_stage(get_settings(), await make_database())
-    await close_egress()
+def stage(api_stage: Stage) -> Stage:
+    return api_stage
 
 
 async def findings(stage: Stage) -> list[tuple[str, str]]:

@@ -4,15 +4,11 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from nms.common.egress.shared import close_egress
-from nms.common.settings import Settings, get_settings
-from tests.conftest import MakeDatabase
-from tests.service.rest_stage import FOLLOWING, IDS, SINCE, api, begin, lists, make_stage, pull, things
+from tests.service.rest_stage import FOLLOWING, IDS, SINCE, api, begin, lists, pull, things
 from tests.service.stage import Stage
 from tests.service.test_kafka_pipelines import worker_process
 from tests.services.hostile.api import HostileApi
@@ -22,14 +18,8 @@ ALL = list(range(1, 251))
 
 
 @pytest.fixture
-async def stage(
-    settings: Settings, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stage]:
-    monkeypatch.setenv("SYNC_LEASE", "1")
-    monkeypatch.setenv("EGRESS_ALLOW", "127.0.0.1")
-    get_settings.cache_clear()
-    yield await make_stage(get_settings(), await make_database())
-    await close_egress()
+def stage(api_stage: Stage) -> Stage:
+    return api_stage
 
 
 async def test_every_record_arrives_in_every_style_of_paging(stage: Stage, hostile_api: HostileApi) -> None:
