@@ -1,7 +1,7 @@
 """The factory of every role's app: problems, health, readiness, metrics, documentation, guard, lifespan."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,8 @@ class Role:
 
     `routers` are included as they are, so each carries its whole prefix. `resources` are entered in order when the
     role starts and left in reverse. `work` is the background work, off with `<ROLE>_WORKER=false`. `public` lists
-    paths that need no token beside `router.PUBLIC_PATHS`.
+    paths that need no token beside `router.PUBLIC_PATHS`. `front` puts something before the framework, which answers
+    the hottest paths itself.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Role:
     work: Work | None = None
     public: frozenset[str] = frozenset()
     largest_body: int = LARGEST_BODY
+    front: Callable[[FastAPI, ASGIApp], ASGIApp] | None = None
 
 
 class RoleApp(FastAPI):
@@ -54,6 +56,8 @@ class RoleApp(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's own stack inside ours, so that an error in any part of it is rendered and counted."""
         inner = super().build_middleware_stack()
+        if self.role.front is not None:
+            inner = self.role.front(self, inner)
         return Requests(
             inner, role=self.role.name, largest_body=self.role.largest_body, render=rendering.render_unforeseen
         )

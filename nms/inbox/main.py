@@ -1,18 +1,38 @@
 """The inbox role, composed: `uvicorn nms.inbox.main:app --log-config loggers.json`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
+from nms.inbox.endpoints import Endpoints, followed
+from nms.inbox.lane import Lane
+from nms.inbox.receiver import Receiver
+from nms.inbox.repository import store
 from nms.inbox.settings import InboxSettings
+
+
+@asynccontextmanager
+async def enter_receiving(app: FastAPI) -> AsyncIterator[None]:
+    """Give an app its endpoints and its lane, as long as it lives."""
+    settings: Settings = app.state.settings
+    app.state.lane = Lane(store)
+    async with followed(Endpoints(dev=settings.environment == "dev")) as app.state.endpoints:
+        yield
+        await app.state.lane.rest()
+
 
 ROLE = Role(
     name="inbox",
     summary="Inbound webhooks, durable before they are acknowledged",
     description="Receives webhooks and stores them before it answers.",
     dependencies={"database": health.database(DSNType.NMS)},
+    resources=(enter_receiving,),
+    front=Receiver,
 )
 
 

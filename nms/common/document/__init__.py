@@ -1,4 +1,4 @@
-"""Documents: systems and pipelines as validated values, read by every room, stored by cfg."""
+"""Documents: systems, pipelines and endpoints as validated values, read by every room, stored by cfg."""
 
 from nms.common.document.address import Address, parse_address
 from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
@@ -14,6 +14,7 @@ from nms.common.document.system import (
     SystemUnreadable,
 )
 from nms.common.document.values import Table
+from nms.common.document.webhook import EndpointDocument, Finder
 
 __all__ = [
     "KINDS",
@@ -22,6 +23,8 @@ __all__ = [
     "BatchLimits",
     "DatasetMapping",
     "Document",
+    "EndpointDocument",
+    "Finder",
     "KafkaSystem",
     "PipelineDocument",
     "PostgresSystem",

@@ -9,6 +9,7 @@ from nms.common.document.fault import point_faults
 from nms.common.document.pipeline import PipelineDocument
 from nms.common.document.rest import RestSystem
 from nms.common.document.system import AmqpSystem, Document, KafkaSystem, PostgresSystem, SystemDocument
+from nms.common.document.webhook import EndpointDocument
 from nms.common.problem import Malformed, Pointer
 
 SYSTEMS: Final[Mapping[str, type[SystemDocument]]] = {
@@ -18,7 +19,11 @@ SYSTEMS: Final[Mapping[str, type[SystemDocument]]] = {
     "rest": RestSystem,
 }
 LATER_SYSTEMS: Final = ("inbox", "warehouse")
-KINDS: Final[Mapping[str, type[Document]]] = {"system": SystemDocument, "pipeline": PipelineDocument}
+KINDS: Final[Mapping[str, type[Document]]] = {
+    "system": SystemDocument,
+    "pipeline": PipelineDocument,
+    "endpoint": EndpointDocument,
+}
 
 
 def parse_document(data: object, at: str = "") -> Document:
@@ -70,7 +75,8 @@ def short_form(document: Document) -> dict[str, Any]:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of one document of any kind, for editors and validators."""
-    schema = TypeAdapter(PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | PipelineDocument).json_schema()
+    any_document = PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | PipelineDocument | EndpointDocument
+    schema = TypeAdapter(any_document).json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "NMS document", **schema}
 
 

@@ -1,0 +1,57 @@
+"""The document of an endpoint: a webhook address of the inbox, what it believes, and how it tells events apart."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from nms.common.document.endpoint import Scheme
+from nms.common.document.expression import check_expression
+from nms.common.document.mapping import Part
+from nms.common.document.system import Document
+from nms.common.document.values import Size, refusal
+from nms.common.document.web import Header, check_url
+
+LARGEST: int = 1 << 20
+MOST_LARGEST: int = 8 << 20
+Handshake = Literal["slack", "meta", "graph", "zoom", "x", "mailchimp", "cloudevents"]
+
+
+class Finder(Part):
+    """Where a word of an event stands: in a header of its request, or in its JSON body."""
+
+    header: Header | None = None
+    path: Annotated[
+        Annotated[str, AfterValidator(check_expression)] | None,
+        Field(description="JMESPath into the body", examples=["id"]),
+    ] = None
+
+    @model_validator(mode="after")
+    def _name_one_place(self) -> "Finder":
+        if (self.header is None) == (self.path is None):
+            raise refusal("write either `header` or `path`")
+        return self
+
+
+class EndpointDocument(Document):
+    """A webhook address: `POST /in/NAME` of the inbox."""
+
+    kind: Literal["endpoint"]
+    scheme: Scheme
+    url: Annotated[
+        Annotated[str, AfterValidator(check_url)] | None,
+        Field(
+            description="the address as the provider has it, where the scheme signs it; else what the request says",
+            examples=["https://hooks.example.com/in/shop"],
+        ),
+    ] = None
+    handshakes: Annotated[
+        tuple[Handshake, ...], Field(strict=False, description="how the provider may ask whether this is its endpoint")
+    ] = ()
+    id: Annotated[
+        Finder | None,
+        Field(description="what a duplicate has in common with its event; else the provider's own id, or the body"),
+    ] = None
+    event: Annotated[
+        Finder | None, Field(description="what kind of event it is; else the provider's own word, or nothing")
+    ] = None
+    largest: Annotated[Size, Field(ge=1, le=MOST_LARGEST, description="bytes of a body")] = LARGEST

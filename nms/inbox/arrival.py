@@ -1,0 +1,32 @@
+"""What arrives at an endpoint, and what became of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One event as it came, verified and not yet stored.
+
+    `key` is what a duplicate has in common with it, `digest` the SHA-256 of the body; `headers` are those of the
+    request as lines, `item` its place in a batch.
+    """
+
+    id: UUID
+    endpoint: str
+    key: bytes
+    digest: bytes
+    type: str
+    content_type: str
+    headers: bytes
+    body: bytes
+    item: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an arrival: stored under its own id, known as an earlier one, or its key has another body."""
+
+    id: UUID
+    kind: Literal["new", "known", "other"]

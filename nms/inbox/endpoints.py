@@ -1,0 +1,95 @@
+"""The endpoints of the current revision, kept up to date in every process that receives."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from nms.common.configuration import current_documents
+from nms.common.document import EndpointDocument
+from nms.common.listen import listen
+from nms.common.problem import Problem
+from nms.common.waiting import first_of
+from nms.inbox.endpoint import Endpoint
+from nms.inbox.problems import EndpointUnknown
+from nms.inbox.repository import InboxRepository
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "nms_cfg"
+LOOK_SECONDS = 10.0
+"""Between looks where nothing tells of a revision; also how soon a secret that was mended is tried again."""
+
+
+class Endpoints:
+    """Endpoints by name; one that cannot be made ready tells why to whoever sends to it."""
+
+    def __init__(self, *, dev: bool) -> None:
+        self._dev = dev
+        self._ready: dict[str, Endpoint] = {}
+        self._unfit: dict[str, Problem] = {}
+        self._wake = asyncio.Event()
+        self._revision = -1
+
+    def get(self, name: str) -> Endpoint:
+        """An endpoint by its name; raises EndpointUnknown, or the problem that it has."""
+        found = self._ready.get(name)
+        if found is not None:
+            return found
+        raise self._unfit.get(name) or EndpointUnknown("There is no such endpoint.")
+
+    async def look(self) -> None:
+        """Take over the current revision; raises a Problem where it cannot be read."""
+        configuration = await current_documents(await InboxRepository.open())
+        if configuration.revision == self._revision and not self._unfit:
+            return
+        unfit = {name: problem for (kind, name), problem in configuration.unreadable.items() if kind == "endpoint"}
+        ready: dict[str, Endpoint] = {}
+        for name, document in configuration.endpoints.items():
+            try:
+                ready[name] = self._kept(document) or Endpoint.of(document, dev=self._dev)
+            except Problem as problem:
+                log.warning("endpoint %s cannot receive: %s", name, problem.detail)
+                unfit[name] = problem
+        self._ready, self._unfit, self._revision = ready, unfit, configuration.revision
+
+    async def follow(self) -> None:
+        """Look again whenever a revision is told of, and from time to time, until cancelled."""
+        ear: asyncio.Task[None] | None = None
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    await self.look()
+                    if ear is None or ear.done():
+                        ear = asyncio.create_task(self._listen(), name="listen-endpoints")
+                except Problem as problem:
+                    log.warning("the endpoints could not be read: %s", problem.detail)
+                await first_of(self._wake, timeout=LOOK_SECONDS)
+        finally:
+            if ear is not None:
+                ear.cancel()
+                await asyncio.gather(ear, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        await listen((await InboxRepository.open()).connection, CHANNEL, lambda _: self._wake.set())
+
+    def _kept(self, document: EndpointDocument) -> Endpoint | None:
+        kept = self._ready.get(document.name)
+        return kept if kept is not None and kept.document == document else None
+
+
+@asynccontextmanager
+async def followed(endpoints: Endpoints) -> AsyncIterator[Endpoints]:
+    """Endpoints that are read now and followed from then on."""
+    try:
+        await endpoints.look()
+    except Problem as problem:
+        # The role starts without its database, and says so in `/readyz`.
+        log.warning("the endpoints could not be read yet: %s", problem.detail)
+    following = asyncio.create_task(endpoints.follow(), name="follow-endpoints")
+    try:
+        yield endpoints
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

@@ -1,0 +1,105 @@
+"""The one writer of a process: what arrives while a commit is under way shares the next one.
+
+No timer: a request that comes alone is stored at once. Several lanes, or a window of time, were measured to be slower.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from nms.common.problem import Problem
+from nms.inbox.arrival import Arrival, Receipt
+
+MOST_ARRIVALS = 512
+MOST_BYTES = 8 * 1024 * 1024
+"""A statement takes no more; what is left waits for the next."""
+
+Together = Sequence[Arrival]
+Store = Callable[[Sequence[Arrival]], Awaitable[Sequence[Receipt]]]
+
+
+class Lane:
+    """Stores arrivals in the order in which they came; those that are put together are stored together or not at all.
+
+    `store` writes and commits, or raises a Problem and has written nothing.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: deque[tuple[Together, asyncio.Future[Sequence[Receipt]]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def put(self, together: Together) -> Sequence[Receipt]:
+        """What became of arrivals, once it is committed; raises what storing them raised.
+
+        A caller who goes away leaves them to be stored all the same.
+        """
+        future: asyncio.Future[Sequence[Receipt]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((together, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._write(), name="inbox-lane")
+        return await future
+
+    async def rest(self) -> None:
+        """Wait until nothing is under way."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                await self._write_some()
+        finally:
+            self._task = None
+
+    async def _write_some(self) -> None:
+        taken = self._take()
+        try:
+            receipts = iter(await self._store([one for together, _ in taken for one in together]))
+        except Problem as problem:
+            await self._settle_failure(taken, problem)
+            return
+        except BaseException as error:
+            for _, future in taken:
+                _fail(future, error)
+            raise
+        for together, future in taken:
+            mine = [next(receipts) for _ in together]
+            if not future.done():
+                future.set_result(mine)
+
+    async def _settle_failure(
+        self, taken: Sequence[tuple[Together, asyncio.Future[Sequence[Receipt]]]], problem: Problem
+    ) -> None:
+        """One that cannot be stored must not take those along that came with it."""
+        if len(taken) == 1:
+            _fail(taken[0][1], problem)
+            return
+        for together, future in taken:
+            try:
+                receipts = await self._store(together)
+            except Problem as own:
+                _fail(future, own)
+            else:
+                if not future.done():
+                    future.set_result(receipts)
+
+    def _take(self) -> list[tuple[Together, asyncio.Future[Sequence[Receipt]]]]:
+        taken = [self._waiting.popleft()]
+        count, size = len(taken[0][0]), _size(taken[0][0])
+        while self._waiting:
+            together = self._waiting[0][0]
+            count, size = count + len(together), size + _size(together)
+            if count > MOST_ARRIVALS or size > MOST_BYTES:
+                break
+            taken.append(self._waiting.popleft())
+        return taken
+
+
+def _size(together: Together) -> int:
+    return sum(len(one.body) + len(one.headers) for one in together)
+
+
+def _fail(future: asyncio.Future[Sequence[Receipt]], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,26 @@
+-- name: insert_events(ids, endpoints, keys, digests, types, items, content_types, headers, bodies)
+-- One statement, one commit for all that came meanwhile; what it gives back is new.
+with given as (
+    select *
+    from unnest(
+        :ids::uuid[], :endpoints::text[], :keys::bytea[], :digests::bytea[], :types::text[], :items::integer[],
+        :content_types::text[], :headers::bytea[], :bodies::bytea[]
+    ) as g (id, endpoint, key, digest, type, item, content_type, headers, body)
+),
+fresh as (
+    insert into inbox.receipt (endpoint, key, event_id, digest)
+    select g.endpoint, g.key, g.id, g.digest from given g
+    on conflict (endpoint, key) do nothing
+    returning event_id
+),
+stored as (
+    insert into inbox.event (id, endpoint, type, key, item, content_type, headers, body)
+    select g.id, g.endpoint, g.type, g.key, g.item, g.content_type, g.headers, g.body
+    from given g join fresh f on f.event_id = g.id
+)
+select event_id from fresh;
+
+-- name: list_receipts(endpoints, keys)
+select r.endpoint, r.key, r.event_id, r.digest
+from inbox.receipt r
+join unnest(:endpoints::text[], :keys::bytea[]) as g (endpoint, key) on g.endpoint = r.endpoint and g.key = r.key;

@@ -1,0 +1,51 @@
+"""Statements of the inbox room, bound to the database `nms`."""
+
+from collections.abc import Sequence
+
+from nms.common.db.queries import load
+from nms.common.db.repositories import BaseNmsRepository
+from nms.inbox.arrival import Arrival, Receipt
+
+queries = load("nms.inbox")
+
+
+async def store(arrivals: Sequence[Arrival]) -> list[Receipt]:
+    """Commit what is new, over the pool of the process; the pool is made when something arrives."""
+    return await (await InboxRepository.open()).store(arrivals)
+
+
+class InboxRepository(BaseNmsRepository):
+    """Events and their receipts."""
+
+    async def store(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        """Commit what is new, and tell for each what became of it."""
+        rows = await queries.insert_events(
+            self.connection,
+            ids=[one.id for one in arrivals],
+            endpoints=[one.endpoint for one in arrivals],
+            keys=[one.key for one in arrivals],
+            digests=[one.digest for one in arrivals],
+            types=[one.type for one in arrivals],
+            items=[one.item for one in arrivals],
+            content_types=[one.content_type for one in arrivals],
+            headers=[one.headers for one in arrivals],
+            bodies=[one.body for one in arrivals],
+        )
+        fresh = {row["event_id"] for row in rows}
+        known = await self._list_known([one for one in arrivals if one.id not in fresh])
+        return [
+            Receipt(one.id, "new") if one.id in fresh else known[one.endpoint, one.key, one.digest] for one in arrivals
+        ]
+
+    async def _list_known(self, arrivals: Sequence[Arrival]) -> dict[tuple[str, bytes, bytes], Receipt]:
+        if not arrivals:
+            return {}
+        rows = await queries.list_receipts(
+            self.connection, endpoints=[one.endpoint for one in arrivals], keys=[one.key for one in arrivals]
+        )
+        first = {(row["endpoint"], row["key"]): (row["event_id"], row["digest"]) for row in rows}
+        found: dict[tuple[str, bytes, bytes], Receipt] = {}
+        for one in arrivals:
+            id_, digest = first[one.endpoint, one.key]
+            found[one.endpoint, one.key, one.digest] = Receipt(id_, "known" if digest == one.digest else "other")
+        return found

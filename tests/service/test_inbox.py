@@ -1,0 +1,159 @@
+"""Webhooks: verified, stored, and only then acknowledged."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+
+from nms.cfg.documents import apply_changeset
+from nms.cfg.models import Changeset
+from nms.cfg.repository import DocumentRepository
+from nms.cfg.text import Draft
+from nms.common.db.queries import Statement
+from nms.common.settings import Settings
+from nms.inbox import repository
+from nms.inbox.main import create_app
+from tests.service.web_client import client_of, problem_of
+from tests.waiting import eventually
+
+SECRET = "a-secret-of-a-hook"
+SHOP = {"kind": "endpoint", "name": "shop", "scheme": {"type": "github", "secrets": ["env://SHOP_HOOK"]}}
+
+
+async def declare(*documents: Mapping[str, Any]) -> None:
+    await apply_changeset(
+        await DocumentRepository.open(), Changeset([Draft(dict(one)) for one in documents], author="test")
+    )
+
+
+def signed(body: bytes, identity: str, secret: str = SECRET) -> dict[str, str]:
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return {
+        "X-Hub-Signature-256": f"sha256={signature}",
+        "X-GitHub-Delivery": identity,
+        "X-GitHub-Event": "push",
+        "Content-Type": "application/json",
+    }
+
+
+@asynccontextmanager
+async def receiving(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def inbox(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx2.AsyncClient]:
+    monkeypatch.setenv("SHOP_HOOK", SECRET)
+    await declare(SHOP)
+    async with receiving(settings) as client:
+        yield client
+
+
+async def stored(settings: Settings) -> list[asyncpg.Record]:
+    assert settings.db_nms_dsn is not None
+    connection = await asyncpg.connect(settings.db_nms_dsn.get_secret_value())
+    try:
+        return list(await connection.fetch("select id, endpoint, type, body from inbox.event order by received_at, id"))
+    finally:
+        await connection.close()
+
+
+async def send(client: httpx2.AsyncClient, body: bytes, identity: str, path: str = "/in/shop") -> httpx2.Response:
+    return await client.post(path, content=body, headers=signed(body, identity))
+
+
+async def test_an_event_is_stored_as_it_came_before_it_is_acknowledged(
+    inbox: httpx2.AsyncClient, settings: Settings
+) -> None:
+    body = b'{"ref": "refs/heads/main" }'
+    answer = await send(inbox, body, "one")
+    assert answer.status_code == 202
+    (row,) = await stored(settings)
+    assert (str(row["id"]), row["endpoint"], row["type"], row["body"]) == (answer.json()["id"], "shop", "push", body)
+
+
+async def test_a_duplicate_is_answered_with_the_first_id_and_stored_once(
+    inbox: httpx2.AsyncClient, settings: Settings
+) -> None:
+    answers = await asyncio.gather(*(send(inbox, b"{}", "one") for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [202]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(await stored(settings)) == 1
+
+
+async def test_the_same_id_with_another_body_is_refused(inbox: httpx2.AsyncClient, settings: Settings) -> None:
+    first = await send(inbox, b"{}", "one")
+    problem = problem_of(await send(inbox, b'{"a": 1}', "one"), 409, "id-reused")
+    assert problem["event"] == first.json()["id"]
+    assert len(await stored(settings)) == 1
+
+
+async def test_what_is_not_proved_is_not_stored(inbox: httpx2.AsyncClient, settings: Settings) -> None:
+    answer = await inbox.post("/in/shop", content=b"{}", headers=signed(b"{}", "one", "another-secret"))
+    assert problem_of(answer, 401, "not-believed")["reason"]
+    assert problem_of(await inbox.post("/in/shop", content=b"{}"), 401, "not-believed")["reason"] == "header-missing"
+    problem_of(await inbox.get("/in/shop"), 405, "method-not-allowed")
+    problem_of(await send(inbox, b"{}", "one", "/in/nowhere"), 404, "endpoint-unknown")
+    assert await stored(settings) == []
+
+
+async def test_requests_that_come_together_share_a_commit(
+    inbox: httpx2.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = []
+    call = Statement.__call__
+
+    async def count(self: Statement, connection: Any, /, **arguments: Any) -> Any:
+        if self is repository.queries.insert_events:
+            commits.append(len(arguments["ids"]))
+        return await call(self, connection, **arguments)
+
+    monkeypatch.setattr(Statement, "__call__", count)
+    answers = await asyncio.gather(*(send(inbox, b"{}", f"n{n}") for n in range(50)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert sum(commits) == 50
+    assert len(commits) < 25
+    assert len(await stored(settings)) == 50
+
+
+async def test_a_body_beyond_the_limit_is_refused_while_it_comes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_HOOK", SECRET)
+    await declare({**SHOP, "largest": 1000})
+    seen = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal seen
+        while seen < 1_000_000:
+            seen += 100
+            yield b"x" * 100
+
+    async with receiving(settings) as client:
+        answer = await client.post("/in/shop", content=endless(), headers=signed(b"", "one"))
+        assert problem_of(answer, 413, "body-too-large")["limit"] == 1000
+        assert (await send(client, b"{}", "two")).status_code == 202
+
+
+async def test_a_new_endpoint_receives_without_a_restart_and_a_secret_that_was_missing_is_tried_again(
+    inbox: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme = {"type": "github", "secrets": ["env://OTHER_HOOK"]}
+    await declare({"kind": "endpoint", "name": "other", "scheme": scheme})
+
+    async def answered(status: int) -> bool:
+        return (await send(inbox, b"{}", "one", "/in/other")).status_code == status
+
+    await eventually(lambda: answered(409))
+    monkeypatch.setenv("OTHER_HOOK", SECRET)
+    await declare({"kind": "endpoint", "name": "webhook", "scheme": scheme})
+    await eventually(lambda: answered(202))
+    assert (await send(inbox, b"{}", "one", "/webhook")).status_code == 202
