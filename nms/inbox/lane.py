@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from nms.common.problem import Problem
+from nms.common.problem import Problem, Retry
 from nms.inbox.arrival import Arrival, Receipt
 
 MOST_ARRIVALS = 512
@@ -60,8 +60,9 @@ class Lane:
             await self._settle_failure(taken, problem)
             return
         except BaseException as error:
-            for _, future in taken:
+            for _, future in (*taken, *self._waiting):
                 _fail(future, error)
+            self._waiting.clear()
             raise
         for together, future in taken:
             mine = [next(receipts) for _ in together]
@@ -71,9 +72,10 @@ class Lane:
     async def _settle_failure(
         self, taken: Sequence[tuple[Together, asyncio.Future[Sequence[Receipt]]]], problem: Problem
     ) -> None:
-        """One that cannot be stored must not take those along that came with it."""
-        if len(taken) == 1:
-            _fail(taken[0][1], problem)
+        """One that cannot be stored must not take those along that came with it; a database that is away takes all."""
+        if len(taken) == 1 or problem.retry is not Retry.NEVER:
+            for _, future in taken:
+                _fail(future, problem)
             return
         for together, future in taken:
             try:
