@@ -4,6 +4,7 @@ set check_function_bodies = off;
 
 create schema cfg;
 create schema common;
+create schema inbox;
 create schema sync;
 
 create sequence common.outbox_position as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
@@ -246,6 +247,26 @@ create table common.subscriber (
     updated_at timestamp with time zone default now() not null
 );
 
+create table inbox.event (
+    id uuid not null,
+    endpoint text not null,
+    type text not null,
+    key bytea not null,
+    item integer default 0 not null,
+    content_type text not null,
+    headers bytea not null,
+    body bytea not null,
+    received_at timestamp with time zone default now() not null
+) partition by RANGE (received_at);
+
+create table inbox.receipt (
+    endpoint text not null,
+    key bytea not null,
+    event_id uuid not null,
+    digest bytea not null,
+    received_at timestamp with time zone default now() not null
+);
+
 create table sync.change (
     id bigint generated always as identity not null,
     pipeline text not null,
@@ -354,6 +375,8 @@ create table sync.token (
     updated_at timestamp with time zone default now() not null
 );
 
+create table inbox.event_rest partition of inbox.event DEFAULT;
+
 alter table cfg.document add constraint document_pkey PRIMARY KEY (kind, name, revision);
 alter table cfg.document add constraint document_body_check CHECK (((deleted = (body IS NULL)) AND (deleted = (checksum IS NULL)) AND (deleted OR (((body ->> 'kind'::text) = kind) AND ((body ->> 'name'::text) = name)))));
 alter table cfg.document add constraint document_kind_check CHECK ((kind ~ '^[a-z]+$'::text));
@@ -381,6 +404,10 @@ alter table common.schedule add constraint schedule_missed_check CHECK ((missed 
 alter table common.schedule add constraint schedule_rhythm_check CHECK (((cron IS NULL) <> (every IS NULL)));
 alter table common.seen add constraint seen_pkey PRIMARY KEY (subscriber, event_id);
 alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
+alter table inbox.event add constraint event_pkey PRIMARY KEY (id, received_at);
+alter table inbox.receipt add constraint receipt_pkey PRIMARY KEY (endpoint, key);
+alter table inbox.receipt add constraint receipt_digest_check CHECK ((octet_length(digest) = 32));
+alter table inbox.receipt add constraint receipt_key_check CHECK (((octet_length(key) >= 1) AND (octet_length(key) <= 64)));
 alter table sync."position" add constraint position_pkey PRIMARY KEY (pipeline);
 alter table sync.change add constraint change_pkey PRIMARY KEY (id);
 alter table sync.change add constraint change_op_check CHECK ((op = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text, 'truncate'::text])));
@@ -410,6 +437,7 @@ CREATE INDEX run_subject_idx ON common.run USING btree (kind, subject, id);
 CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (state = ANY (ARRAY['queued'::text, 'retrying'::text]));
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
+CREATE INDEX receipt_age_idx ON inbox.receipt USING brin (received_at);
 CREATE INDEX change_age_idx ON sync.change USING btree (answered_at);
 CREATE INDEX change_key_idx ON sync.change USING btree (pipeline, dataset, key, id);
 CREATE INDEX change_list_idx ON sync.change USING btree (pipeline, id);
