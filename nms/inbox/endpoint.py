@@ -12,7 +12,7 @@ from nms.common import strict_json
 from nms.common.document import EndpointDocument, Finder
 from nms.common.secret import resolve
 from nms.inbox.check import Request
-from nms.inbox.problems import BodyUnreadable, IdMissing
+from nms.inbox.problems import IdMissing, WebhookUnreadable
 from nms.inbox.verifier import Verifier, make_verifier
 
 LONGEST_TYPE: Final = 200
@@ -41,7 +41,7 @@ class Endpoint:
         return cls(document, make_verifier(document.scheme, secrets, dev=dev), secrets)
 
     def key_of(self, request: Request, body: "Body") -> bytes:
-        """What a duplicate has in common with its event, as 32 bytes; raises BodyUnreadable, IdMissing."""
+        """What a duplicate has in common with its event, as 32 bytes; raises WebhookUnreadable, IdMissing."""
         finder = self.document.id or _header(IDS.get(self._scheme))
         if finder is None:
             return body.digest
@@ -51,7 +51,7 @@ class Endpoint:
         return sha256(found.encode("utf-8", "surrogatepass")).digest()
 
     def type_of(self, request: Request, body: "Body") -> str:
-        """The provider's word for the kind of event, or nothing; raises BodyUnreadable."""
+        """The provider's word for the kind of event, or nothing; raises WebhookUnreadable."""
         finder = self.document.event or _header(TYPES.get(self._scheme))
         return "" if finder is None else body.find(finder, request)[:LONGEST_TYPE]
 
@@ -82,7 +82,7 @@ class Body:
             try:
                 self._parsed = strict_json.parse(self.raw)
             except ValueError as error:
-                raise BodyUnreadable(f"The body is not JSON that can be read: {error}.") from None
+                raise WebhookUnreadable(f"The body is not JSON that can be read: {error}.") from None
             self._is_parsed = True
         return self._parsed
 

@@ -9,14 +9,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nms.common.problem import Problem
-from nms.common.rendering import render_problem
+from nms.common.rendering import MethodNotAllowed, render_problem
 from nms.inbox import handshake
 from nms.inbox.arrival import Arrival, Receipt
 from nms.inbox.check import Check, Refusal, Request
 from nms.inbox.endpoint import Body, Endpoint
 from nms.inbox.event_id import new_event_id
 from nms.inbox.handshake import Terms
-from nms.inbox.problems import BodyTooLarge, CallerGone, IdReused, MethodUnknown, NotBelieved
+from nms.inbox.problems import BodyTooLarge, CallerGone, IdReused, NotBelieved
 
 PREFIX: Final = "/in/"
 WEBHOOK: Final = "/webhook"
@@ -59,7 +59,8 @@ class Receiver:
             await shaken(scope, receive, send)
             return
         if request.method != "POST":
-            raise MethodUnknown("Events come by POST.")
+            await render_problem(MethodNotAllowed("Events come by POST."), {"Allow": "POST"})(scope, receive, send)
+            return
         if refusal is not None:
             raise NotBelieved(refusal.sentence, reason=refusal.code, **refusal.facts)
         (receipt,) = await self._state.lane.put([_arrival_of(endpoint, request, Body(raw))])
