@@ -1,5 +1,7 @@
 """What arrives at an endpoint, and what became of it."""
 
+import os
+import time
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -30,3 +32,9 @@ class Receipt:
 
     id: UUID
     kind: Literal["new", "known", "other"]
+
+
+def new_event_id() -> UUID:
+    """A UUID of version 7 (RFC 9562 section 5.7): it begins with the time, so that an index grows at its end."""
+    number = int.from_bytes(os.urandom(10), "big") | time.time_ns() // 1_000_000 << 80
+    return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)

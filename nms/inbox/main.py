@@ -10,10 +10,10 @@ from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
 from nms.inbox.endpoints import Endpoints, followed
-from nms.inbox.lane import Lane
 from nms.inbox.receiver import Receiver
 from nms.inbox.repository import store
 from nms.inbox.settings import InboxSettings
+from nms.inbox.writer import Lane
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
 """What the inbox refuses."""
 
+from collections.abc import Mapping
+
 from nms.common.problem import Problem
 
 
@@ -15,3 +17,53 @@ class SchemeForbidden(Problem):
 
     status, code, title = 409, "scheme-forbidden", "An endpoint believes anybody"
     remedy = "Give the endpoint a scheme that verifies; `none` is for ENVIRONMENT=dev only."
+
+
+class EndpointUnknown(Problem):
+    """Nobody declared this endpoint."""
+
+    status, code, title = 404, "endpoint-unknown", "There is no such endpoint"
+    remedy = "`nms export` shows the endpoints that there are; correct the address at the provider."
+
+
+class NotBelieved(Problem):
+    """A request that does not prove to come from its provider; facts: `reason`, and what goes with it."""
+
+    status, code, title = 401, "not-believed", "The request does not prove where it comes from"
+    remedy = "Compare the secret and the scheme of the endpoint with what the provider shows."
+
+
+class BodyTooLarge(Problem):
+    """A body larger than the endpoint takes; facts: `limit` in bytes."""
+
+    status, code, title = 413, "body-too-large", "The body is larger than the endpoint takes"
+    remedy = "Raise `largest` of the endpoint, or send less at once."
+    headers: Mapping[str, str] = {"Connection": "close"}
+
+
+class WebhookUnreadable(Problem):
+    """The body is not what the endpoint looks for ids in."""
+
+    status, code, title = 400, "webhook-unreadable", "The body cannot be read"
+    remedy = "Send JSON, or let the endpoint tell events apart by a header or by the body."
+
+
+class IdMissing(Problem):
+    """The event has no id where the endpoint looks for one; facts: `place`."""
+
+    status, code, title = 400, "id-missing", "The event has no id"
+    remedy = "Correct `id` of the endpoint, or leave it out to tell events apart by their bodies."
+
+
+class IdReused(Problem):
+    """An id came again with another body; facts: `event`, the one that has it."""
+
+    status, code, title = 409, "id-reused", "The id belongs to another event"
+    remedy = "The provider must give each event an id of its own; or correct `id` of the endpoint."
+
+
+class CallerGone(Problem):
+    """The caller closed the connection before its request was whole; nobody hears an answer."""
+
+    status, code, title = 400, "caller-gone", "The caller went away"
+    remedy = "Nothing was stored; the provider sends it again."

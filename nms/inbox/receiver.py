@@ -11,10 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed, render_problem
 from nms.inbox import handshake
-from nms.inbox.arrival import Arrival, Receipt
+from nms.inbox.arrival import Arrival, Receipt, new_event_id
 from nms.inbox.check import Check, Refusal, Request
 from nms.inbox.endpoint import Body, Endpoint
-from nms.inbox.event_id import new_event_id
 from nms.inbox.handshake import Terms
 from nms.inbox.problems import BodyTooLarge, CallerGone, IdReused, NotBelieved
 

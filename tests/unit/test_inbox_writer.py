@@ -7,9 +7,8 @@ from hashlib import sha256
 import pytest
 
 from nms.common.problem import Malformed, Unavailable
-from nms.inbox.arrival import Arrival, Receipt
-from nms.inbox.event_id import new_event_id
-from nms.inbox.lane import MOST_ARRIVALS, MOST_BYTES, Lane
+from nms.inbox.arrival import Arrival, Receipt, new_event_id
+from nms.inbox.writer import MOST_ARRIVALS, MOST_BYTES, Lane
 
 
 def arrival(body: bytes = b"{}") -> Arrival:
@@ -46,7 +45,7 @@ async def test_what_comes_meanwhile_shares_the_next_commit_in_its_order() -> Non
     disk.open.set()
     await asyncio.gather(*tasks)
     assert len(disk.calls) <= 2
-    assert sum(disk.calls, []) == [b"%d" % n for n in range(10)]
+    assert [body for call in disk.calls for body in call] == [b"%d" % n for n in range(10)]
 
 
 async def test_one_that_cannot_be_stored_takes_none_along() -> None:
