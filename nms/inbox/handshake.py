@@ -7,12 +7,14 @@
 | `graph` | POST `?validationToken=...`, no body | the token as text/plain |
 | `zoom` | POST `{"event": "endpoint.url_validation", "payload": {"plainToken": ...}}` | the token and its HMAC |
 | `x` | GET `?crc_token=...` | the HMAC of the token |
-| `mailchimp` | GET or HEAD | 200 |
+| `mailchimp` | GET or HEAD (Marketing; the secret is in the path) | 200 |
+| `mandrill` | HEAD (Transactional; not signed) | 200 |
 | `cloudevents` | OPTIONS with WebHook-Request-Origin, WebHook-Request-Rate | WebHook-Allowed-Origin, -Rate |
 
 Sources: docs.slack.dev/reference/events/url_verification, developers.facebook.com/docs/graph-api/webhooks,
 learn.microsoft.com/en-us/graph/change-notifications-delivery-webhooks, developers.zoom.us/docs/api/webhooks,
 docs.x.com/x-api/webhooks/quickstart, mailchimp.com/developer/marketing/guides/sync-audience-data-webhooks,
+mandrill.zendesk.com/hc/en-us/articles/360038740014,
 github.com/cloudevents/spec (http-webhook 1.0.2, section 4).
 
 Who asks `zoom` and `x` gets something signed with the secret of events. So only a token is signed, never what could
@@ -126,7 +128,7 @@ def _x(request: Request, body: bytes, terms: Terms) -> Answer | None:
     return _json({"response_token": f"sha256={b64encode(_sign(terms, token)).decode()}"})
 
 
-def _mailchimp(request: Request, body: bytes, terms: Terms) -> Answer | None:
+def _greet(request: Request, body: bytes, terms: Terms) -> Answer | None:
     del request, terms
     return None if body else Answer()
 
@@ -199,6 +201,7 @@ HANDSHAKES: Final[Mapping[str, Handshake]] = {
     "graph": Handshake(_POST, _graph),
     "zoom": Handshake(_POST, _zoom, verified=True),
     "x": Handshake(_GET, _x),
-    "mailchimp": Handshake(frozenset({"GET", "HEAD"}), _mailchimp, verified=True),
+    "mailchimp": Handshake(frozenset({"GET", "HEAD"}), _greet, verified=True),
+    "mandrill": Handshake(frozenset({"HEAD"}), _greet),
     "cloudevents": Handshake(frozenset({"OPTIONS"}), _cloudevents),
 }

@@ -71,9 +71,9 @@ def test_x_gets_the_hmac_of_its_token_in_base64() -> None:
     assert json.loads(body_of(found)) == {"response_token": "sha256=" + b64(mac(TOKEN))}
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_mailchimp_gets_an_empty_200(method: str) -> None:
-    assert ask("mailchimp", method) == Answer()
+@pytest.mark.parametrize(("name", "method"), [("mailchimp", "GET"), ("mailchimp", "HEAD"), ("mandrill", "HEAD")])
+def test_mailchimp_gets_an_empty_200(name: str, method: str) -> None:
+    assert ask(name, method) == Answer()
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,7 @@ UNSOUND: list[tuple[str, str, str, object, dict[str, str]]] = [
     ("x", "GET", f"?crc_token={TOKEN}&crc_token=a", b"", {}),
     ("mailchimp", "POST", "", b"", {}),
     ("mailchimp", "GET", "", b"x", {}),
+    ("mandrill", "POST", "", b"mandrill_events=%5B%5D", {}),
     ("cloudevents", "POST", "", b"", {ORIGIN: "a.example"}),
     ("cloudevents", "OPTIONS", "", b"", {}),
     ("cloudevents", "OPTIONS", "", b"", {ORIGIN: "a b"}),

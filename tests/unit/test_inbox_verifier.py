@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nms.inbox import check, form, key, login, signed
+from nms.inbox import check, form, key, login, schemes, signed
 from nms.inbox.check import Refusal, Request
 from nms.inbox.problems import SchemeForbidden, SecretUnfit
 from nms.inbox.verifier import make_verifier
@@ -83,6 +83,51 @@ def test_a_refusal_has_a_code_and_a_sentence_and_no_secret() -> None:
         assert SECRET not in told
         assert WHSEC not in told
         assert not re.search(r"[0-9a-f]{32}|[A-Za-z0-9+/]{27}=", told), told
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("slack: no headers", "header-missing"),
+        ("slack: x-slack-signature twice", "header-repeated"),
+        ("slack: x-slack-signature not ASCII", "header-malformed"),
+        ("slack: x-slack-signature long", "header-too-long"),
+        ("slack: last letter gone", "signature-malformed"),
+        ("slack: letters swapped", "signature-malformed"),
+        ("slack: body changed", "signature-mismatch"),
+        ("slack: another secret", "signature-mismatch"),
+        ("slack: time old", "timestamp-old"),
+        ("slack: time far ahead", "timestamp-ahead"),
+        ("slack: time spelled 'nan'", "timestamp-malformed"),
+        ("stripe: 10,000 signatures with commas", "header-too-long"),
+        ("standard-v1: version 'v2'", "signature-missing"),
+        ("standard-v1: an id with a dot", "header-malformed"),
+        ("hubspot-v1: version v2", "header-unexpected"),
+        ("hubspot-v1: a digest that was continued", "body-malformed"),
+        ("hubspot-v3: URL: letters", "url-malformed"),
+        ("hubspot-v3: method 'post'", "method-malformed"),
+        ("mandrill: no form", "body-malformed"),
+        ("twilio-json: body changed", "body-mismatch"),
+        ("twilio-json: hash twice", "url-malformed"),
+        ("basic: 'Basic '", "login-malformed"),
+        ("path: ''", "login-mismatch"),
+    ],
+)
+def test_a_refusal_tells_what_is_wrong(name: str, code: str) -> None:
+    found = [refused(case) for case in CORPUS if case.name == name]
+    assert [each.code for each in found if each is not None] == [code]
+
+
+@pytest.mark.parametrize(("name", "between"), [("stripe", ","), ("standard-v1", " "), ("standard-v1a", " ")])
+def test_more_signatures_than_a_provider_sends_are_not_looked_at(name: str, between: str) -> None:
+    provider = PROVIDERS[name]
+    signed_ = dict(provider.sign(provider.call))
+    value = signed_[provider.header]
+    one = value.rpartition(between)[2]
+    for times, code in ((14, None), (17, "signatures-too-many")):
+        headers = [*(signed_ | {provider.header: between.join([*value.split(between), *[one] * (times - 1)])}).items()]
+        found = judge(case_of("", provider, provider.call, headers))
+        assert (None if found is None else found.code) == code
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
@@ -221,6 +266,10 @@ def _set(owner: Any, name: str, value: Any) -> Plant:
     return lambda patch: patch.setattr(owner, name, value)
 
 
+def _known(name: str, **changed: Any) -> Plant:
+    return _set(schemes, "KNOWN", {**schemes.KNOWN, name: replace(schemes.KNOWN[name], **changed)})
+
+
 def _last_of_each(request: Request, wanted: Any) -> dict[bytes, bytes]:
     return {**dict.fromkeys(wanted, b""), **{name.lower(): value for name, value in request.headers}}
 
@@ -272,6 +321,9 @@ PLANTS: dict[str, Plant] = {
         patch.setattr(signed, "ED25519", re.compile(rb"(?s).*")),
         patch.setattr(check, "_PRINTABLE", re.compile(rb"(?s).*")),
     )[0],
+    "does not ask for the version": _known("hubspot-v1", demands={}),
+    "takes any body for an event": _known("x", begins=b""),
+    "takes any form": _known("mandrill", only=""),
     "does not look at the hash of a body": _set(form.FormCheck, "_read_hash", lambda *_: ""),
     "takes forms cut elsewhere": _set(form.FormCheck, "_join", lambda _, pairs: b"".join(a + b for a, b in pairs)),
 }
