@@ -27,6 +27,15 @@ SHAPE = Shape("public.item", (Column("id", "bigint"), Column("name", "text"), Co
         ("infinity", "timestamp with time zone", '"infinity"'),
         ("1", "text", '"1"'),
         ('ü"\\\n', "text", '"ü\\"\\\\\\n"'),
+        ("{}", "integer[]", "[]"),
+        ("{1,NULL,-3}", "bigint[]", "[1,null,-3]"),
+        ("{{1.50,2},{3,NaN}}", "numeric[]", '[[1.50,2],[3,"NaN"]]'),
+        ("[0:1]={5,6}", "integer[]", "[5,6]"),
+        ("{t,f,NULL}", "boolean[]", "[true,false,null]"),
+        (r'{"a b","NULL",null,"q\"\\x","","{,}",ü}', "text[]", r'["a b","NULL","null","q\"\\x","","{,}","ü"]'),
+        (r'{"{\"a\": [1]}"}', "jsonb[]", '[{"a":[1]}]'),
+        ('{"2026-01-02 03:04:05"}', "timestamp without time zone[]", '["2026-01-02T03:04:05"]'),
+        ("{(1,1),(0,0);(2,2),(1,1)}", "box[]", '"{(1,1),(0,0);(2,2),(1,1)}"'),
     ],
 )
 def test_a_field_becomes_a_json_value(text: str, kind: str, expected: str) -> None:
@@ -37,6 +46,12 @@ def test_what_is_unchanged_is_left_out_and_null_is_null() -> None:
     change = Change(SHAPE, Op.UPDATE, frame(b"7"), (frame(b"7"), None, NULL))
     assert values_of(change, {"id": "reference"}) == {"reference": "7", "price": None}
     assert key_of(SHAPE, frame(b"7"), {"id": "reference"}) == {"reference": Number("7")}
+
+
+@pytest.mark.parametrize("text", ["", "1", "{1", "{1}}", "{a b}", '{"a}', "{1}{2}"])
+def test_what_is_no_array_has_no_form(text: str) -> None:
+    with pytest.raises(ValueError, match="no array"):
+        to_json(frame(text.encode()), "text[]")
 
 
 def test_a_member_that_stands_twice_has_no_form() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from nms.common.change import Change, Field, Shape, split_key, unframe
 from nms.common.strict_json import Number, parse, write
+from nms.connectors.rest.arrays import read_array
 
 Record = dict[str, Any]
 """Fields by their names at the remote, as `strict_json.parse` gives values."""
@@ -33,18 +34,28 @@ def key_of(shape: Shape, key: bytes, names: Mapping[str, str]) -> Record:
 
 
 def to_json(field: Field, kind: str) -> Any:
-    """A field in text form as a JSON value: numbers keep their digits, moments become RFC 3339."""
+    """A field in text form as a JSON value: numbers keep their digits, moments become RFC 3339, arrays are arrays."""
     value = unframe(field or b"")
-    if value is None:
-        return None
+    return None if value is None else _read(value.decode(), kind)
+
+
+def _read(text: str, kind: str) -> Any:
     if kind in ("json", "jsonb"):
-        return parse(value)
-    text = value.decode()
+        return parse(text.encode())
+    if kind.endswith("[]") and kind != "box[]":
+        # The elements of a box array alone are parted by another mark than the comma.
+        return _each(read_array(text), kind.removesuffix("[]"))
     if kind in _NUMBERS and _NUMBER.fullmatch(text):
         return Number(text)
     if kind == "boolean":
         return text in ("t", "true")
     return _moment(text) if kind in _TIMES and _MOMENT.fullmatch(text) else text
+
+
+def _each(elements: list[Any], kind: str) -> list[Any]:
+    return [
+        _each(one, kind) if isinstance(one, list) else None if one is None else _read(one, kind) for one in elements
+    ]
 
 
 def is_same(ours: Any, theirs: Any) -> bool:
