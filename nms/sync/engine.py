@@ -9,6 +9,7 @@ from nms.common.problem import Problem
 from nms.common.remote import RecordMoved, Remote
 from nms.connectors.postgres.problems import Refused
 from nms.connectors.postgres.twoway.opening import TwoWayEnd
+from nms.sync.problems import TableAltered
 from nms.sync.pull import Fresh, Key, Pull, fresh_of, key_of
 from nms.sync.push import Push
 from nms.sync.turn import Turns
@@ -35,6 +36,8 @@ class Engine:
         if "replayed" in batch.position:
             # Somebody asked for another try.
             self._refused.clear()
+            if await self.end.side.is_altered():
+                raise TableAltered("a column has another type since the pipeline was opened")
         async for part in changes_of(batch):
             applied.changes += len(part)
             applied.rows += await self._pull_part([one for one in part if one.shape not in self._tables], batch)

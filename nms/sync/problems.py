@@ -107,6 +107,13 @@ _REVIVE = (
 )
 
 
+class TableAltered(Problem):
+    """A column of a two-way pipeline's table has another type now, or is gone."""
+
+    status, code, retry, title = 409, "table-altered", Retry.NOW, "A table has changed its columns"
+    remedy = "Nothing to do; it is opened anew, with the columns that the table has now."
+
+
 class ConflictSettled(Problem):
     """The conflict no longer waits for anybody."""
 

@@ -12,6 +12,7 @@ from nms.common.ledger import Captured
 from nms.common.rounds import Rounds
 from nms.connectors.postgres.twoway.opening import TwoWayEnd
 from nms.sync.deletes import Deletes
+from nms.sync.problems import TableAltered
 
 TURN_SECONDS = 0.5
 MOST_KEYS = 20_000
@@ -39,6 +40,7 @@ class Turns:
         self._sources: dict[str, AsyncGenerator[Batch, None]] = {"pull": end.feed.batches()}
         self._asked_at = self._looked_at = 0.0
         self._first: float | None = None
+        self._altered = False
         self.captured: dict[tuple[str, Key], list[Captured]] = {}
         self.began = 0.0
 
@@ -67,6 +69,8 @@ class Turns:
 
     async def _next(self) -> Batch:
         while True:
+            if self._altered or (self._looks and "look" in self._position and await self._end.side.is_altered()):
+                raise TableAltered("a column has another type since the pipeline was opened")
             if self._position.get("pulled"):
                 batch = await self._look()
                 if batch is not None:
@@ -121,9 +125,11 @@ class Turns:
             self._position["look"] = {}
             found.clear()
         await self._deletes.weigh(found)
+        self._altered = bool(batch.position.get("paused"))
         made = self._batch(found, log=batch.position, committed=batch.committed)
         self.captured = found
-        return made
+        # That a table is left out must be known to whoever opens it anew.
+        return replace(made, keep=self._altered)
 
     def _captured(self, change: Change, place: str, batch: Batch) -> Captured:
         dataset = change.shape.dataset

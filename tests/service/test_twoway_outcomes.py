@@ -98,6 +98,28 @@ async def test_one_404_deletes_nothing_on_either_side(stage: Stage, hostile_api:
         assert await stage.answer("conflicts", "list", "items") == []
 
 
+@pytest.mark.parametrize("edits", ["update public.things set name = 'edited' where id in (1, 2)", "select 1"])
+async def test_a_column_that_gets_another_type_below_a_held_record_is_taken_up(
+    stage: Stage, hostile_api: HostileApi, edits: str
+) -> None:
+    await start(stage, hostile_api, "merge")
+    async with stage.working():
+        await settled(stage)
+        hostile_api.write("things", {"group": "many"}, 1)
+
+        async def held() -> bool:
+            return len(await stage.answer("quarantine", "list", "items")) == 1
+
+        await eventually(held)
+        await stage.at("target", 'alter table public.things alter column "group" type text')
+        await stage.at("target", edits)
+        await stage.nms("quarantine", "replay", "items", "--key", "1")
+        await stage.arrive('select "group" from public.things where id = 1', ["many"])
+        await stage.at("target", "update public.things set name = 'last' where id in (1, 2)")
+        await has(hostile_api, 1, "last")
+        await has(hostile_api, 2, "last")
+
+
 async def test_what_one_round_does_not_find_is_neither_deleted_nor_made_again(
     stage: Stage, hostile_api: HostileApi
 ) -> None:

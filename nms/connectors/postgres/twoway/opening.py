@@ -93,9 +93,11 @@ async def open_twoway(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[
     end: TwoWayEnd | None = None
     log: LogEnd | None = None
     try:
+        await side.is_altered()
         if "pulled" not in position and not spec.follows_deletes:
             await _revive(side)
         if spec.back == "log":
+            position = _unpaused(position)
             stood, log = await _open_log(spec, pairing, position, own)
             position = {**position, "log": stood}
         shapes = {name: one.shape for name, one in side.datasets.items()}
@@ -110,6 +112,12 @@ async def open_twoway(spec: PipelineSpec, open_feed: OpenFeed) -> AsyncIterator[
         elif log is not None:
             await log.close()
         await side.close()
+
+
+def _unpaused(position: Position) -> Position:
+    """Where to go on behind a change of a column: what the log told since was left out, and is found by looking."""
+    log = dict(position.get("log") or {})
+    return {**position, "log": log, "look": {}} if log.pop("paused", None) else position
 
 
 async def _revive(side: TwoWaySide) -> None:

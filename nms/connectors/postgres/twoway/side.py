@@ -109,6 +109,7 @@ class TwoWaySide:
         self._looks: dict[str, Statement] = {}
         self._scans: dict[str, Statement] = {}
         self._counts: dict[str, Statement] = {}
+        self._types: list[Any] = []
         self._revivals: dict[str, Statement] = {}
         self.datasets = {one.name: one for one in datasets}
         self.above: Mapping[str, set[str]] = {}
@@ -175,6 +176,13 @@ class TwoWaySide:
         commands += [Command(_FORGET, self._about(dataset, json.dumps(gone)))] if gone else []
         if commands:
             await self._run(commands)
+
+    async def is_altered(self) -> bool:
+        """Whether a column that travels has another type, or is gone, since this was asked for the first time."""
+        async with self._turn:
+            found = [await self._libpq.query(statements.describe_columns(one.table)) for one in self.datasets.values()]
+        self._types = self._types or found
+        return found != self._types
 
     async def list_changed(self, dataset: str, after: Key = ()) -> list[Key]:
         """Keys, at most some thousands behind one, of rows that are not as the base has them."""

@@ -88,6 +88,16 @@ def find_changed(table: TargetTable, names: Sequence[str]) -> str:
     )
 
 
+def describe_columns(table: TargetTable) -> str:
+    """The types of the columns that travel, by their names, as one text."""
+    names = ", ".join(quote_literal(one) for one in table.columns)
+    return (
+        "select pg_catalog.jsonb_object_agg(a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod))::text"
+        f" from pg_catalog.pg_attribute a where a.attrelid = pg_catalog.to_regclass({quote_literal(table.name)})"
+        f" and a.attname = any(array[{names}]) and not a.attisdropped"
+    )
+
+
 def count_missing(table: TargetTable) -> str:
     """How many rows both sides had that the table has no more, and how many both sides had."""
     return (
