@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nms.common.document.endpoint import WINDOW
+from nms.common.document.scheme import WINDOW
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from nms.common.document.endpoint import (
+from nms.common.document.scheme import (
     BasicScheme,
     BearerScheme,
     HmacScheme,

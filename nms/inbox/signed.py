@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 
-from nms.common.document.endpoint import Piece, split_signed
+from nms.common.document.scheme import Piece, split_signed
 from nms.inbox.check import Check, Refusal, Request, read_headers, read_method, read_url
 from nms.inbox.key import ED25519, shared_keys
 from nms.inbox.scheme import Signed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from nms.common.document.endpoint import Scheme
+from nms.common.document.scheme import Scheme
 from nms.inbox.check import Check, Request
 from nms.inbox.form import FormVerifier
 from nms.inbox.login import LoginVerifier, OpenVerifier

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from nms.common.document.endpoint import HmacScheme, Piece, split_signed
+from nms.common.document.scheme import HmacScheme, Piece, split_signed
 from tests.unit.webhooks import PROVIDERS, SCHEMES
 
 SECRETS = ["env://HOOK"]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import TypeAdapter
 
-from nms.common.document.endpoint import Scheme
+from nms.common.document.scheme import Scheme
 from nms.inbox.check import Refusal, Request
 from nms.inbox.verifier import make_verifier
 

@@ -1,6 +1,7 @@
 """Documents: systems, pipelines and endpoints as validated values, read by every room, stored by cfg."""
 
 from nms.common.document.address import Address, parse_address
+from nms.common.document.endpoint import EndpointDocument, Finder
 from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
 from nms.common.document.mapping import DatasetMapping
 from nms.common.document.pipeline import BatchLimits, PipelineDocument
@@ -14,7 +15,6 @@ from nms.common.document.system import (
     SystemUnreadable,
 )
 from nms.common.document.values import Table
-from nms.common.document.webhook import EndpointDocument, Finder
 
 __all__ = [
     "KINDS",

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from nms.common.document.endpoint import EndpointDocument
 from nms.common.document.fault import point_faults
 from nms.common.document.pipeline import PipelineDocument
 from nms.common.document.rest import RestSystem
 from nms.common.document.system import AmqpSystem, Document, KafkaSystem, PostgresSystem, SystemDocument
-from nms.common.document.webhook import EndpointDocument
 from nms.common.problem import Malformed, Pointer
 
 SYSTEMS: Final[Mapping[str, type[SystemDocument]]] = {
