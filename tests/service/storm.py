@@ -107,6 +107,13 @@ async def rounds(stage: Stage, more: int) -> None:
     await eventually(look)
 
 
+async def served(stage: Stage, count: int) -> None:
+    """Have so many rounds begin and end, and what they brought be durable: what is read is not yet written."""
+    for _ in range(count):
+        answer = await stage.nms("pipelines", "run", "items")
+        assert answer.exit_code == 0, answer.output
+
+
 async def written(stage: Stage, remote: HostileApi) -> tuple[Any, ...]:
     """What tells whether anything was written: the remote's versions, and the transactions that made the rows."""
     rows = await stage.at("target", "select array_agg(xmin::text || ctid::text order by id) from public.things")

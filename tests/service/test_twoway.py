@@ -21,7 +21,7 @@ from tests.conftest import MakeDatabase
 from tests.fuzz.extent import Extent
 from tests.service.rest_stage import api, begin, make_stage, things
 from tests.service.stage import Stage
-from tests.service.storm import FIELDS, Storm, alike, rounds, written
+from tests.service.storm import FIELDS, Storm, alike, rounds, served, written
 from tests.service.test_kafka_pipelines import worker_process
 from tests.services.hostile.api import HostileApi
 
@@ -140,9 +140,9 @@ async def set_out(stage: Stage, remote: HostileApi, policy: str, count: int) -> 
 
 async def come_to_rest(storm: Storm, policy: str) -> None:
     """Two rounds after the last edit both sides are alike, nothing is written any more, and conflicts are listed."""
-    await rounds(storm.stage, 2)
+    await served(storm.stage, 2)
     before = await written(storm.stage, storm.remote)
-    await rounds(storm.stage, 2)
+    await served(storm.stage, 2)
     assert await written(storm.stage, storm.remote) == before
     await alike(storm.stage, storm.remote, 1)
     found = await storm.stage.answer("conflicts", "list", "items", "--limit", 10_000)
