@@ -106,6 +106,68 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION inbox.drop_days(kept interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET "TimeZone" TO 'UTC'
+ SET lock_timeout TO '5s'
+AS $function$
+declare
+    name text;
+    dropped integer := 0;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('inbox.day', 0));
+    for name in
+        select c.relname
+        from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'inbox.event'::regclass
+            and c.relname ~ '^event_[0-9]{8}$'
+            and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= now() - kept
+        order by 1
+    loop
+        execute format('drop table inbox.%I', name);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.make_days(ahead integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET "TimeZone" TO 'UTC'
+ SET lock_timeout TO '5s'
+AS $function$
+declare
+    day date;
+    name text;
+    made integer := 0;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('inbox.day', 0));
+    for day in
+        select current_date + n from generate_series(0, ahead) as n
+        union
+        select distinct e.received_at::date from inbox.event_rest e
+        order by 1
+    loop
+        name := 'event_' || to_char(day, 'YYYYMMDD');
+        continue when to_regclass('inbox.' || name) is not null;
+        -- Whoever inserts waits here: a row that was on its way to the default partition would be refused.
+        lock table inbox.event in share row exclusive mode;
+        execute format('create table inbox.%I (like inbox.event including all)', name);
+        execute format(
+            'with moved as (delete from inbox.event_rest where received_at >= %L and received_at < %L returning *) '
+            'insert into inbox.%I select * from moved', day, day + 1, name
+        );
+        execute format(
+            'alter table inbox.event attach partition inbox.%I for values from (%L) to (%L)', name, day, day + 1
+        );
+        made := made + 1;
+    end loop;
+    return made;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION sync.count_moved_changes()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -437,7 +499,7 @@ CREATE INDEX run_subject_idx ON common.run USING btree (kind, subject, id);
 CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (state = ANY (ARRAY['queued'::text, 'retrying'::text]));
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
-CREATE INDEX receipt_age_idx ON inbox.receipt USING brin (received_at);
+CREATE INDEX receipt_age_idx ON inbox.receipt USING btree (received_at);
 CREATE INDEX change_age_idx ON sync.change USING btree (answered_at);
 CREATE INDEX change_key_idx ON sync.change USING btree (pipeline, dataset, key, id);
 CREATE INDEX change_list_idx ON sync.change USING btree (pipeline, id);

@@ -13,6 +13,7 @@ from nms.inbox.endpoints import Endpoints, followed
 from nms.inbox.receiver import Receiver
 from nms.inbox.repository import store
 from nms.inbox.settings import InboxSettings
+from nms.inbox.worker import run_worker
 from nms.inbox.writer import Lane
 
 
@@ -32,12 +33,13 @@ ROLE = Role(
     description="Receives webhooks and stores them before it answers.",
     dependencies={"database": health.database(DSNType.NMS)},
     resources=(enter_receiving,),
+    work=run_worker,
     front=Receiver,
 )
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The app of this role; without settings those of the process."""
+    """The app of this role; without settings those of the process. `INBOX_WORKER=false` makes it API only."""
     return web.create_app(ROLE, settings or get_settings(), read_settings(InboxSettings))
 
 

@@ -37,6 +37,18 @@ class InboxRepository(BaseNmsRepository):
             Receipt(one.id, "new") if one.id in fresh else known[one.endpoint, one.key, one.digest] for one in arrivals
         ]
 
+    async def make_days(self, ahead: int) -> int:
+        """Make the partitions of today and of so many days ahead; gives how many were missing."""
+        return int(await queries.insert_days(self.connection, ahead=ahead))
+
+    async def drop_days(self, kept: float) -> int:
+        """Drop the days that ended so many seconds ago; gives how many."""
+        return int(await queries.delete_days(self.connection, kept=kept))
+
+    async def delete_old_receipts(self, kept: float, size: int) -> int:
+        """Delete receipts of such days, so many at a time; gives how many."""
+        return int(await queries.delete_old_receipts(self.connection, kept=kept, size=size))
+
     async def _list_known(self, arrivals: Sequence[Arrival]) -> dict[tuple[str, bytes, bytes], Receipt]:
         if not arrivals:
             return {}

@@ -8,9 +8,12 @@ from nms.common.document.expression import check_expression
 from nms.common.document.mapping import Part
 from nms.common.document.scheme import Scheme
 from nms.common.document.system import Document
-from nms.common.document.values import Size, refusal
+from nms.common.document.values import Duration, Size, refusal
 from nms.common.document.web import Header, check_url
 
+DAY: float = 86_400.0
+KEEP: float = 30 * DAY
+MOST_KEEP: float = 3_650 * DAY
 LARGEST: int = 1 << 20
 MOST_LARGEST: int = 8 << 20
 Handshake = Literal["slack", "meta", "graph", "zoom", "x", "mailchimp", "cloudevents"]
@@ -55,3 +58,11 @@ class EndpointDocument(Document):
         Finder | None, Field(description="what kind of event it is; else the provider's own word, or nothing")
     ] = None
     largest: Annotated[Size, Field(ge=1, le=MOST_LARGEST, description="bytes of a body")] = LARGEST
+    keep: Annotated[
+        Duration,
+        Field(
+            ge=DAY,
+            le=MOST_KEEP,
+            description="how long an event is there, and a duplicate known; days go when no endpoint keeps them",
+        ),
+    ] = KEEP

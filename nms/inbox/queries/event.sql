@@ -24,3 +24,22 @@ select event_id from fresh;
 select r.endpoint, r.key, r.event_id, r.digest
 from inbox.receipt r
 join unnest(:endpoints::text[], :keys::bytea[]) as g (endpoint, key) on g.endpoint = r.endpoint and g.key = r.key;
+
+-- name: insert_days(ahead)$
+select inbox.make_days(:ahead::integer);
+
+-- name: delete_days(kept)$
+select inbox.drop_days(make_interval(secs => :kept::double precision));
+
+-- name: delete_old_receipts(kept, size)!
+-- Whole days only: a receipt is never gone before its event.
+delete from inbox.receipt
+where (endpoint, key) in (
+    select r.endpoint, r.key
+    from inbox.receipt r
+    where r.received_at
+        < date_trunc('day', now() - make_interval(secs => :kept::double precision), 'UTC')
+    order by r.received_at
+    limit :size
+    for update skip locked
+);

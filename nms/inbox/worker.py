@@ -1,0 +1,54 @@
+"""The background work of the inbox: days are made ahead, and what no endpoint keeps any more goes."""
+
+import asyncio
+import logging
+from typing import Final
+
+from nms.common.configuration import Configuration, current_documents
+from nms.common.document.endpoint import KEEP
+from nms.common.problem import Problem
+from nms.common.waiting import first_of
+from nms.inbox.repository import InboxRepository
+
+log = logging.getLogger(__name__)
+
+AHEAD_DAYS: Final = 7
+ROUND_SECONDS: Final = 600.0
+RETRY_SECONDS: Final = 30.0
+BITE: Final = 5_000
+BITE_SECONDS: Final = 0.05
+"""Between bites, so that what arrives is never kept waiting for long."""
+
+
+async def run_worker(stop: asyncio.Event) -> None:
+    """Make days and let old ones go until told to stop; any number of processes may do it."""
+    repository = await InboxRepository.open()
+    while not stop.is_set():
+        pause = ROUND_SECONDS
+        try:
+            await repository.make_days(AHEAD_DAYS)
+            await forget(repository, stop)
+        except Problem as problem:
+            log.warning("the days of the inbox could not be kept: %s", problem.detail)
+            pause = RETRY_SECONDS
+        await first_of(stop, timeout=pause)
+
+
+async def forget(repository: InboxRepository, stop: asyncio.Event) -> None:
+    """Drop the days that no endpoint keeps, and then the receipts of their events."""
+    kept = longest_keep(await current_documents(repository))
+    if kept is None:
+        log.warning("an endpoint cannot be read: how long it keeps its events is not known, and none are dropped")
+        return
+    dropped = await repository.drop_days(kept)
+    if dropped:
+        log.info("%d days of events that no endpoint keeps were dropped", dropped)
+    while await repository.delete_old_receipts(kept, BITE) == BITE and not stop.is_set():
+        await first_of(stop, timeout=BITE_SECONDS)
+
+
+def longest_keep(configuration: Configuration) -> float | None:
+    """Seconds that the most patient endpoint keeps; None where an endpoint cannot be read."""
+    if any(kind == "endpoint" for kind, _ in configuration.unreadable):
+        return None
+    return max((one.keep for one in configuration.endpoints.values()), default=KEEP)

@@ -1,0 +1,81 @@
+"""How long the inbox keeps: days are made ahead, and dropped when no endpoint keeps them any more."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from nms.common.configuration import build_configuration
+from nms.common.settings import Settings
+from nms.inbox.repository import InboxRepository
+from nms.inbox.worker import AHEAD_DAYS, forget, longest_keep
+from tests.service.inbox import SECRET, SHOP, declare, receiving, send
+from tests.waiting import eventually
+
+OLD = """
+with e as (
+    insert into inbox.event (id, endpoint, type, key, content_type, headers, body, received_at)
+    select gen_random_uuid(), 'shop', '', sha256(n::text::bytea), '', '', '', now() - make_interval(days => n)
+    from generate_series(0, 40) as n
+    returning *
+)
+insert into inbox.receipt (endpoint, key, event_id, digest, received_at)
+select endpoint, key, id, key, received_at from e
+"""
+
+
+async def partitions(repository: InboxRepository) -> list[str]:
+    rows = await repository.connection.fetch(
+        "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'inbox.event'::regclass order by 1"
+    )
+    return [row["name"].removeprefix("inbox.event_") for row in rows]
+
+
+async def count(repository: InboxRepository, table: str) -> int:
+    return int(await repository.connection.fetchval(f"select count(*) from inbox.{table}"))
+
+
+def days_from(first: int, last: int) -> set[str]:
+    today = datetime.now(UTC).date()
+    return {f"{today + timedelta(days=n):%Y%m%d}" for n in range(first, last + 1)}
+
+
+async def test_a_week_of_days_is_made_ahead_while_events_come_and_none_stays_in_the_default(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_HOOK", SECRET)
+    await declare(SHOP)
+    async with receiving(settings) as client:
+        repository = await InboxRepository.open()
+        answers = await asyncio.gather(*(send(client, b"{}", f"n{n}") for n in range(30)))
+        assert {answer.status_code for answer in answers} == {202}
+
+        async def made() -> bool:
+            return set(await partitions(repository)) >= {"rest"} | days_from(1, AHEAD_DAYS - 1)
+
+        await eventually(made)
+        assert (await send(client, b"{}", "last")).status_code == 202
+        assert await count(repository, "event_rest") == 0
+        assert await count(repository, "event") == 31
+        assert (await send(client, b"{}", "n1")).status_code == 200
+
+
+async def test_a_day_goes_with_its_receipts_when_no_endpoint_keeps_it_any_more(settings: Settings) -> None:
+    await declare(SHOP, {**SHOP, "name": "patient", "keep": "35d"})
+    repository = await InboxRepository.open()
+    await repository.connection.execute(OLD)
+    assert await repository.make_days(0) == 41
+    assert await count(repository, "event_rest") == 0
+    await forget(repository, asyncio.Event())
+    # The day that is 35 days old has events that are younger than that.
+    assert await count(repository, "event") == await count(repository, "receipt") == 36
+    await declare({**SHOP, "name": "patient", "keep": "2d"}, {**SHOP, "keep": "1d"})
+    await forget(repository, asyncio.Event())
+    assert await count(repository, "event") == await count(repository, "receipt") == 3
+    assert await repository.make_days(0) == 0
+
+
+def test_while_an_endpoint_cannot_be_read_nothing_is_forgotten() -> None:
+    broken = {"revision": 1, "kind": "endpoint", "name": "shop", "body": {"kind": "endpoint", "name": "shop"}}
+    assert longest_keep(build_configuration([broken])) is None
+    assert longest_keep(build_configuration([])) == 30 * 86_400
