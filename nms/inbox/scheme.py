@@ -44,14 +44,13 @@ class Parameters:
     """A scheme that signs the URL followed by the parameters of a form, name and value, sorted; HMAC-SHA1 in base64.
 
     `only` is the one parameter that such a form has, where that is known: names and values are signed without
-    anything between them, so what is not pinned could be cut elsewhere. `repeated` allows a name twice (each value
-    once, sorted). `hashed` is the parameter of the query that has the SHA-256 of a body that is no form. `ported`
+    anything between them, so what is not pinned could be cut elsewhere. A name may stand there twice; each of its
+    values counts once. `hashed` is the parameter of the query that has the SHA-256 of a body that is no form. `ported`
     takes a URL with and without its port for the same.
     """
 
     header: str
     only: str = ""
-    repeated: bool = False
     hashed: str = ""
     ported: bool = False
 

@@ -73,7 +73,7 @@ KNOWN: Final[Mapping[str, Signed | Parameters]] = {
     # Its handshake signs short tokens for anybody: what is no JSON object was not sent as an event.
     "x": Signed("x-twitter-webhooks-signature", encoding="base64", prefix="sha256=", begins=b"{"),
     "mandrill": Parameters("x-mandrill-signature", only="mandrill_events"),
-    "twilio": Parameters("x-twilio-signature", repeated=True, hashed="bodySHA256", ported=True),
+    "twilio": Parameters("x-twilio-signature", hashed="bodySHA256", ported=True),
 }
 
 

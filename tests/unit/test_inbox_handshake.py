@@ -94,6 +94,11 @@ def test_cloudevents_get_the_rate_that_is_asked_and_granted(
     }
 
 
+def test_cloudevents_that_ask_for_two_rates_get_none() -> None:
+    headers = [(b"webhook-request-origin", b"a.example"), *[(b"webhook-request-rate", b"1")] * 2]
+    assert answer("cloudevents", Request("OPTIONS", URL, headers, NOW), b"", Terms()) is None
+
+
 ORIGIN = "WebHook-Request-Origin"
 META = f"?hub.mode=subscribe&hub.verify_token={SECRET}&hub.challenge=1"
 UNSOUND: list[tuple[str, str, str, object, dict[str, str]]] = [
@@ -131,6 +136,8 @@ UNSOUND: list[tuple[str, str, str, object, dict[str, str]]] = [
     ("x", "GET", "?crc_token=%7B%22a%22%3A1%7D", b"", {}),
     ("x", "GET", "?crc_token=", b"", {}),
     ("x", "GET", f"?crc_token={TOKEN}&crc_token=a", b"", {}),
+    ("x", "GET", f"?crc_token={TOKEN}", b"x", {}),
+    ("slack", "POST", "", {"type": "url_verification", "challenge": TOKEN, "more": "a" * 9000}, {}),
     ("mailchimp", "POST", "", b"", {}),
     ("mailchimp", "GET", "", b"x", {}),
     ("mandrill", "POST", "", b"mandrill_events=%5B%5D", {}),
@@ -157,6 +164,8 @@ def test_without_a_secret_nothing_is_signed_and_no_token_is_ours() -> None:
     ):
         method = "POST" if body else "GET"
         assert answer(name, Request(method, URL + query, [], NOW), body, Terms()) is None
+    nothing = Request("GET", URL + META.replace(SECRET, ""), [], NOW)
+    assert answer("meta", nothing, b"", Terms(("",))) is None
 
 
 def test_what_is_signed_for_anybody_is_never_the_form_of_an_event() -> None:

@@ -176,6 +176,27 @@ def test_a_window_of_the_document_holds() -> None:
         assert (found.code, found.facts) == ("timestamp-old", {"seconds": 11, "window": 10})
 
 
+def test_a_time_in_milliseconds_counts_to_the_millisecond() -> None:
+    for edge, beyond in ((NOW - 300, -1), (NOW + 300, 1)):
+        assert judge(genuine("hubspot-v3", time=str(edge * 1000))) is None
+        assert judge(genuine("hubspot-v3", time=str(edge * 1000 + beyond))) is not None
+
+
+def test_hubspot_signs_some_letters_of_the_url_as_themselves_however_they_were_sent() -> None:
+    for sent, signed_ in (("%2f", "/"), ("%3A%40", ":@"), ("%25", "%25"), ("%20", "%20")):
+        call = replace(PROVIDERS["hubspot-v3"].call, url=URL + sent)
+        headers = PROVIDERS["hubspot-v3"].sign(replace(call, url=URL + signed_))
+        assert judge(case_of("", PROVIDERS["hubspot-v3"], call, headers)) is None
+
+
+def test_a_refusal_that_is_kept_keeps_nothing_of_the_body() -> None:
+    for case in CORPUS:
+        found = refused(case)
+        if isinstance(found, Refusal):
+            assert found.__traceback__ is None
+            assert found.__context__ is None
+
+
 def test_a_clock_that_is_off_is_told_by_how_much_before_the_body_comes() -> None:
     verifier = make_verifier(SCHEMES.validate_python(PROVIDERS["slack"].scheme), [SECRET])
     early = verifier.check(replace(genuine("slack").request, arrived=NOW - 400.5)).refusal
@@ -217,7 +238,8 @@ def test_no_scheme_is_for_development_only() -> None:
         ("standard", "whsec_"), ("standard", "whsec_AAAA"), ("standard", WHSEC[6:]),
         ("standard", "whsec_!" + WHSEC[7:]), ("standard", "whsk_" + WHSEC[6:]), ("standard", PUBLIC[:-2]),
         ("standard", PUBLIC + "="),
-        ("github", ""), ("github", " a"), ("github", "a\n"), ("bearer", "schlüssel"), ("path", "a/b"), ("path", "a%20"),
+        ("github", ""), ("github", " a"), ("github", "a\n"), ("github", "a\x07b"), ("bearer", "schlüssel"),
+        ("path", "a/b"), ("path", "a%20"),
     ],
 )  # fmt: skip
 def test_a_secret_that_cannot_be_right_is_told_before_any_request(scheme: str, secret: str) -> None:

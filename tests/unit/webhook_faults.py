@@ -224,6 +224,8 @@ def _calls(provider: Provider) -> Iterator[Case]:
     for name, url in urls.items():
         if "url" in provider.covers:
             yield case_of(f"URL: {name}", provider, replace(call, url=url), signed)
+            if name in ("fragment", "blank", "letters", "length"):
+                yield case_of(f"URL signed: {name}", provider, replace(call, url=url))
     for method in ("GET", "PUT", "post", "POST ", ""):
         if "method" in provider.covers:
             yield case_of(f"method {method!r}", provider, replace(call, method=method), signed)
@@ -243,6 +245,11 @@ def _of_single_schemes() -> Iterator[Case]:
     yield case_of("mandrill: another form", two, replace(two.call, body=b"events=1"))
     yield case_of("mandrill: a form cut elsewhere", two, replace(two.call, body=b"mandrill_event=s1"))
     yield case_of("mandrill: no form", two, replace(two.call, body=b"mandrill_events=%zz"))
+    three = PROVIDERS["twilio"]
+    yield case_of("twilio: a parameter without a name", three, replace(three.call, body=b"=a"))
+    many = b"&".join(b"a%d=b" % number for number in range(1_001))
+    yield case_of("twilio: 1,001 parameters", three, replace(three.call, body=many))
+    yield from _of_stripe(PROVIDERS["stripe"])
     hashed = PROVIDERS["twilio-json"]
     digest = hashlib.sha256(BODY).hexdigest()
     for name, url in {
@@ -263,6 +270,19 @@ def _of_single_schemes() -> Iterator[Case]:
         yield case_of(
             f"standard-v1: version {version!r}", standard, standard.call, _swap(signed, "webhook-signature", value)
         )
+
+
+def _of_stripe(provider: Provider) -> Iterator[Case]:
+    call = provider.call
+    value = dict(provider.sign(call))[provider.header]
+    for name, told in {
+        "two times": f"t={NOW},{value}",
+        "another time first": f"t={NOW - 1},{value}",
+        "another time last": f"{value},t={NOW - 1}",
+        "version v0": value.replace("v1=", "v2=").replace("v0=", "v1=").replace("v2=", "v0="),
+        "version v01": value.replace("v1=", "v01="),
+    }.items():
+        yield case_of(f"stripe: {name}", provider, call, [(provider.header, told)])
 
 
 def _of_logins() -> Iterator[Case]:
