@@ -6,23 +6,29 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
-import jmespath
-
-from nms.common import strict_json
 from nms.common.document import EndpointDocument, Finder
 from nms.common.secret import resolve
+from nms.inbox.arrival import Arrival, new_event_id
 from nms.inbox.check import Request
-from nms.inbox.problems import IdMissing, WebhookUnreadable
+from nms.inbox.cloudevent import STRUCTURED, identify, media_type
+from nms.inbox.item import Body, bodies_of, search
+from nms.inbox.problems import IdMissing
 from nms.inbox.verifier import Verifier, make_verifier
 
-LONGEST_TYPE: Final = 200
+LONGEST_WORD: Final = 200
 IDS: Final[Mapping[str, str]] = {
     "standard": "webhook-id",
     "github": "x-github-delivery",
     "shopify": "x-shopify-event-id",
 }
 """The header with the id of an event, by scheme; the others tell duplicates by the body."""
-TYPES: Final[Mapping[str, str]] = {"github": "x-github-event", "shopify": "x-shopify-topic"}
+TYPES: Final[Mapping[str, Finder]] = {
+    "github": Finder(header="x-github-event"),
+    "shopify": Finder(header="x-shopify-topic"),
+    "hubspot": Finder(path="subscriptionType"),
+    "mandrill": Finder(path="event"),
+}
+"""Where the kind of an event stands, by scheme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,56 +46,56 @@ class Endpoint:
         secrets = [resolve(reference).get_secret_value() for reference in references]
         return cls(document, make_verifier(document.scheme, secrets, dev=dev), secrets)
 
-    def key_of(self, request: Request, body: "Body") -> bytes:
-        """What a duplicate has in common with its event, as 32 bytes; raises WebhookUnreadable, IdMissing."""
-        finder = self.document.id or _header(IDS.get(self._scheme))
-        if finder is None:
-            return body.digest
-        found = body.find(finder, request)
-        if not found:
-            raise IdMissing(f"The event has no id: {_place(finder)} is missing or empty.", place=_place(finder))
-        return sha256(found.encode("utf-8", "surrogatepass")).digest()
+    def read(self, request: Request, raw: bytes) -> tuple[list[Arrival], bool]:
+        """The events of a request, and whether it brings them as a list.
 
-    def type_of(self, request: Request, body: "Body") -> str:
-        """The provider's word for the kind of event, or nothing; raises WebhookUnreadable."""
-        finder = self.document.event or _header(TYPES.get(self._scheme))
-        return "" if finder is None else body.find(finder, request)[:LONGEST_TYPE]
+        Raises WebhookUnreadable, IdMissing, BatchTooLarge.
+        """
+        bodies, is_list = bodies_of(self.document, request, raw)
+        lines = b"\n".join(name + b": " + value for name, value in request.headers)
+        told = next((value for name, value in request.headers if name == b"content-type"), b"").decode("latin-1")
+        arrivals = []
+        for item, body in enumerate(bodies):
+            key, kind = self._tell(request, body, item if is_list else None)
+            arrivals.append(
+                Arrival(
+                    id=new_event_id(),
+                    endpoint=self.document.name,
+                    key=key,
+                    digest=body.digest,
+                    type=kind,
+                    content_type=_storable(body.content_type or told),
+                    headers=lines,
+                    body=body.raw,
+                    item=item,
+                )
+            )
+        return arrivals, is_list
+
+    def _tell(self, request: Request, body: Body, item: int | None) -> tuple[bytes, str]:
+        """What a duplicate has in common with its event, as 32 bytes, and the provider's word for the kind of event."""
+        identity = kind = ""
+        if self.document.format == "cloudevents":
+            in_body = item is not None or media_type(request) == STRUCTURED
+            identity, kind = identify(request, body.parse() if in_body else None)
+        finder = self.document.id or (None if identity else _header(IDS.get(self._scheme)))
+        if finder is not None:
+            identity = _find(finder, request, body)
+            if not identity:
+                raise IdMissing(f"The event has no id: {_place(finder)} is missing or empty.", place=_place(finder))
+            if item is not None and finder.header is not None:
+                # One header for all of them; a list that comes again has them in the same order.
+                identity = f"{identity}\0{item}"
+        named = self.document.event or (None if kind else TYPES.get(self._scheme))
+        if named is not None:
+            kind = _find(named, request, body)
+        key = sha256(identity.encode("utf-8", "surrogatepass")).digest() if identity else body.digest
+        return key, _storable(kind)
 
     @property
     def _scheme(self) -> str:
         scheme = self.document.scheme
         return "" if getattr(scheme, "headers", "webhook") == "svix" else scheme.type
-
-
-class Body:
-    """The bytes of a request, parsed at most once and only when something is looked for in them."""
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        self.digest = sha256(raw).digest()
-        self._parsed: Any = None
-        self._is_parsed = False
-
-    def find(self, finder: Finder, request: Request) -> str:
-        """A word of the event; empty where it is not there or is no single value."""
-        if finder.header is not None:
-            return _read_header(request, finder.header.lower().encode())
-        assert finder.path is not None
-        return _as_text(_compiled(finder.path).search(self._parse()))
-
-    def _parse(self) -> Any:
-        if not self._is_parsed:
-            try:
-                self._parsed = strict_json.parse(self.raw)
-            except ValueError as error:
-                raise WebhookUnreadable(f"The body is not JSON that can be read: {error}.") from None
-            self._is_parsed = True
-        return self._parsed
-
-
-@lru_cache(maxsize=1_000)
-def _compiled(path: str) -> Any:
-    return jmespath.compile(path)
 
 
 @lru_cache(maxsize=100)
@@ -100,6 +106,19 @@ def _header(name: str | None) -> Finder | None:
 def _read_header(request: Request, wanted: bytes) -> str:
     found = [value for name, value in request.headers if name.lower() == wanted]
     return found[0].decode("latin-1") if len(found) == 1 else ""
+
+
+def _find(finder: Finder, request: Request, body: Body) -> str:
+    """A word of an event; empty where it is not there or is no single value."""
+    if finder.header is not None:
+        return _read_header(request, finder.header.lower().encode())
+    assert finder.path is not None
+    return _as_text(search(body.parse(), finder.path))
+
+
+def _storable(word: str) -> str:
+    """A word of a stranger as PostgreSQL's text can hold it."""
+    return word[:LONGEST_WORD].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _as_text(value: Any) -> str:

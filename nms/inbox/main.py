@@ -11,7 +11,7 @@ from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
 from nms.inbox.endpoints import Endpoints, followed
 from nms.inbox.receiver import Receiver
-from nms.inbox.repository import store
+from nms.inbox.repository import store, store_whole
 from nms.inbox.settings import InboxSettings
 from nms.inbox.worker import run_worker
 from nms.inbox.writer import Lane
@@ -21,7 +21,7 @@ from nms.inbox.writer import Lane
 async def enter_receiving(app: FastAPI) -> AsyncIterator[None]:
     """Give an app its endpoints and its lane, as long as it lives."""
     settings: Settings = app.state.settings
-    app.state.lane = Lane(store)
+    app.state.lane = Lane(store, store_whole)
     async with followed(Endpoints(dev=settings.environment == "dev")) as app.state.endpoints:
         yield
         await app.state.lane.rest()

@@ -41,6 +41,13 @@ class BodyTooLarge(Problem):
     headers: Mapping[str, str] = {"Connection": "close"}
 
 
+class BatchTooLarge(Problem):
+    """A list of more events than are taken at once; facts: `limit`."""
+
+    status, code, title = 413, "batch-too-large", "The list has more events than are taken at once"
+    remedy = "Let the provider send fewer events at once."
+
+
 class WebhookUnreadable(Problem):
     """The body is not what the endpoint looks for ids in."""
 
@@ -56,7 +63,9 @@ class IdMissing(Problem):
 
 
 class IdReused(Problem):
-    """An id came again with another body; facts: `event`, the one that has it."""
+    """An id came again with another body; facts: `event`, the one that has it; `item`, its place in a list, of which
+    nothing is stored.
+    """
 
     status, code, title = 409, "id-reused", "The id belongs to another event"
     remedy = "The provider must give each event an id of its own; or correct `id` of the endpoint."

@@ -1,19 +1,22 @@
 """`POST /in/{endpoint}`: in front of the framework, verified while it streams in, answered when it is committed."""
 
+import json
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed, render_problem
 from nms.inbox import handshake
-from nms.inbox.arrival import Arrival, Receipt, new_event_id
+from nms.inbox.arrival import Receipt
 from nms.inbox.check import Check, Refusal, Request
-from nms.inbox.endpoint import Body, Endpoint
+from nms.inbox.endpoint import Endpoint
 from nms.inbox.handshake import Terms
 from nms.inbox.problems import BodyTooLarge, CallerGone, IdReused, NotBelieved
 
@@ -23,7 +26,6 @@ ROUTE: Final = "/in/{endpoint}"
 _ROUTE: Final = SimpleNamespace(path=ROUTE)
 """What the access log and the metrics take for the route."""
 _JSON: Final = (b"content-type", b"application/json")
-_STATUS: Final = {"new": 202, "known": 200}
 
 
 class Receiver:
@@ -44,6 +46,10 @@ class Receiver:
             await self._serve(name, scope, receive, send)
         except CallerGone:
             return
+        except HTTPException as error:
+            if not isinstance(error.__cause__, Problem):
+                raise
+            await render_problem(error.__cause__)(scope, receive, send)
         except Problem as problem:
             await render_problem(problem)(scope, receive, send)
 
@@ -62,8 +68,9 @@ class Receiver:
             return
         if refusal is not None:
             raise NotBelieved(refusal.sentence, reason=refusal.code, **refusal.facts)
-        (receipt,) = await self._state.lane.put([_arrival_of(endpoint, request, Body(raw))])
-        await _answer(receipt, send)
+        arrivals, is_list = endpoint.read(request, raw)
+        receipts = await self._state.lane.put(arrivals) if arrivals else ()
+        await _answer(receipts, is_list, send)
 
     def _shake(self, endpoint: Endpoint, request: Request, raw: bytes, refusal: Refusal | None) -> Response | None:
         terms = Terms(endpoint.secrets)
@@ -115,25 +122,15 @@ async def _read(receive: Receive, check: Check, largest: int) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _arrival_of(endpoint: Endpoint, request: Request, body: Body) -> Arrival:
-    lines = b"\n".join(name + b": " + value for name, value in request.headers)
-    content_type = next((value for name, value in request.headers if name == b"content-type"), b"")
-    return Arrival(
-        id=new_event_id(),
-        endpoint=endpoint.document.name,
-        key=endpoint.key_of(request, body),
-        digest=body.digest,
-        type=endpoint.type_of(request, body),
-        content_type=content_type.decode("latin-1")[:200],
-        headers=lines,
-        body=body.raw,
-    )
-
-
-async def _answer(receipt: Receipt, send: Send) -> None:
-    if receipt.kind == "other":
-        raise IdReused("Another event with this id and another body was stored before.", event=str(receipt.id))
-    body = b'{"id":"%s"}' % str(receipt.id).encode()
+async def _answer(receipts: Sequence[Receipt], is_list: bool, send: Send) -> None:
+    for item, receipt in enumerate(receipts):
+        if receipt.kind == "other":
+            facts: dict[str, Any] = {"item": item} if is_list else {}
+            raise IdReused("Another event with this id and another body is there.", event=str(receipt.id), **facts)
+    ids = [str(receipt.id) for receipt in receipts]
+    told = f'{{"ids":{json.dumps(ids)}}}' if is_list else f'{{"id":"{ids[0]}"}}'
+    body = told.encode()
     headers = [_JSON, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": _STATUS[receipt.kind], "headers": headers})
+    status = 202 if any(receipt.kind == "new" for receipt in receipts) else 200
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

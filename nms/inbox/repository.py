@@ -14,6 +14,26 @@ async def store(arrivals: Sequence[Arrival]) -> list[Receipt]:
     return await (await InboxRepository.open()).store(arrivals)
 
 
+async def store_whole(arrivals: Sequence[Arrival]) -> list[Receipt]:
+    """Commit what is new of a list, or nothing of it where one is another body under a known key."""
+    try:
+        async with (await InboxRepository.open()).transaction() as tx:
+            receipts = await tx.store(arrivals)
+            if any(one.kind == "other" for one in receipts):
+                raise _ListClashed(receipts)
+            return receipts
+    except _ListClashed as clash:
+        return clash.receipts
+
+
+class _ListClashed(Exception):
+    """Leaves a transaction of which nothing is to be kept."""
+
+    def __init__(self, receipts: list[Receipt]) -> None:
+        super().__init__()
+        self.receipts = receipts
+
+
 class InboxRepository(BaseNmsRepository):
     """Events and their receipts."""
 

@@ -15,17 +15,19 @@ MOST_BYTES = 8 * 1024 * 1024
 """A statement takes no more; what is left waits for the next."""
 
 Together = Sequence[Arrival]
-Store = Callable[[Sequence[Arrival]], Awaitable[Sequence[Receipt]]]
+Store = Callable[[Together], Awaitable[Sequence[Receipt]]]
 
 
 class Lane:
     """Stores arrivals in the order in which they came; those that are put together are stored together or not at all.
 
-    `store` writes and commits, or raises a Problem and has written nothing.
+    `store` writes and commits, or raises a Problem and has written nothing. `store_whole` does so for arrivals that
+    were put together, and writes none of them where one is another body under a known key; they share no commit.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, store_whole: Store) -> None:
         self._store = store
+        self._store_whole = store_whole
         self._waiting: deque[tuple[Together, asyncio.Future[Sequence[Receipt]]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -55,7 +57,7 @@ class Lane:
     async def _write_some(self) -> None:
         taken = self._take()
         try:
-            receipts = iter(await self._store([one for together, _ in taken for one in together]))
+            receipts = iter(await self._store_all([together for together, _ in taken]))
         except Problem as problem:
             await self._settle_failure(taken, problem)
             return
@@ -69,6 +71,11 @@ class Lane:
             if not future.done():
                 future.set_result(mine)
 
+    async def _store_all(self, taken: Sequence[Together]) -> Sequence[Receipt]:
+        if len(taken) == 1 and len(taken[0]) > 1:
+            return await self._store_whole(taken[0])
+        return await self._store([one for together in taken for one in together])
+
     async def _settle_failure(
         self, taken: Sequence[tuple[Together, asyncio.Future[Sequence[Receipt]]]], problem: Problem
     ) -> None:
@@ -79,7 +86,7 @@ class Lane:
             return
         for together, future in taken:
             try:
-                receipts = await self._store(together)
+                receipts = await self._store_all([together])
             except Problem as own:
                 _fail(future, own)
             else:
@@ -88,10 +95,9 @@ class Lane:
 
     def _take(self) -> list[tuple[Together, asyncio.Future[Sequence[Receipt]]]]:
         taken = [self._waiting.popleft()]
-        count, size = len(taken[0][0]), _size(taken[0][0])
-        while self._waiting:
-            together = self._waiting[0][0]
-            count, size = count + len(together), size + _size(together)
+        count, size = 1, _size(taken[0][0])
+        while len(taken[0][0]) == 1 and self._waiting and len(self._waiting[0][0]) == 1:
+            count, size = count + 1, size + _size(self._waiting[0][0])
             if count > MOST_ARRIVALS or size > MOST_BYTES:
                 break
             taken.append(self._waiting.popleft())

@@ -48,7 +48,9 @@ async def stored(settings: Settings) -> list[asyncpg.Record]:
     assert settings.db_nms_dsn is not None
     connection = await asyncpg.connect(settings.db_nms_dsn.get_secret_value())
     try:
-        return list(await connection.fetch("select id, endpoint, type, body from inbox.event order by received_at, id"))
+        return list(
+            await connection.fetch("select id, endpoint, type, body from inbox.event order by received_at, item, id")
+        )
     finally:
         await connection.close()
 

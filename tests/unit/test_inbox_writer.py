@@ -37,7 +37,7 @@ class Disk:
 
 async def test_what_comes_meanwhile_shares_the_next_commit_in_its_order() -> None:
     disk = Disk()
-    lane = Lane(disk.store)
+    lane = Lane(disk.store, disk.store)
     disk.open.clear()
     tasks = [asyncio.create_task(lane.put([arrival(b"%d" % n)])) for n in range(10)]
     await asyncio.sleep(0)
@@ -50,7 +50,7 @@ async def test_what_comes_meanwhile_shares_the_next_commit_in_its_order() -> Non
 
 async def test_one_that_cannot_be_stored_takes_none_along() -> None:
     disk = Disk()
-    lane = Lane(disk.store)
+    lane = Lane(disk.store, disk.store)
     disk.open.clear()
     tasks = [asyncio.create_task(lane.put([arrival(body)])) for body in (b"a", b"bad", b"b")]
     await asyncio.sleep(0)
@@ -61,7 +61,7 @@ async def test_one_that_cannot_be_stored_takes_none_along() -> None:
 
 async def test_a_database_that_is_away_is_asked_once_for_all_and_again_for_the_next() -> None:
     disk = Disk()
-    lane = Lane(disk.store)
+    lane = Lane(disk.store, disk.store)
     disk.away = True
     disk.open.clear()
     tasks = [asyncio.create_task(lane.put([arrival()])) for _ in range(20)]
@@ -76,7 +76,7 @@ async def test_a_database_that_is_away_is_asked_once_for_all_and_again_for_the_n
 
 async def test_those_that_come_together_are_stored_together_and_no_statement_is_too_large() -> None:
     disk = Disk()
-    lane = Lane(disk.store)
+    lane = Lane(disk.store, disk.store)
     disk.open.clear()
     large = b"x" * (MOST_BYTES // 3)
     tasks = [asyncio.create_task(lane.put([arrival(large), arrival(large)])) for _ in range(4)]
@@ -89,9 +89,22 @@ async def test_those_that_come_together_are_stored_together_and_no_statement_is_
     assert sum(len(call) for call in disk.calls) == 8 + 2 * MOST_ARRIVALS
 
 
+async def test_a_list_shares_no_commit_so_that_it_can_be_refused_as_a_whole() -> None:
+    disk, whole = Disk(), Disk()
+    lane = Lane(disk.store, whole.store)
+    disk.open.clear()
+    groups = ((b"a",), (b"b", b"c"), (b"d",))
+    tasks = [asyncio.create_task(lane.put([arrival(body) for body in bodies])) for bodies in groups]
+    await asyncio.sleep(0)
+    disk.open.set()
+    await asyncio.gather(*tasks)
+    assert whole.calls == [[b"b", b"c"]]
+    assert [body for call in disk.calls for body in call] == [b"a", b"d"]
+
+
 async def test_a_caller_that_goes_away_leaves_its_event_to_be_stored() -> None:
     disk = Disk()
-    lane = Lane(disk.store)
+    lane = Lane(disk.store, disk.store)
     disk.open.clear()
     gone = asyncio.create_task(lane.put([arrival(b"gone")]))
     await asyncio.sleep(0)
@@ -110,7 +123,7 @@ async def test_what_nobody_foresaw_fails_all_that_wait_and_the_lane_goes_on() ->
         await disk.open.wait()
         raise ZeroDivisionError
 
-    lane = Lane(crash)
+    lane = Lane(crash, crash)
     disk.open.clear()
     tasks = [asyncio.create_task(lane.put([arrival()])) for _ in range(3)]
     await asyncio.sleep(0)

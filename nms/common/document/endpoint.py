@@ -57,6 +57,17 @@ class EndpointDocument(Document):
     event: Annotated[
         Finder | None, Field(description="what kind of event it is; else the provider's own word, or nothing")
     ] = None
+    items: Annotated[
+        Annotated[str, AfterValidator(check_expression)] | None,
+        Field(
+            description="JMESPath to a list of events in the body: each is one; else as the provider sends them",
+            examples=["events"],
+        ),
+    ] = None
+    format: Annotated[
+        Literal["cloudevents"] | None,
+        Field(description="`cloudevents`: structured, binary or batched CloudEvents, told apart by source and id"),
+    ] = None
     largest: Annotated[Size, Field(ge=1, le=MOST_LARGEST, description="bytes of a body")] = LARGEST
     keep: Annotated[
         Duration,
@@ -66,3 +77,9 @@ class EndpointDocument(Document):
             description="how long an event is there, and a duplicate known; days go when no endpoint keeps them",
         ),
     ] = KEEP
+
+    @model_validator(mode="after")
+    def _list_once(self) -> "EndpointDocument":
+        if self.items is not None and self.format is not None:
+            raise refusal("CloudEvents say themselves whether they come as a list: leave `items` out")
+        return self
