@@ -9,7 +9,8 @@ from nms.sync.merge import Common, State
 def own_write(base: Common | None, sent: Sequence[UnderWay], local: State, remote: State) -> Common | None:
     """The last synced state once one of the writes is known to have had its effect; None where none is seen to.
 
-    What the database has is what was sent then, and so has the remote: what either changed since is a change.
+    What the database has is what was sent then, and so has the remote: what either changed since is a change. A field
+    that still is there as it was before is left out: somebody else may have set the others alike, and it is sent again.
     """
     known = base or Common()
     for one in reversed(sent):
@@ -19,11 +20,13 @@ def own_write(base: Common | None, sent: Sequence[UnderWay], local: State, remot
             continue
         values = {name: text for name, text in one.values.items() if remote is not None and name in remote}
         if remote is not None and _is_there(values, known.remote, remote):
-            return Common(
-                {**(known.local or {}), **one.values},
-                {**(known.remote or {}), **{name: _as_known(name, values, local, remote) for name in values}},
-                known.revision,
-            )
+            before = known.remote or {}
+            untold = {
+                name for name, text in values.items() if remote[name] != text and remote[name] == before.get(name)
+            }
+            mine = {name: text for name, text in one.values.items() if name not in untold}
+            theirs = {name: _as_known(name, values, local, remote) for name in values if name not in untold}
+            return Common({**(known.local or {}), **mine}, {**(known.remote or {}), **theirs}, known.revision)
     return None
 
 

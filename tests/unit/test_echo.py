@@ -54,3 +54,18 @@ def test_of_several_writes_the_newest_that_is_there_counts() -> None:
     own = own_write(BASE, (FIRST, second), record(name="second"), record(name="First"))
     assert own is not None
     assert own.local == record(name="First")
+
+
+@pytest.mark.parametrize("policy", ["merge", "source", "target", "manual"])
+@pytest.mark.parametrize("name", ["ours", "BEFORE"], ids=["another", "another spelling"])
+def test_a_field_that_others_set_alike_takes_none_of_the_write_for_done(policy: str, name: str) -> None:
+    sent = UnderWay("e", {"name": name, "note": "closed"})
+    local, remote = record(name=name, note="closed"), record(note="closed")
+    decision = merge(own_write(BASE, (sent,), local, remote), local, remote, Rules(policy))  # type: ignore[arg-type]
+    assert (decision.local, decision.remote, decision.conflict) == (local, local, None)
+
+
+def test_what_a_new_record_of_ours_lacks_there_is_told_again() -> None:
+    local, remote = record(), {**BEFORE, "note": None}
+    decision = merge(own_write(None, (UnderWay("f", BEFORE),), local, remote), local, remote, Rules())
+    assert (decision.local, decision.remote) == (local, local)
