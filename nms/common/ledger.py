@@ -91,6 +91,10 @@ class Ledger(Protocol):
         """What is known of records at a place, by our key."""
         ...
 
+    async def elsewhere(self, dataset: str, place: str, keys: Sequence[str]) -> set[str]:
+        """Those of some keys whose records are known at another place; asks nobody where there are none."""
+        ...
+
     async def forbidden(self, dataset: str, method: str) -> list[str]:
         """Marks of the records that a remote forbade (403, 405) to a method since it last let one through.
 

@@ -84,6 +84,10 @@ class ChangeLedger:
         found = await self._repository.list_records(self._pipeline, dataset, place, keys)
         return {one.key: one for one in found}
 
+    async def elsewhere(self, dataset: str, place: str, keys: Sequence[str]) -> set[str]:
+        """Those of some keys whose records are known at another place."""
+        return await self._repository.list_keys_elsewhere(self._pipeline, dataset, place, keys) if keys else set()
+
     async def forbidden(self, dataset: str, method: str) -> list[str]:
         """Marks of the records that a remote forbade to a method since it last let one through."""
         return await self._repository.list_forbidden(self._pipeline, dataset, method)

@@ -275,6 +275,13 @@ class SyncRepository(BaseNmsRepository):
         found = queries.list_records(self.connection, pipeline=pipeline, dataset=dataset, place=place, keys=list(keys))
         return [Link(dataset, row["key"], row["remote"], row["base"], row["tag"], place) for row in await found]
 
+    async def list_keys_elsewhere(self, pipeline: str, dataset: str, place: str, keys: Sequence[str]) -> set[str]:
+        """Those of some keys whose records are known at another place of the remote."""
+        found = queries.list_keys_elsewhere(
+            self.connection, pipeline=pipeline, dataset=dataset, place=place, keys=list(keys)
+        )
+        return {row["key"] for row in await found}
+
     async def upsert_records(self, pipeline: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep what is known of records at the remote."""
         await queries.upsert_records(self.connection, pipeline=pipeline, rows=list(rows))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,28 @@ async def test_another_place_has_other_records_under_the_same_keys(push: Push) -
         await push.told(captured=4, sent=4)
     found = [(one["reference"], one["name"]) for one in push.api.records("items").values()]
     assert sorted(found) == [(1, "changed"), (2, "changed"), (900, "theirs"), (901, "theirs")]
+
+
+async def test_another_spelling_of_the_place_makes_nothing_twice_where_nothing_is_looked_up(push: Push) -> None:
+    writes: dict[str, Any] = {"lookup": None, "idempotency": "Idempotency-Key"}
+    push.api.configure("items", idempotency=True)
+    await push.begin(**writes)
+    async with push.streaming():
+        await push.stage.at("source", "insert into item select n, 'n', null from generate_series(1, 3) n")
+        await eventually(push.is_mirrored)
+    await push.begin(system={"url": push.api.url.replace("127.0.0.1", "localhost")}, **writes)
+    async with push.streaming():
+        await push.stage.at("source", "update item set name = 'changed' where id < 3")
+        await push.stage.at("source", "delete from item where id = 3")
+        await push.told(captured=6, sent=3, refused=3)
+        held = await push.stage.answer("quarantine", "list", "push")
+        assert "record-elsewhere" in {one["problem"]["code"] for one in held}
+    assert len(push.records()) == 3
+    await push.begin(**writes)
+    async with push.streaming():
+        await push.stage.nms("quarantine", "replay", "push", "--all")
+        await eventually(push.is_mirrored)
+    assert len(push.records()) == 2
 
 
 async def test_an_api_that_forgets_is_noticed_and_written_to_once(push: Push) -> None:

@@ -34,7 +34,8 @@ class Order:
 
     `values` are those known (`whole`: all), `old` the key before a move, `link` what is known of the record at the
     remote; of `seed` the idempotency keys are made. `doubtful`: it may have been sent before, and nobody knows whether
-    it had its effect. `own` and `own_old` are the keys by our own names, so that a link outlives other names there.
+    it had its effect. `elsewhere`: its record is known at another place only. `own` and `own_old` are the keys by our
+    own names, so that a link outlives other names there.
     """
 
     act: Act
@@ -45,6 +46,7 @@ class Order:
     link: Link | None = None
     seed: str = ""
     doubtful: bool = False
+    elsewhere: bool = False
     own: Record | None = None
     own_old: Record | None = None
 
@@ -67,7 +69,7 @@ class Order:
         """The order of a plan that was found after a crash."""
         told: Mapping[str, Any] = parse(plan.encode())
         act, seed, own = Act(told["act"]), told["seed"], (told.get("own"), told.get("own_old"))
-        return cls(act, told["key"], told["values"], told["whole"], told["old"], link, seed, True, *own)
+        return cls(act, told["key"], told["values"], told["whole"], told["old"], link, seed, True, False, *own)
 
     @property
     def name(self) -> str:

@@ -37,6 +37,11 @@ class Errand:
         """The key that the link of its record is kept under until now."""
         return self.order.linked
 
+    @property
+    def follows(self) -> bool:
+        """Whether its record may have been written before: it is not inserted for the first time, or copied."""
+        return self.order.act is Act.FOLLOW or any(event.change.op is not Op.INSERT for event in self.events)
+
     def captured(self, committed: float | None) -> Iterator[Captured]:
         """Its changes as the ledger is told of them, those folded into the newest first."""
         known = self.order.act is Act.FOLLOW and self.order.link is not None

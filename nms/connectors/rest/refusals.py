@@ -40,6 +40,16 @@ class OutcomeUnresolved(Problem):
     )
 
 
+class RecordElsewhere(Problem):
+    """A record is known at another `url` or `path`, and cannot be looked up here: it is held, not made twice."""
+
+    status, code, title = 409, "record-elsewhere", "Nobody can tell whether the remote has the record"
+    remedy = (
+        "Where this is the same remote, declare `lookup`, or write `url` and `path` as they were, then "
+        "`nms quarantine replay`; where it is another one, `nms resync PIPELINE` makes all records there."
+    )
+
+
 class LookupUnfit(Problem):
     """A look-up is answered with records none of which is the one that was asked for."""
 

@@ -4,7 +4,7 @@ At least once, and once in effect where the remote honours an idempotency key, o
 have had its effect is looked up before it is sent again (DESIGN 4.1, 4.6).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from nms.common.change import Op
 from nms.common.cloudevents import Event, EventWriter
 from nms.common.document.rest import Resource, RestSystem
 from nms.common.flow import Applied, Batch, ChangeRefused, OutletSpec, Store
-from nms.common.ledger import Captured, Ledger, Link
+from nms.common.ledger import Captured, Ledger
 from nms.common.problem import Problem
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.form import place_of
@@ -151,9 +151,12 @@ class RestTarget:
         width = self._width(means)
         for some in (errands[at : at + width] for at in range(0, len(errands), width)):
             links = await self._ledger.links(means.dataset, means.place, [errand.linked for errand in some])
-            wave = [errand for errand in some if not self._is_strange(errand, links)]
+            unknown = [errand.linked for errand in some if errand.follows and errand.linked not in links]
+            elsewhere = await self._ledger.elsewhere(means.dataset, means.place, unknown)
+            wave = [errand for errand in some if not self._is_strange(errand, {*links, *elsewhere})]
             for errand in wave:
-                errand.order = replace(errand.order, link=links.get(errand.linked))
+                link, afar = links.get(errand.linked), errand.linked in elsewhere
+                errand.order = replace(errand.order, link=link, elsewhere=afar)
             orders = [(errand.identity, errand.order) for errand in wave]
             begun = [captured for errand in wave for captured in errand.captured(committed)]
             results = await Wave(means, self._ledger, orders).run(begun)
@@ -166,10 +169,10 @@ class RestTarget:
                     tally.missing += result.missing
         return refused
 
-    def _is_strange(self, errand: Errand, links: Mapping[str, Link]) -> bool:
+    def _is_strange(self, errand: Errand, known: Collection[str]) -> bool:
         """Whether it deletes a record that is none of the pipeline's, as far as is known: its row left no filter."""
         sifted = self._spec.polled and errand.dataset in self._spec.sifted
-        return sifted and errand.order.act is Act.DELETE and errand.linked not in links
+        return sifted and errand.order.act is Act.DELETE and errand.linked not in known
 
     def _width(self, means: Means) -> int:
         # After a crash all of a wave may have had its effect: where that cannot be looked up, waves are small.
@@ -193,7 +196,9 @@ class RestTarget:
             return
         drafted = Order.of(one.plan or "")
         links = await self._ledger.links(one.dataset, means.place, [drafted.linked])
-        order = replace(drafted, link=links.get(drafted.linked))
+        unknown = [] if links or drafted.act in (Act.CREATE, Act.ENSURE) else [drafted.linked]
+        elsewhere = await self._ledger.elsewhere(one.dataset, means.place, unknown)
+        order = replace(drafted, link=links.get(drafted.linked), elsewhere=bool(elsewhere))
         await Wave(means, self._ledger, [(one.identity, order)]).run(())
 
 

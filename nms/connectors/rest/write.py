@@ -10,7 +10,7 @@ from nms.connectors.rest.ask import key_of_location
 from nms.connectors.rest.look import Found
 from nms.connectors.rest.order import Act, Order, Outcome
 from nms.connectors.rest.problems import RemoteConflict, RemoteLoginRefused, RemoteRefused
-from nms.connectors.rest.refusals import LookupUnfit, OutcomeUnresolved, RecordDoubled, VerbMissing
+from nms.connectors.rest.refusals import LookupUnfit, OutcomeUnresolved, RecordDoubled, RecordElsewhere, VerbMissing
 from nms.connectors.rest.sending import Means, Refusal, Sending, is_gone, is_good
 from nms.connectors.rest.values import Record, as_kept, as_text, differing, is_alike
 
@@ -35,6 +35,7 @@ class Write:
 
     async def run(self) -> Outcome:
         """Do it; raises Refusal, or a Problem that says when to try again."""
+        self._check_place()
         match self._order.act:
             case Act.DELETE:
                 await self._delete()
@@ -201,6 +202,12 @@ class Write:
             return "the remote does not have the record"
         names = differing(self._values, found.record)
         return f"the remote has other values in {', '.join(names[:10])}" if names else None
+
+    def _check_place(self) -> None:
+        """What is known at another place only may be this remote by another name: raises the Refusal of a guess."""
+        if self._order.elsewhere and self._remote is None and not self._can_look():
+            text = f"a record of {self._means.dataset} was written at another `url` or `path`, and cannot be looked up"
+            raise Refusal(RecordElsewhere(text))
 
     def _can_look(self) -> bool:
         return self._means.looker.can_look({**self._order.key, **self._values}, self._remote)

@@ -86,6 +86,10 @@ where c.pipeline = :pipeline and c.dataset = r.dataset and c.place = r.place and
 select key, remote, base, tag from sync.record
 where pipeline = :pipeline and dataset = :dataset and place = :place and key = any(:keys::text[]);
 
+-- name: list_keys_elsewhere(pipeline, dataset, place, keys)
+select distinct key from sync.record
+where pipeline = :pipeline and dataset = :dataset and place <> :place and key = any(:keys::text[]);
+
 -- name: list_changes(pipeline, dataset, key, state, since, until, text, before, size)
 -- A text is looked for in what the indexes leave over, the newest first.
 select id, pipeline, generation, dataset, key, op, identity, state, folded_into, method, path, idempotency_key, body,
