@@ -67,14 +67,14 @@ class Budget:
             if booking.granted:
                 return
 
-    async def book(self, bucket: Bucket, amount: float = 1.0) -> Booking:
+    async def book(self, bucket: Bucket, amount: float = 1.0, ahead: float = AHEAD) -> Booking:
         """Book a turn within the next second, or be told how long it takes."""
         try:
-            return await self._buckets.book(bucket, amount, AHEAD)
+            return await self._buckets.book(bucket, amount, ahead)
         except Unavailable:
             if self._otherwise is None:
                 raise
-            return await self._otherwise.book(bucket, amount, AHEAD)
+            return await self._otherwise.book(bucket, amount, ahead)
 
     async def hold(self, bucket: Bucket, seconds: float) -> None:
         """Give no turns for a while, in any process: the remote said so."""

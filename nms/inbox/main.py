@@ -10,6 +10,7 @@ from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
 from nms.inbox.endpoints import Endpoints, followed
+from nms.inbox.limit import Rates
 from nms.inbox.receiver import Receiver
 from nms.inbox.repository import store, store_whole
 from nms.inbox.settings import InboxSettings
@@ -22,9 +23,11 @@ async def enter_receiving(app: FastAPI) -> AsyncIterator[None]:
     """Give an app its endpoints and its lane, as long as it lives."""
     settings: Settings = app.state.settings
     app.state.lane = Lane(store, store_whole)
+    app.state.rates = Rates(settings)
     async with followed(Endpoints(dev=settings.environment == "dev")) as app.state.endpoints:
         yield
         await app.state.lane.rest()
+        await app.state.rates.close()
 
 
 ROLE = Role(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from nms.common.problem import Problem
+from nms.common.problem import Problem, Retry, Unavailable
 
 
 class SecretUnfit(Problem):
@@ -46,6 +46,36 @@ class BatchTooLarge(Problem):
 
     status, code, title = 413, "batch-too-large", "The list has more events than are taken at once"
     remedy = "Let the provider send fewer events at once."
+
+
+class ContentTypeRefused(Problem):
+    """A kind of content that the endpoint does not take; facts: `taken`."""
+
+    status, code, title = 415, "content-type-refused", "The endpoint does not take this kind of content"
+    remedy = "Send one of the kinds of `taken`, or add this one to `content_types` of the endpoint."
+    headers: Mapping[str, str] = {"Connection": "close"}
+
+
+class CodingRefused(Problem):
+    """A body that is packed in a way that is not known here."""
+
+    status, code, title = 415, "coding-refused", "The body is packed in a way that is not taken"
+    remedy = "Send the body as it is, or with Content-Encoding gzip or deflate."
+    headers: Mapping[str, str] = {"Accept-Encoding": "gzip, deflate", "Connection": "close"}
+
+
+class TooManyEvents(Problem):
+    """The endpoint has had its share for now; facts: `retry_after` in seconds."""
+
+    status, code, retry, title = 429, "too-many-events", Retry.LATER, "The endpoint takes no more just now"
+    remedy = "The provider sends it again; raise `rate` of the endpoint if it may send so much."
+
+
+class InboxBusy(Unavailable):
+    """More waits to be stored than is kept in memory."""
+
+    code, title = "inbox-busy", "Too much waits to be stored"
+    remedy = "The provider sends it again; look whether the database is slow, or start another process of the role."
 
 
 class WebhookUnreadable(Problem):

@@ -15,16 +15,18 @@ from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed, render_problem
 from nms.inbox import handshake
 from nms.inbox.arrival import Receipt
-from nms.inbox.check import Check, Refusal, Request
+from nms.inbox.check import Refusal, Request
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.handshake import Terms
-from nms.inbox.problems import BodyTooLarge, CallerGone, IdReused, NotBelieved
+from nms.inbox.limit import check_content_type, check_depth, read_body
+from nms.inbox.problems import CallerGone, IdReused, NotBelieved
 
 PREFIX: Final = "/in/"
 WEBHOOK: Final = "/webhook"
 ROUTE: Final = "/in/{endpoint}"
 _ROUTE: Final = SimpleNamespace(path=ROUTE)
 """What the access log and the metrics take for the route."""
+_LATER: Final = {"Retry-After": "5"}
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -51,13 +53,17 @@ class Receiver:
                 raise
             await render_problem(error.__cause__)(scope, receive, send)
         except Problem as problem:
-            await render_problem(problem)(scope, receive, send)
+            await render_problem(problem, _LATER if problem.status == 503 else None)(scope, receive, send)
 
     async def _serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._state.endpoints.get(name)
+        document = endpoint.document
         request = _request_of(scope, endpoint, name)
+        if request.method == "POST":
+            self._state.lane.admit()
+            check_content_type(document, request)
         check = endpoint.verifier.check(request)
-        raw = await _read(receive, check, endpoint.document.largest)
+        raw = await read_body(receive, request, check, document.largest)
         refusal = check.finish(raw)
         shaken = self._shake(endpoint, request, raw, refusal)
         if shaken is not None:
@@ -68,6 +74,8 @@ class Receiver:
             return
         if refusal is not None:
             raise NotBelieved(refusal.sentence, reason=refusal.code, **refusal.facts)
+        check_depth(document, raw)
+        await self._state.rates.check(document)
         arrivals, is_list = endpoint.read(request, raw)
         receipts = await self._state.lane.put(arrivals) if arrivals else ()
         await _answer(receipts, is_list, send)
@@ -102,24 +110,6 @@ def _request_of(scope: Scope, endpoint: Endpoint, name: str) -> Request:
     url = f"{told}?{query.decode('latin-1')}" if query else told
     tail = raw_path.partition(f"/{name}".encode())[2].removeprefix(b"/")
     return Request(scope["method"], url, scope["headers"], time.time(), tail)
-
-
-async def _read(receive: Receive, check: Check, largest: int) -> bytes:
-    """The body, verified while it comes; raises BodyTooLarge, CallerGone."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise CallerGone("The caller went away before the body was whole.")
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > largest:
-            raise BodyTooLarge(f"At most {largest} bytes are taken.", limit=largest)
-        check.update(chunk)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _answer(receipts: Sequence[Receipt], is_list: bool, send: Send) -> None:

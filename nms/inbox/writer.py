@@ -7,12 +7,17 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from nms.common.problem import Problem, Retry
+from nms.common.problem import Problem, Retry, Unavailable
 from nms.inbox.arrival import Arrival, Receipt
+from nms.inbox.problems import InboxBusy
 
 MOST_ARRIVALS = 512
 MOST_BYTES = 8 * 1024 * 1024
 """A statement takes no more; what is left waits for the next."""
+MOST_WAITING = 64 * 1024 * 1024
+"""Bytes of events that wait for the statement under way; what comes beyond is refused."""
+AWAY_SECONDS = 1.0
+"""For so long after the database was away a request is refused before its body is read."""
 
 Together = Sequence[Arrival]
 Store = Callable[[Together], Awaitable[Sequence[Receipt]]]
@@ -30,12 +35,26 @@ class Lane:
         self._store_whole = store_whole
         self._waiting: deque[tuple[Together, asyncio.Future[Sequence[Receipt]]]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._size = 0
+        self._away: tuple[Problem, float] | None = None
+
+    def admit(self) -> None:
+        """Raise why nothing can be stored just now: the database was away a moment ago, or too much waits for it."""
+        if self._away is not None:
+            problem, until = self._away
+            if asyncio.get_running_loop().time() < until:
+                raise problem.with_traceback(None)
+        if self._size > MOST_WAITING:
+            raise InboxBusy(f"{self._size} bytes of events wait to be stored.")
 
     async def put(self, together: Together) -> Sequence[Receipt]:
-        """What became of arrivals, once it is committed; raises what storing them raised.
+        """What became of arrivals, once it is committed; raises what storing them raised, and InboxBusy.
 
         A caller who goes away leaves them to be stored all the same.
         """
+        if self._size > MOST_WAITING:
+            raise InboxBusy(f"{self._size} bytes of events wait to be stored.")
+        self._size += _size(together)
         future: asyncio.Future[Sequence[Receipt]] = asyncio.get_running_loop().create_future()
         self._waiting.append((together, future))
         if self._task is None:
@@ -65,7 +84,9 @@ class Lane:
             for _, future in (*taken, *self._waiting):
                 _fail(future, error)
             self._waiting.clear()
+            self._size = 0
             raise
+        self._away = None
         for together, future in taken:
             mine = [next(receipts) for _ in together]
             if not future.done():
@@ -81,6 +102,8 @@ class Lane:
     ) -> None:
         """One that cannot be stored must not take those along that came with it; a database that is away takes all."""
         if len(taken) == 1 or problem.retry is not Retry.NEVER:
+            if isinstance(problem, Unavailable):
+                self._away = problem, asyncio.get_running_loop().time() + AWAY_SECONDS
             for _, future in taken:
                 _fail(future, problem)
             return
@@ -101,6 +124,7 @@ class Lane:
             if count > MOST_ARRIVALS or size > MOST_BYTES:
                 break
             taken.append(self._waiting.popleft())
+        self._size -= sum(_size(together) for together, _ in taken)
         return taken
 
 

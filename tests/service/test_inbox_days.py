@@ -22,6 +22,10 @@ with e as (
 insert into inbox.receipt (endpoint, key, event_id, digest, received_at)
 select endpoint, key, id, key, received_at from e
 """
+WAITING = """
+select count(*) from pg_locks
+where not granted and database = (select oid from pg_database where datname = current_database())
+"""
 
 
 async def partitions(repository: InboxRepository) -> list[str]:
@@ -73,6 +77,20 @@ async def test_a_day_goes_with_its_receipts_when_no_endpoint_keeps_it_any_more(s
     await forget(repository, asyncio.Event())
     assert await count(repository, "event") == await count(repository, "receipt") == 3
     assert await repository.make_days(0) == 0
+
+
+async def test_a_reader_that_comes_while_rows_are_moved_to_their_day_finds_them(settings: Settings) -> None:
+    repository = await InboxRepository.open()
+    await repository.connection.execute(OLD)
+
+    async def is_waiting() -> bool:
+        return bool(await repository.connection.fetchval(WAITING))
+
+    async with repository.transaction() as tx:
+        await tx.make_days(0)
+        reading = asyncio.create_task(count(repository, "event"))
+        await eventually(is_waiting)
+    assert await reading == 41
 
 
 def test_while_an_endpoint_cannot_be_read_nothing_is_forgotten() -> None:

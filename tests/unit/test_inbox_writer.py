@@ -8,7 +8,8 @@ import pytest
 
 from nms.common.problem import Malformed, Unavailable
 from nms.inbox.arrival import Arrival, Receipt, new_event_id
-from nms.inbox.writer import MOST_ARRIVALS, MOST_BYTES, Lane
+from nms.inbox.problems import InboxBusy
+from nms.inbox.writer import MOST_ARRIVALS, MOST_BYTES, MOST_WAITING, Lane
 
 
 def arrival(body: bytes = b"{}") -> Arrival:
@@ -69,9 +70,29 @@ async def test_a_database_that_is_away_is_asked_once_for_all_and_again_for_the_n
     disk.open.set()
     assert all(isinstance(one, Unavailable) for one in await asyncio.gather(*tasks, return_exceptions=True))
     assert len(disk.calls) <= 2
+    with pytest.raises(Unavailable):
+        lane.admit()
     disk.away = False
     (receipt,) = await lane.put([arrival()])
     assert receipt.kind == "new"
+    lane.admit()
+
+
+async def test_what_waits_is_bounded_and_is_stored_all_the_same() -> None:
+    disk = Disk()
+    lane = Lane(disk.store, disk.store)
+    disk.open.clear()
+    large = arrival(b"x" * MOST_BYTES)
+    tasks = [asyncio.create_task(lane.put([large])) for _ in range(MOST_WAITING // MOST_BYTES + 5)]
+    await asyncio.sleep(0)
+    with pytest.raises(InboxBusy):
+        lane.admit()
+    disk.open.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    refused = [one for one in results if isinstance(one, InboxBusy)]
+    assert refused
+    assert len(disk.calls) == len(tasks) - len(refused)
+    lane.admit()
 
 
 async def test_those_that_come_together_are_stored_together_and_no_statement_is_too_large() -> None:

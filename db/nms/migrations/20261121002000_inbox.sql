@@ -46,8 +46,9 @@ begin
     loop
         name := 'event_' || to_char(day, 'YYYYMMDD');
         continue when to_regclass('inbox.' || name) is not null;
-        -- Whoever inserts waits here: a row that was on its way to the default partition would be refused.
-        lock table inbox.event in share row exclusive mode;
+        -- Whoever comes waits here. A row on its way to the default partition would be refused; a reader that had
+        -- looked up the partitions before would find the moved rows in none of them.
+        lock table inbox.event in access exclusive mode;
         execute format('create table inbox.%I (like inbox.event including all)', name);
         execute format(
             'with moved as (delete from inbox.event_rest where received_at >= %L and received_at < %L returning *) '

@@ -6,16 +6,19 @@ from pydantic import AfterValidator, Field, model_validator
 
 from nms.common.document.expression import check_expression
 from nms.common.document.mapping import Part
+from nms.common.document.rest import Rate
 from nms.common.document.scheme import Scheme
 from nms.common.document.system import Document
 from nms.common.document.values import Duration, Size, refusal
 from nms.common.document.web import Header, check_url
+from nms.common.strict_json import DEPTH_LIMIT
 
 DAY: float = 86_400.0
 KEEP: float = 30 * DAY
 MOST_KEEP: float = 3_650 * DAY
 LARGEST: int = 1 << 20
 MOST_LARGEST: int = 8 << 20
+MediaType = Annotated[str, Field(pattern=r"^[a-z0-9!#$&^_.+-]{1,60}/[a-z0-9!#$&^_.+-]{1,60}$")]
 Handshake = Literal["slack", "meta", "graph", "zoom", "x", "mailchimp", "cloudevents"]
 
 
@@ -69,6 +72,14 @@ class EndpointDocument(Document):
         Field(description="`cloudevents`: structured, binary or batched CloudEvents, told apart by source and id"),
     ] = None
     largest: Annotated[Size, Field(ge=1, le=MOST_LARGEST, description="bytes of a body")] = LARGEST
+    content_types: Annotated[
+        tuple[MediaType, ...],
+        Field(strict=False, description="kinds of content that are taken; empty: any", examples=[["application/json"]]),
+    ] = ()
+    depth: Annotated[
+        int | None, Field(ge=1, le=DEPTH_LIMIT, description="how deep arrays and objects of a body may stand")
+    ] = None
+    rate: Annotated[Rate | None, Field(description="believed requests that are taken, over all processes")] = None
     keep: Annotated[
         Duration,
         Field(
