@@ -262,6 +262,30 @@ async def test_a_list_below_each_parent_is_read(hostile_api: HostileApi) -> None
     }
 
 
+async def test_a_list_that_is_forbidden_below_one_parent_keeps_none_of_the_others_back(
+    hostile_api: HostileApi,
+) -> None:
+    hostile_api.add("things", count=5)
+    hostile_api.add("parts", count=10)
+    for number in range(1, 11):
+        hostile_api.write("parts", {"things_id": (number + 1) // 2}, number)
+    hostile_api.plan("403", path="/things/2/parts")
+    below: dict[str, Any] = {
+        "path": "/things/{things_id}/parts", "records": "data", "paging": FOLLOWING["page"], "since": SINCE,
+        "parent": {"resource": "things", "fields": {"things_id": "id"}}, "record": "/parts/{id}",
+        "sweep": {"every": "1ms"},
+    }  # fmt: skip
+    shape, table = shape_of("parts", ("id", "things_id", "updated_at")), Table()
+    async with opened(hostile_api.url, table, shape, things=things(), parts=below) as source:
+        await pull(source, table, rounds=3)
+        told = source.facts()["resources"]["parts"]
+        assert {row["things_id"] for row in table.of("parts").values()} == {"1", "3", "4", "5"}
+        assert ("/things/2/parts" in told["left_out"], told["since"], told["sweep"]["void"]) == (True, None, 3)
+        hostile_api.unplan()
+        await pull(source, table)
+    assert len(table.of("parts")) == 10
+
+
 async def test_a_field_that_every_record_had_and_none_has_now_is_another_schema(hostile_api: HostileApi) -> None:
     hostile_api.add("things", count=120, page_size=60)
     table = Table()

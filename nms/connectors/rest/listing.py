@@ -27,7 +27,8 @@ class Fetched:
 
     `beside` are fields of the parent that its records hang below; `learnt` is for whoever hands it on to remember, for
     pages that were asked for ahead may be given up. The list ends with one whose `ends` is true: then
-    `moved` says that records moved between the pages while they were read, or that not all came.
+    `moved` says that records moved between the pages while they were read, or that not all came. `left_out` is why a
+    list was left out before it.
     """
 
     place: Place | None
@@ -39,6 +40,7 @@ class Fetched:
     beside: Mapping[str, str] = field(default_factory=dict)
     ends: bool = False
     moved: bool = False
+    left_out: Problem | None = None
     learnt: tuple[str, Remembered] | None = None
 
     @property

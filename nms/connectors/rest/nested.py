@@ -10,6 +10,7 @@ from nms.common.messages import find
 from nms.common.problem import Problem
 from nms.connectors.rest.ask import fill
 from nms.connectors.rest.client import Client
+from nms.connectors.rest.judge import is_refusal
 from nms.connectors.rest.listing import Fetched, Listing
 from nms.connectors.rest.memory import Memory
 from nms.connectors.rest.paging import Place
@@ -20,6 +21,7 @@ from nms.connectors.rest.reading import exact_records, text_of
 AHEAD_BYTES: Final = 1 << 20
 """A list below a parent that is fetched ahead of its turn waits from so many bytes on."""
 GONE: Final = (404, 410)
+LOGGED_OUT: Final = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Lists:
     ) -> AsyncGenerator[Fetched, None]:
         """The lists below the records of the parent, in their order; some are fetched ahead.
 
-        A parent that is gone when its turn comes has no records; where all are gone, the path is wrong.
+        A parent that is gone when its turn comes has no records; where all are gone, the path is wrong. A list that is
+        refused (a private project, an archived board) is left out; where all are, the resource is refused.
         """
         above = Lists(self.client, self.client.system.resources[parent.resource])
         skip, start = (place["skip"], place["above"]) if place else (0, None)
@@ -52,6 +55,7 @@ class Lists:
         try:
             async for page in parents:
                 found.moved |= page.moved
+                found.left_out = page.left_out or found.left_out
                 if page.answer is not None:
                     records = exact_records(page.answer, above.resource)[skip:]
                     below = self._page_below(parent, query, records, found)
@@ -66,7 +70,10 @@ class Lists:
             await parents.aclose()
         if found.missing is not None and not found.lists:
             raise found.missing
-        yield Fetched(None, ends=True, moved=found.moved)
+        # Behind a place the others were read before.
+        if found.left_out is not None and not found.lists and place is None:
+            raise found.left_out
+        yield Fetched(None, ends=True, moved=found.moved, left_out=found.left_out)
 
     async def _page_below(
         self, parent: Parent, query: Mapping[str, str], records: list[Any], found: "Found"
@@ -91,7 +98,8 @@ class Lists:
                 for page in pages:
                     found.moved |= page.moved
                     # The end of one list is none of all.
-                    yield at + page.ends, replace(page, ends=False, moved=False, beside=beside)
+                    told = replace(page, ends=False, moved=False, beside=beside, left_out=found.left_out)
+                    yield at + page.ends, told
                 if not pages:
                     ahead.popleft()
                     await pipe.close()
@@ -102,20 +110,25 @@ class Lists:
 
 @dataclass(slots=True)
 class Found:
-    """What was met on the way: lists that were there, the Problem of one that was not, whether records moved."""
+    """What was met on the way: lists that were there, Problems of those that were not, whether records moved."""
 
     moved: bool = False
     lists: int = 0
     missing: Problem | None = None
+    left_out: Problem | None = None
 
 
 async def _take(pipe: Pipe[Fetched], found: Found) -> list[Fetched]:
     try:
         pages = await pipe.take(AHEAD_BYTES)
     except Problem as problem:
-        if problem.facts.get("answered") not in GONE:
+        answered = problem.facts.get("answered")
+        if answered in GONE:
+            found.missing = problem
+        elif is_refusal(problem) and answered != LOGGED_OUT:
+            found.left_out = problem
+        else:
             raise
-        found.missing = problem
         return []
     found.lists += bool(pages)
     return pages

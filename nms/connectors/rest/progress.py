@@ -32,7 +32,7 @@ class Reading:
     they were read, so that one may have been passed over. `fields` are those that every record had. `date` is the
     remote's clock when it began, if known; `began` ours when its round did (seconds since 1970). Of the `total`
     that the remote told, `alike` records stand in pages that did not change; `times` of the records changed at a number
-    that is a time of this year.
+    that is a time of this year. `left_out` tells of a list that was refused, and left out.
     """
 
     place: Place | None = None
@@ -46,6 +46,7 @@ class Reading:
     total: int | None = None
     alike: int = 0
     times: int = 0
+    left_out: str | None = None
 
     def take(self, read: Read, *, moved: bool, date: datetime | None) -> None:
         """Take note of a page."""
@@ -85,6 +86,7 @@ class Reading:
             "total": self.total,
             "alike": self.alike or None,
             "times": self.times or None,
+            "left_out": self.left_out,
         }
         return {name: value for name, value in told.items() if value is not None}
 
@@ -119,6 +121,7 @@ class Standing:
     fields: frozenset[str] = frozenset()
     reading: Reading | None = None
     form: Form | None = None
+    left_out: str | None = None
 
     def suit(self, form: Form) -> "Standing":
         """Where it stands once its resource is declared so: at the beginning where that is not what was read so far."""
@@ -146,7 +149,9 @@ class Standing:
                 self.fields &= reading.fields
             elif reading.records >= EXPERIENCE:
                 self.fields = reading.fields
-        if rule is None or reading is None:
+        self.left_out = None if reading is None else reading.left_out
+        if rule is None or reading is None or reading.left_out:
+            # What was left out is asked for from where this round began.
             return
         if reading.records and reading.newest is None:
             raise SinceUnreadable(f"In none of {reading.records} records {rule.field} tells when it changed.")

@@ -24,7 +24,8 @@ class Piece:
     """A page that was read, on its way to the target; `date` is the remote's clock (or ours) when it answered.
 
     `ends` says that its dataset is read, `anew` that its reading begins again; `refused` why it is not read now. Of the
-    `total` of its list that the remote told, `alike` records stand in a page that did not change.
+    `total` of its list that the remote told, `alike` records stand in a page that did not change. `left_out` is why a
+    list before it was left out.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Piece:
     refused: Problem | None = None
     total: int | None = None
     alike: int = 0
+    left_out: Problem | None = None
 
 
 class Round:
@@ -115,8 +117,8 @@ def _piece(reader: Reader, fetched: Fetched) -> Piece:
     # Below parents each list has a total of its own.
     total = fetched.total if reader.resource.parent is None else None
     if answer is None:
-        ends, moved, alike = fetched.ends, fetched.moved, fetched.count
-        return Piece(name, NOTHING, fetched.place, fetched.size, ends, moved=moved, total=total, alike=alike)
+        nothing = Piece(name, NOTHING, fetched.place, fetched.size, fetched.ends, fetched.moved)
+        return replace(nothing, total=total, alike=fetched.count, left_out=fetched.left_out)
     read = reader.read(answer, fetched.body, fetched.beside)
     date = read_date(answer.headers.get("date", "")) or clock.now()
-    return Piece(name, read, fetched.place, fetched.size, date=date, total=total)
+    return Piece(name, read, fetched.place, fetched.size, date=date, total=total, left_out=fetched.left_out)

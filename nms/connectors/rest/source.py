@@ -162,6 +162,8 @@ class RestSource:
         standing.reading.take(piece.read, moved=piece.moved, date=piece.date)
         standing.reading.total = standing.reading.total if piece.total is None else piece.total
         standing.reading.alike += piece.alike
+        if piece.left_out is not None:
+            standing.reading.left_out = piece.left_out.detail
         self._expected[piece.dataset] = standing.reading.records if piece.ends else standing.reading.expected
         self._counts["pages"] += not piece.ends
         self._counts["records"] += piece.read.count
@@ -232,6 +234,8 @@ class RestSource:
     def _told(self, name: str) -> dict[str, Any]:
         standing, sweep = self._progress.datasets[name], self._sweeps.get(name)
         told: dict[str, Any] = {"since": standing.since.text if standing.since else None}
+        if why := standing.left_out or (standing.reading and standing.reading.left_out):
+            told["left_out"] = why
         if standing.reading is not None:
             told["reading"] = standing.reading.records
         return told if sweep is None else {**told, "sweep": {**sweep.told, "waiting": len(standing.missing)}}

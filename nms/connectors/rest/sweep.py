@@ -111,6 +111,8 @@ class Sweep:
                 keys = self._reader.keys(records, fetched.beside)
                 if ids.add(keys):
                     raise Partial("an id came twice: records moved between the pages")
+                if fetched.left_out is not None:
+                    raise Partial(f"a list was left out: {fetched.left_out.detail}")
                 if fetched.moved:
                     raise Partial("the number of ids is not the one that the remote told")
                 sample = sample or (keys[0] if keys else None)
