@@ -1,10 +1,12 @@
 """Records that should be at the remote and are not: only what two rounds saw so is gone (DESIGN 4.7)."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from nms.common.ledger import Captured
+from nms.common.problem import Problem
 from nms.common.rounds import Rounds
+from nms.sync.problems import RecordsUnseen
 from nms.sync.pull import Key, Name
 
 LOOK_SECONDS = 10.0
@@ -22,6 +24,7 @@ class Absences:
         self._first: dict[Name, float] = {}
         self._offered: dict[Name, float] = {}
         self._captured: dict[Name, Sequence[Captured]] = {}
+        self._unseen: set[str] = set()
 
     def __len__(self) -> int:
         """How many records it is doubted of that they are gone."""
@@ -36,6 +39,7 @@ class Absences:
         """It was found, or is believed to be gone."""
         for one in (self._first, self._offered, self._captured):
             one.pop(name, None)
+        self._unseen.discard(name[0])
 
     def due(self) -> list[Name]:
         """Records to be looked for again: once in a new round, and meanwhile from time to time."""
@@ -44,9 +48,26 @@ class Absences:
         self._offered |= dict.fromkeys(due, now)
         return due
 
-    def without(self, dataset: str, keys: Collection[Key]) -> list[Key]:
-        """The keys that nothing is wrong with."""
-        return [key for key in keys if (dataset, key) not in self._first]
+    def of(self, dataset: str) -> list[Key]:
+        """The keys of the records of a dataset that it is doubted of."""
+        return [key for name, key in self._first if name == dataset]
+
+    def judge(self, dataset: str, *, shows: bool) -> None:
+        """Take note whether the remote shows any of the other records, which it had, too."""
+        if shows:
+            self._unseen.discard(dataset)
+        else:
+            self._unseen.add(dataset)
+
+    @property
+    def trouble(self) -> Problem | None:
+        """What somebody should look at: records that wait, although rounds have passed."""
+        waiting = [name for name, _ in self._first if name in self._unseen]
+        if not waiting:
+            return None
+        dataset, count = waiting[0], waiting.count(waiting[0])
+        text = f"{dataset}: {count} of what the remote had not found, nor any of the others that were asked for"
+        return RecordsUnseen(text, dataset=dataset, doubtful=count)
 
     def join(self, captured: Mapping[Name, Sequence[Captured]]) -> dict[Name, Sequence[Captured]]:
         """Changes of records, behind those of theirs that wait."""

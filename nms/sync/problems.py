@@ -135,6 +135,16 @@ class DeletesSuspicious(Problem):
     remedy = _REVIVE
 
 
+class RecordsUnseen(Problem):
+    """A remote shows none of the records of a dataset that it was asked for and had; facts: `dataset`, `doubtful`."""
+
+    status, code, retry, title = 409, "records-unseen", Retry.LATER, "The remote shows none of its records"
+    remedy = (
+        "Look at the rights of the login, and at `url` and `record`. Nothing is deleted, and they are looked for again "
+        "by themselves, others each time; where all are gone indeed, delete their rows, or `nms resync PIPELINE`."
+    )
+
+
 class NamesAlike(Problem):
     """A resource and a table of a two-way pipeline bear one name, so that nobody could tell their changes apart."""
 

@@ -20,7 +20,6 @@ from nms.sync.pull import Entry, Fresh, Key, Name, Pull, Settled, common_of, syn
 
 TRIES = 5
 PART = 100
-SAMPLES = 3
 LOOKS = (0.2, 0.5, 1.0)
 """Seconds before each further look for a record that should be there: a replica may lag, a proxy may stumble."""
 
@@ -159,8 +158,10 @@ class Push:
         """What was read, without records that should be there and that one round alone has not found."""
         gone = {fresh.key for fresh, one in found if one is None and fresh.key in expected}
         sure = {key for key in gone if self.absences.see((dataset, key))}
-        if sure and not await self._answers_well(dataset, found):
-            sure = set()
+        if sure:
+            shows = await self._answers_well(dataset, found)
+            self.absences.judge(dataset, shows=shows)
+            sure = sure if shows else set()
         doubtful = gone - sure
         for fresh, _ in found:
             if fresh.key not in doubtful:
@@ -174,7 +175,7 @@ class Push:
         """Whether the remote shows another record, if there is one: a login that lost its right sees none."""
         if any(one is not None for _, one in found):
             return True
-        others = self.absences.without(dataset, await self._side.list_kept(dataset))[:SAMPLES]
+        others = await self._side.sample_kept(dataset, self.absences.of(dataset))
         read = await self._read_all(dataset, others, {}, ())
         return not others or any(one is not None for _, one in read)
 

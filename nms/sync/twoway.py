@@ -56,7 +56,9 @@ class TwoWay:
         push = self.target.push
         told = {"sent": push.writes, "echoes": push.echoes, "conflicts": self.conflicts.waiting}
         told["doubtful"] = len(push.absences)
-        return {**self.end.facts(), "back": {**self.target.remote.facts(), **told}}
+        trouble = push.absences.trouble
+        more = {} if trouble is None else {"trouble": trouble.to_dict()}
+        return {**more, **self.end.facts(), "back": {**self.target.remote.facts(), **told}}
 
     def place_of(self, position: Position) -> int:
         """The number of the batch that a position stands behind."""

@@ -145,6 +145,32 @@ async def test_what_one_round_does_not_find_is_neither_deleted_nor_made_again(
         await told(stage, captured=2, sent=1, saved=1, waiting=0)
 
 
+async def test_what_is_gone_is_told_and_found_out_although_the_oldest_are_gone_too(
+    stage: Stage, hostile_api: HostileApi
+) -> None:
+    for _ in range(5):
+        hostile_api.resources["things"].collection.create({"name": "more"})
+    await start(stage, hostile_api, "merge")
+
+    async def unseen() -> bool:
+        return ((await stage.get()).problem or {}).get("code") == "records-unseen"
+
+    async def well() -> bool:
+        return (await stage.get()).problem is None
+
+    async with stage.working():
+        await settled(stage)
+        hostile_api.plan("404", path=r"/things/\d+$", method="GET")
+        await stage.at("target", "update public.things set name = 'ours' where id = 4")
+        await eventually(unseen)
+        for number in range(1, 5):
+            hostile_api.delete("things", number)
+        hostile_api.unplan()
+        await has(hostile_api, 4, "ours")
+        await eventually(well)
+        assert await stage.at("target", "select name from public.things where id = 4") == ["ours"]
+
+
 async def test_a_worker_that_stood_still_sends_nothing_that_another_one_sent(
     stage: Stage, hostile_api: HostileApi, tmp_path: Path
 ) -> None:

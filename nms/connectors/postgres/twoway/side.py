@@ -28,6 +28,7 @@ _KEEP = Statement("nms_keep", statements.KEEP_BASE, _TEXT)
 _FORGET = Statement("nms_forget", statements.FORGET_BASE, _TEXT)
 _KNOWN = Statement("nms_base_known", statements.COUNT_KNOWN, _TEXT)
 _KEYS = Statement("nms_base_keys", statements.LIST_BASE_KEYS, _TEXT)
+_SAMPLE = Statement("nms_base_sample", statements.SAMPLE_BASE_KEYS, _TEXT)
 
 
 FEW = 10
@@ -209,9 +210,13 @@ class TwoWaySide:
         """Keys, at most some thousands behind one, that the remote had when it was last heard of."""
         return await self._keys(_KEYS, dataset, after)
 
-    async def _keys(self, statement: Statement, dataset: str, after: Key) -> list[Key]:
+    async def sample_kept(self, dataset: str, without: Sequence[Key]) -> list[Key]:
+        """Keys of some records that the remote had when it was last heard of, others each time; reads all of them."""
+        return await self._keys(_SAMPLE, dataset, without)
+
+    async def _keys(self, statement: Statement, dataset: str, about: Sequence[str | Key]) -> list[Key]:
         async with self._turn:
-            rows = await self._fetch(Command(statement, self._about(dataset, json.dumps(after))))
+            rows = await self._fetch(Command(statement, self._about(dataset, json.dumps(about))))
         return [tuple(json.loads(key or "")) for (key,) in rows]
 
     def _about(self, dataset: str, what: str) -> list[bytes | None]:

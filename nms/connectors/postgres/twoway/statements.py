@@ -20,6 +20,12 @@ LIST_BASE_KEYS = (
     "select pg_catalog.to_jsonb(key)::text from nms.base where pipeline = $1 and dataset = $2 and remote is not null"
     " and key > array(select pg_catalog.jsonb_array_elements_text($3::jsonb)) order by key limit 5000"
 )
+SAMPLE_BASE_KEYS = (
+    # Whichever: those that one would always ask for may be gone at the remote, as the oldest are where it purges.
+    "select pg_catalog.to_jsonb(key)::text from nms.base where pipeline = $1 and dataset = $2 and remote is not null"
+    " and key not in (select array(select pg_catalog.jsonb_array_elements_text(v))"
+    " from pg_catalog.jsonb_array_elements($3::jsonb) as t (v)) order by pg_catalog.random() limit 3"
+)
 KEEP_BASE = (
     "insert into nms.base as b (pipeline, dataset, key, local, remote, sent)"
     " select $1, $2, array(select pg_catalog.jsonb_array_elements_text(v -> 'key')),"
