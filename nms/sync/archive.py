@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from uuid import uuid4
 
 from nms.common.ledger import Captured, Ledger, Settled, State
+from nms.common.problem import Problem
 from nms.common.remote import Request
 from nms.connectors.postgres.twoway.side import Row
 
@@ -25,6 +26,13 @@ class Result:
     state: State = "saved"
     detail: str | None = None
     request: Request = field(default_factory=Request)
+
+    def refuse(self, problem: Problem) -> None:
+        """The remote does not take them; where it was not even let look, that is the request."""
+        self.state, self.detail = "refused", problem.detail
+        if self.request.method is None and "method" in problem.facts:
+            told = problem.facts["method"], problem.facts["path"], problem.status
+            self.request.method, self.request.path, self.request.status = told
 
 
 class Archive:

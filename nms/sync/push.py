@@ -116,7 +116,7 @@ class Push:
         if keys:
             raise RecordMoved(f"{len(keys)} records of {dataset} change at the remote whenever they are written")
         for name, problem in refused.items():
-            self._results[name].state, self._results[name].detail = "refused", problem.detail
+            self._results[name].refuse(problem)
         await self._archive.settle(self._results.items())
         return refused
 

@@ -29,20 +29,24 @@ async def stage(
     await close_egress()
 
 
-async def test_a_record_that_is_forbidden_is_held_alone(stage: Stage, hostile_api: HostileApi) -> None:
+@pytest.mark.parametrize("method", ["PATCH", "GET"])
+async def test_a_record_that_is_forbidden_is_held_alone(stage: Stage, hostile_api: HostileApi, method: str) -> None:
     await start(stage, hostile_api)
     async with stage.working():
         await settled(stage)
-        hostile_api.plan("403", path="/things/1$", method="PATCH")
+        hostile_api.plan("403", path="/things/1$", method=method)
         await stage.at("target", "update public.things set name = 'edited' where id in (1, 2)")
         await has(hostile_api, 2, "edited")
         await stage.at("target", "update public.things set name = 'other' where id = 3")
         await has(hostile_api, 3, "other")
         (held,) = await stage.answer("quarantine", "list", "items")
         assert (held["key"], held["problem"]["code"]) == ("1", "write-forbidden")
+        (change,) = await stage.answer("changes", "list", "items", "--state", "refused")
+        assert (change["key"], change["method"], change["path"], change["status"]) == ("1", method, "/things/1", 403)
 
 
-async def test_a_login_that_may_not_write_holds_no_table(stage: Stage, hostile_api: HostileApi) -> None:
+@pytest.mark.parametrize("method", ["PATCH", "GET"])
+async def test_a_login_that_may_not_write_holds_no_table(stage: Stage, hostile_api: HostileApi, method: str) -> None:
     async def told() -> bool:
         return ((await stage.get()).problem or {}).get("code") == "write-fails"
 
@@ -51,7 +55,7 @@ async def test_a_login_that_may_not_write_holds_no_table(stage: Stage, hostile_a
     async with stage.working():
         await alike(stage, hostile_api)
         await settled(stage)
-        hostile_api.plan("403", method="PATCH")
+        hostile_api.plan("403", path=r"/things/\d+$", method=method)
         await stage.at("target", "update public.things set name = 'edited'")
         await eventually(told)
         assert await stage.answer("quarantine", "list", "items") == []

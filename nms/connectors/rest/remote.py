@@ -21,6 +21,7 @@ from nms.connectors.rest.problems import (
     OutcomeUnknown,
     PathUnfillable,
     RecordsMissing,
+    RemoteLoginRefused,
     RemoteMissing,
 )
 from nms.connectors.rest.records import parse_body, parse_strictly, search
@@ -66,12 +67,17 @@ class RestRemote:
 
     async def read(self, dataset: str, key: Texts) -> Found | None:
         """The record with a key, read now; None where there is none."""
-        resource = self._resources[dataset]
+        resource, rights = self._resources[dataset], self._rights[dataset]
         self._counts["looked_up"] += 1
         try:
             answer = await self._client.get(Ask("GET", fill(resource.record or "", _filled(key))))
         except RemoteMissing:
             return None
+        except RemoteLoginRefused as problem:
+            if problem.facts.get("answered") != 403:
+                raise
+            raise RecordRefused(rights.forbid("GET", problem.facts["path"], "", "403")) from problem
+        rights.let("GET")
         record = search(_parsed(answer), resource.record_at)
         if not isinstance(record, dict):
             raise RecordsMissing(f"At `{resource.record_at}` of the answer stands no object.", dataset=dataset)
