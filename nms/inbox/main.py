@@ -9,6 +9,7 @@ from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
+from nms.inbox.api import events
 from nms.inbox.endpoints import Endpoints, followed
 from nms.inbox.limit import Rates
 from nms.inbox.receiver import Receiver
@@ -34,6 +35,8 @@ ROLE = Role(
     name="inbox",
     summary="Inbound webhooks, durable before they are acknowledged",
     description="Receives webhooks and stores them before it answers.",
+    routers=(events.router,),
+    tags={"events": "What came, as it came."},
     dependencies={"database": health.database(DSNType.NMS)},
     resources=(enter_receiving,),
     work=run_worker,

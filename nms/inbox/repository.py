@@ -1,10 +1,12 @@
 """Statements of the inbox room, bound to the database `nms`."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 from nms.inbox.arrival import Arrival, Receipt
+from nms.inbox.models import EventFilter, Stored, StoredWhole, read_headers, show_body
 
 queries = load("nms.inbox")
 
@@ -56,6 +58,26 @@ class InboxRepository(BaseNmsRepository):
         return [
             Receipt(one.id, "new") if one.id in fresh else known[one.endpoint, one.key, one.digest] for one in arrivals
         ]
+
+    async def list_events(self, wanted: EventFilter, before: UUID | None, size: int) -> list[Stored]:
+        """Events that came before another one, the newest first."""
+        rows = await queries.list_events(
+            self.connection,
+            endpoint=wanted.endpoint,
+            type=wanted.type,
+            since=wanted.since,
+            before=before,
+            size=size,
+        )
+        return [Stored(**row) for row in rows]
+
+    async def get_event(self, id_: UUID) -> StoredWhole | None:
+        """One event with its content."""
+        row = await queries.get_event(self.connection, id=id_)
+        if row is None:
+            return None
+        encoding, body = show_body(row["body"])
+        return StoredWhole(**{**row, "headers": read_headers(row["headers"]), "encoding": encoding, "body": body})
 
     async def make_days(self, ahead: int) -> int:
         """Make the partitions of today and of so many days ahead; gives how many were missing."""

@@ -12,6 +12,7 @@ SCOPES: dict[str, str] = {
     "audit:read": "admin",
     "config:read": "admin operator viewer",
     "config:write": "admin operator",
+    "events:read": "admin operator viewer",
     "me:read": "admin operator viewer",
     "me:write": "admin operator viewer",
     "pipelines:read": "admin operator viewer",
@@ -102,7 +103,7 @@ _SYNC = {
 ROUTES: dict[str, dict[str, str]] = {
     "auth": _AUTH | _PROCESS,
     "cfg": _CFG | _PROCESS,
-    "inbox": _PROCESS,
+    "inbox": {"GET /events": "events:read", "GET /events/{event}": "events:read"} | _PROCESS,
     "sync": _SYNC | _PROCESS,
     "warehouse": _PROCESS,
     "console": _PROCESS,

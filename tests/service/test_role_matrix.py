@@ -187,7 +187,7 @@ async def test_a_planted_route_that_asks_for_another_scope_is_found(settings: Se
     table = {"GET /loose": "audit:read", "GET /tight": "me:read", "GET /good": "tasks:write", "GET /gone": PUBLIC}
     async with app.router.lifespan_context(app):
         found = await misjudged(app, table, cast)
-    lines = unlisted("demo", routes_of(app), table | ROUTES["inbox"])
+    lines = unlisted("demo", routes_of(app), table | ROUTES["console"])
     assert [line.partition(" asks")[0] for line in lines[:3]] == [
         f"demo: GET /{one}" for one in ("loose", "tight", "new")
     ]

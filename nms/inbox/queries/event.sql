@@ -43,3 +43,19 @@ where (endpoint, key) in (
     limit :size
     for update skip locked
 );
+
+-- name: list_events(endpoint, type, since, before, size)
+-- Ids begin with the time, so their index is the order in which events came.
+select e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(e.body) as bytes, e.received_at
+from inbox.event e
+where (:endpoint::text is null or e.endpoint = :endpoint)
+    and (:type::text is null or e.type = :type)
+    and (:since::timestamptz is null or e.received_at >= :since)
+    and (:before::uuid is null or e.id < :before)
+order by e.id desc
+limit :size;
+
+-- name: get_event(id)^
+select e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(e.body) as bytes, e.received_at, e.headers, e.body
+from inbox.event e
+where e.id = :id;
