@@ -105,6 +105,10 @@ class Remote(Protocol):
         """How many records may be under way at a time."""
         ...
 
+    def place(self, dataset: str) -> str:
+        """A mark of where the records are: what both sides had last means nothing at another place."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """What it did, as JSON."""
         ...

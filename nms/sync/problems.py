@@ -145,6 +145,16 @@ class RecordsUnseen(Problem):
     )
 
 
+class PlaceChanged(Problem):
+    """The records of a two-way pipeline's resource are at another place than when last synced; fact: `dataset`."""
+
+    status, code, title = 409, "place-changed", "The remote's records are at another place"
+    remedy = (
+        "Put `url` and `path` back; or `nms resync PIPELINE`: both sides are compared anew then. Where they differ the "
+        "policy decides, and rows that the remote lacks are created there: delete those before that shall not be."
+    )
+
+
 class NamesAlike(Problem):
     """A resource and a table of a two-way pipeline bear one name, so that nobody could tell their changes apart."""
 

@@ -17,7 +17,7 @@ from nms.sync.archive import Archive
 from nms.sync.capture import Way, channel_of
 from nms.sync.conflict import Conflicts
 from nms.sync.engine import Engine
-from nms.sync.problems import NamesAlike
+from nms.sync.problems import NamesAlike, PlaceChanged
 from nms.sync.pull import Key, Name, Pull
 from nms.sync.push import Push
 from nms.sync.turn import Turns
@@ -97,6 +97,7 @@ async def open_both_ways(way: Way, conflicts: Conflicts, ledger: Ledger) -> Asyn
     async with open_twoway(spec, open_feed) as end:
         remote = await cast(Both, channel).open_remote(access, RemoteSpec(spec.name, end.shapes, ledger))
         try:
+            await _agree_on_places(end, {name: remote.place(name) for name in end.shapes}, spec.generation)
             pull = Pull(end.side, conflicts, way.rules)
             archive = Archive(ledger)
             await archive.open()
@@ -110,6 +111,16 @@ async def open_both_ways(way: Way, conflicts: Conflicts, ledger: Ledger) -> Asyn
             yield TwoWay(end.position, end, turns, Engine(end, turns, remote, pull, push), conflicts)
         finally:
             await remote.close()
+
+
+async def _agree_on_places(end: TwoWayEnd, places: Mapping[str, str], generation: int) -> None:
+    """Raise PlaceChanged for what was synced with another place; in a new generation it is forgotten instead."""
+    known = end.position.get("places", {"generation": generation, "of": {}})
+    for dataset in [name for name, place in places.items() if known["of"].get(name, place) != place]:
+        if known["generation"] == generation and await end.side.count_known(dataset, 1):
+            raise PlaceChanged(f"{dataset} was synced with another `url` or `path`", dataset=dataset)
+        await end.side.forget(dataset)
+    end.position["places"] = {"generation": generation, "of": dict(places)}
 
 
 class _Keys(Protocol):

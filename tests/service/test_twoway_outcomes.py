@@ -260,6 +260,27 @@ async def test_a_table_that_is_emptied_at_once_halts_and_comes_back(stage: Stage
         assert len(hostile_api.records("things")) == 3
 
 
+async def test_another_place_halts_until_somebody_says_that_it_is_meant(stage: Stage, hostile_api: HostileApi) -> None:
+    async def at(url: str) -> None:
+        await begin(stage, api(url, {"things": things(writes=WRITES)}), both(every="300ms"))
+
+    await at(hostile_api.url)
+    async with stage.working():
+        await alike(stage, hostile_api)
+        await settled(stage)
+        hostile_api.add("things", count=2, upsert=True, etag="strong")
+        hostile_api.write("things", {"name": "theirs"}, 1)
+        await at(hostile_api.url.replace("127.0.0.1", "localhost"))
+        problem = (await stage.reach("halted")).problem or {}
+        assert (problem["code"], problem["dataset"]) == ("place-changed", "things")
+        assert await stage.at("target", "select name from public.things where id = 1") != ["theirs"]
+        await stage.at("target", "delete from public.things where id = 2")
+        assert (await stage.nms("resync", "items", "--yes")).exit_code == 0
+        await alike(stage, hostile_api)
+        assert sorted(hostile_api.records("things")) == [1, 2, 3]
+        assert hostile_api.records("things")[1]["name"] == "theirs"
+
+
 @pytest.mark.parametrize("back", ["log", "poll"])
 async def test_most_rows_gone_at_once_halt_until_somebody_says_what_is_meant(
     stage: Stage, hostile_api: HostileApi, back: str

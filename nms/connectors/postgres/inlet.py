@@ -148,7 +148,9 @@ def _find_start(spec: PipelineSpec, stored: Position | None) -> Position:
     """
     place = max(place_of(stored or {}), place_of(spec.known or {}))
     if stored is None or "place" not in stored or stored["generation"] < spec.generation:
-        return {"generation": spec.generation, "place": place}
+        # What both sides of a record had last is not copied anew: it stays known where that was.
+        kept = {name: told for name, told in (stored or {}).items() if name == "places"}
+        return {"generation": spec.generation, "place": place, **kept}
     if place > place_of(stored) and "offsets" not in stored:
         log.warning("the target of %s lost what it had from its queue: it stands before batch %s", spec.name, place)
         return {**stored, "place": place}

@@ -14,6 +14,7 @@ from nms.common.remote import Found, RecordMoved, RecordRefused, RemoteSpec, Req
 from nms.common.strict_json import parse, write
 from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
+from nms.connectors.rest.form import place_of
 from nms.connectors.rest.order import as_uuid, head_of
 from nms.connectors.rest.problems import (
     BodyNotJson,
@@ -130,6 +131,10 @@ class RestRemote:
     def breadth(self, dataset: str) -> int:
         """How many records may be under way at a time."""
         return (self._resources[dataset].writes or Writes()).unordered
+
+    def place(self, dataset: str) -> str:
+        """A mark of the URL and path below which the records are."""
+        return place_of(self._client.system, self._resources[dataset])
 
     def facts(self) -> dict[str, Any]:
         """What it did, as JSON."""

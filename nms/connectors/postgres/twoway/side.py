@@ -26,6 +26,7 @@ _HOLD = Statement("nms_hold", statements.HOLD_FENCE, _TEXT[:2])
 _ORIGIN = Statement("nms_origin", statements.EMIT_ORIGIN, _TEXT[:1])
 _KEEP = Statement("nms_keep", statements.KEEP_BASE, _TEXT)
 _FORGET = Statement("nms_forget", statements.FORGET_BASE, _TEXT)
+_FORGET_ALL = Statement("nms_forget_all", statements.FORGET_ALL, _TEXT[:2])
 _KNOWN = Statement("nms_base_known", statements.COUNT_KNOWN, _TEXT)
 _KEYS = Statement("nms_base_keys", statements.LIST_BASE_KEYS, _TEXT)
 _SAMPLE = Statement("nms_base_sample", statements.SAMPLE_BASE_KEYS, _TEXT)
@@ -205,6 +206,11 @@ class TwoWaySide:
         """Forget what both sides had of records that the table has no more: they come back from the remote."""
         async with self.transaction(None):
             await self._run([Command(self._revivals[dataset], self._about(dataset, "")[:2])])
+
+    async def forget(self, dataset: str) -> None:
+        """Forget what both sides had of any record."""
+        async with self.transaction(None):
+            await self._run([Command(_FORGET_ALL, self._about(dataset, "")[:2])])
 
     async def list_kept(self, dataset: str, after: Key = ()) -> list[Key]:
         """Keys, at most some thousands behind one, that the remote had when it was last heard of."""

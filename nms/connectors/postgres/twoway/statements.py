@@ -44,6 +44,7 @@ FORGET_BASE = (
     "select array(select pg_catalog.jsonb_array_elements_text(v))"
     " from pg_catalog.jsonb_array_elements($3::jsonb) as t (v))"
 )
+FORGET_ALL = "delete from nms.base where pipeline = $1 and dataset = $2"
 
 
 def grant_base(login: str) -> str:
