@@ -365,12 +365,14 @@ async def test_pages_that_were_read_ahead_of_a_refused_one_are_read_again(
     assert table.ids == list(range(1, 401))
 
 
-@pytest.mark.parametrize("unit", [1, 1000])
-async def test_a_number_of_the_far_future_hides_none_that_changes_before_it(hostile_api: HostileApi, unit: int) -> None:
+@pytest.mark.parametrize(("unit", "years"), [(1, 0), (1000, 0), (1, 5)])
+async def test_a_number_of_the_far_future_hides_none_that_changes_before_it(
+    hostile_api: HostileApi, unit: int, years: int
+) -> None:
     hostile_api.add("things", count=30)
     now = int(time.time()) * unit
     for number in range(1, 30):
-        hostile_api.write("things", {"at": now - (100 - number) * unit}, number)
+        hostile_api.write("things", {"at": now - (100 - number) * (1 + years * 400_000) * unit}, number)
     hostile_api.write("things", {"at": 32_472_144_000 * unit}, 30)
     table, rule = Table(), things(since={"parameter": "at_since", "field": "at"})
     async with opened(hostile_api.url, table, shape_of(columns=("id", "at")), things=rule) as source:

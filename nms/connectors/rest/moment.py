@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 Form = Literal["as-is", "seconds", "milliseconds"]
 MILLISECONDS_FROM: Final = Decimal(100_000_000_000)
 """Seconds since 1970 reach it in the year 5138; a larger number counts milliseconds."""
-YEAR_SECONDS: Final = 366 * 86_400
+SINCE_SECONDS: Final = 631_152_000
+"""The beginning of 1990: few records of today's systems are older."""
 DAY_SECONDS: Final = 86_400
 
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
@@ -34,13 +35,13 @@ class Moment:
         return isinstance(self.value, datetime), self.value
 
     def is_clock(self, form: Form, at: datetime) -> bool:
-        """Whether it is a time: by itself, since it is asked for as one, or as a number that is one of this year.
+        """Whether it is a time: by itself, since it is asked for as one, or as a number that is one since 1990.
 
         `at` is now. Any other number may be a counter, such as a version.
         """
         if isinstance(self.value, datetime) or form != "as-is":
             return True
-        return _is_of_this_year(self.value, self._unit, at)
+        return _is_time(self.value, self._unit, at)
 
     @property
     def _unit(self) -> int:
@@ -103,15 +104,15 @@ def newest(values: Sequence[Any]) -> Moment | None:
 
 
 def count_times(values: Sequence[Any], at: datetime) -> int:
-    """How many of some JSON values are numbers that are times of the year before `at`; none where the first is none."""
+    """How many of some JSON values are numbers that are times from 1990 to `at`; none where the first is none."""
     if not values or type(values[0]) not in (int, float):
         return 0
     numbers = [one for one in values if type(one) in (int, float)]
-    return sum(_is_of_this_year(one, 1000 if one >= MILLISECONDS_FROM else 1, at) for one in numbers)
+    return sum(_is_time(one, 1000 if one >= MILLISECONDS_FROM else 1, at) for one in numbers)
 
 
-def _is_of_this_year(number: Decimal | float, unit: int, at: datetime) -> bool:
-    return -YEAR_SECONDS <= float(number) / unit - at.timestamp() <= DAY_SECONDS
+def _is_time(number: Decimal | float, unit: int, at: datetime) -> bool:
+    return SINCE_SECONDS <= float(number) / unit <= at.timestamp() + DAY_SECONDS
 
 
 def later(one: Moment | None, other: Moment | None) -> Moment | None:

@@ -19,7 +19,7 @@ OVERLAP_SECONDS = 60.0
 KEPT_MISSING = 1_000
 EXPERIENCE = 100
 """So many records in which a field never lacked make its lack a change of the schema."""
-NEARLY_ALL = 0.9
+MOST = 0.5
 Place = dict[str, Any]
 Keys = tuple[str, ...]
 
@@ -32,7 +32,7 @@ class Reading:
     they were read, so that one may have been passed over. `fields` are those that every record had. `date` is the
     remote's clock when it began, if known; `began` ours when its round did (seconds since 1970). Of the `total`
     that the remote told, `alike` records stand in pages that did not change; `times` of the records changed at a number
-    that is a time of this year. `left_out` tells of a list that was refused, and left out.
+    that is a time since 1990. `left_out` tells of a list that was refused, and left out.
     """
 
     place: Place | None = None
@@ -110,8 +110,9 @@ class Standing:
     not change at all may be passed over: then the next round begins where this one began, `reached` is what it
     reached, and only the round after goes on from there. So each record is met in two rounds at least. A record of
     the future (a wrong clock, "never" as a date) is asked for in each round, and hides none that changes before it:
-    nothing counts that is newer than the remote's clock when its first page came. Numbers are times, too, where nearly
-    all are of this year: of a counter that is taken for one, records are read again, and none is missed.
+    nothing counts that is newer than the remote's clock when its first page came. Numbers are times, too, where most
+    are since 1990. Such a number may be a counter all the same, and is treated as both: records may be read again,
+    and none is missed.
     """
 
     since: Moment | None = None
@@ -163,16 +164,17 @@ class Standing:
             overlap = OVERLAP_SECONDS if rule.overlap is None and timed else rule.overlap or 0.0
             candidate = reading.newest.until(began, form).back(overlap + seconds if timed else overlap)
             self.since = self.since and self.since.until(began, form)
-            moved |= not (timed or reading.ordered)
+            sure = isinstance(reading.newest.value, datetime) or rule.form != "as-is"
+            moved |= not (sure or reading.ordered)
             # Pages that are cut anew at each request shift when a record changes its place among them.
             moved |= reading.changed_meanwhile and resource.paging.style not in ("none", "cursor")
         self.since = later(self.since, self.reached if moved or candidate is None else candidate)
         self.reached = later(self.reached, candidate)
 
     def _form_of(self, reading: Reading, form: MomentForm, began: datetime) -> MomentForm:
-        """The form of the field: numbers are times where nearly all are of this year, or that of the last round is."""
+        """The form of the field: numbers are times where most are since 1990, or that of the last round is."""
         known = self.since is not None and self.since.is_clock(form, began)
-        mostly = 0 < NEARLY_ALL * reading.records <= reading.times
+        mostly = 0 < MOST * reading.records <= reading.times
         return "seconds" if form == "as-is" and (known or mostly) else form
 
     def to_dict(self) -> Position:

@@ -33,7 +33,7 @@ class Read:
     """What an answer holds: a page for the target, what cannot be read, and when its records changed.
 
     `count` has all records; `ordered` says that they stand in the order of their changes, from `oldest` on; `times` of
-    them changed at a number that is a time of this year. `some` are
+    them changed at a number that is a time since 1990. `some` are
     the columns that any record has, `always` those that each one has.
     """
 
