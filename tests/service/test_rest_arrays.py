@@ -14,8 +14,9 @@ from tests.services.hostile.api import HostileApi
 from tests.waiting import eventually
 
 COLUMNS = "add tags text[], add sizes numeric[]"
-TAGS = r"""'{"a b",NULL,"NULL","x,\"y\""}', '{{1.5,2},{3,4}}'"""
-SENT = [["a b", None, "NULL", 'x,"y"'], [[1.5, 2], [3, 4]]]
+# PostgreSQL quotes blanks of ASCII only.
+TAGS = r"""'{"a b",NULL,"NULL","x,\"y\"",?}', '{{1.5,2},{3,4}}'""".replace("?", "a\u00a0b")
+SENT = [["a b", None, "NULL", 'x,"y"', "a\u00a0b"], [[1.5, 2], [3, 4]]]
 
 
 async def test_arrays_arrive_as_json_arrays(

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-_TOKEN: Final = re.compile(r'([{},])|"((?:[^"\\]|\\.)*+)"|([^{},"\\\s]++)', re.DOTALL)
+_TOKEN: Final = re.compile(r'([{},])|"((?:[^"\\]|\\.)*+)"|([^{},"\\\s]++)', re.DOTALL | re.ASCII)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
