@@ -141,7 +141,7 @@ class RecordsUnseen(Problem):
     status, code, retry, title = 409, "records-unseen", Retry.LATER, "The remote shows none of its records"
     remedy = (
         "Look at the rights of the login, and at `url` and `record`. Nothing is deleted, and they are looked for again "
-        "by themselves, others each time; where all are gone indeed, delete their rows, or `nms resync PIPELINE`."
+        "by themselves, others each time; what is gone is taken for deleted once the remote shows any of its records."
     )
 
 
