@@ -176,8 +176,10 @@ class Push:
         if any(one is not None for _, one in found):
             return True
         others = await self._side.sample_kept(dataset, self.absences.of(dataset))
-        read = await self._read_all(dataset, others, {}, ())
-        return not others or any(one is not None for _, one in read)
+        if not others:
+            # Of several, somebody would be left: so a table that somebody emptied is looked at, too.
+            return len(self.absences.of(dataset)) == 1
+        return any(one is not None for _, one in await self._read_all(dataset, others, {}, ()))
 
     async def _read(self, dataset: str, key: Key) -> tuple[Fresh, Found | None]:
         names = self._side.datasets[dataset].key

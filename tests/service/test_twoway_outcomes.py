@@ -171,6 +171,22 @@ async def test_what_is_gone_is_told_and_found_out_although_the_oldest_are_gone_t
         assert await stage.at("target", "select name from public.things where id = 4") == ["ours"]
 
 
+async def test_404s_to_all_records_at_once_are_not_believed(stage: Stage, hostile_api: HostileApi) -> None:
+    await start(stage, hostile_api)
+
+    async def unseen() -> bool:
+        return ((await stage.get()).problem or {}).get("code") == "records-unseen"
+
+    async with stage.working():
+        await settled(stage)
+        hostile_api.plan("404", path=r"/things/\d+$", method="GET")
+        await stage.at("target", "update public.things set name = 'ours'")
+        await eventually(unseen)
+        hostile_api.unplan()
+        await alike(stage, hostile_api)
+        assert [one["name"] for one in hostile_api.records("things").values()] == ["ours"] * 3
+
+
 async def test_a_worker_that_stood_still_sends_nothing_that_another_one_sent(
     stage: Stage, hostile_api: HostileApi, tmp_path: Path
 ) -> None:
