@@ -46,13 +46,20 @@ class Watch:
         try:
             while True:
                 self.state = await measure_slot(self._connection, self._slot)
-                await self._look()
+                await self._look_again()
                 await queries.insert_message(
                     self._connection, prefix="nms.heartbeat", content=f"{session}:{time.monotonic()}"
                 )
                 await asyncio.sleep(WATCH_SECONDS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error, at="source") from error
+
+    async def _look_again(self) -> None:
+        try:
+            await self._look()
+        except asyncpg.InternalServerError:
+            # A table that is dropped while the server lists the published ones is an error of its own making there.
+            await self._look()
 
     async def _look(self) -> None:
         tables = self._tables()
