@@ -77,14 +77,18 @@ async def measure_memory(place: Place, records: int, bar: float) -> Figure:
 
 async def measure_pace(place: Place, trials: int, bar: float) -> Figure:
     """A pipeline's rate in the worker that another pipeline shares whose API never answers."""
-    alone = [(await load_ours(place, FAST)).seconds for _ in range(trials)]
     table = await place.make_table("hang")
     hanging = system(place.api.port, "down")
     await place.apply([hanging, TARGET, pipeline("hang", "hang", table, "down")])
-    beside = [(await load_ours(place, FAST)).seconds for _ in range(trials)]
+    seconds: dict[str, list[float]] = {"pause": [], "resume": []}
+    for turn in range(trials):
+        for act in ("pause", "resume") if turn % 2 else ("resume", "pause"):
+            await place.installation.call(act, "hang")
+            seconds[act].append((await load_ours(place, FAST)).seconds)
     await place.installation.call("pause", "hang")
+    alone, beside = seconds["pause"], seconds["resume"]
     return Figure(
         "beside an API that never answers: rate / rate without", "x",
-        [median(alone) / seconds for seconds in beside], bar, floor=True,
+        [one / other for one, other in zip(alone, beside, strict=True)], bar, floor=True,
         more={"alone s": median(alone), "beside s": median(beside)},
     )  # fmt: skip
