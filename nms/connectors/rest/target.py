@@ -4,10 +4,11 @@ At least once, and once in effect where the remote honours an idempotency key, o
 have had its effect is looked up before it is sent again (DESIGN 4.1, 4.6).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import Self
 
 from nms.common import faults
@@ -15,7 +16,7 @@ from nms.common.change import Op
 from nms.common.cloudevents import Event, EventWriter
 from nms.common.document.rest import Resource, RestSystem
 from nms.common.flow import Applied, Batch, ChangeRefused, OutletSpec, Store
-from nms.common.ledger import Captured, Ledger
+from nms.common.ledger import Ledger
 from nms.common.problem import Problem
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.form import place_of
@@ -184,22 +185,39 @@ class RestTarget:
 
     async def _resolve(self) -> None:
         """Find out what became of the changes that were sent when the pipeline was worked last."""
-        for one in await self._ledger.unanswered():
-            if one.plan is not None:
-                # What is refused comes again with its batch, and is held then.
-                await self._repeat(one)
+        waiting = [one for one in await self._ledger.unanswered() if one.plan is not None]
+        for dataset, some in groupby(waiting, key=lambda one: one.dataset):
+            await self._repeat(dataset, [(one.identity, Order.of(one.plan or "")) for one in some])
 
-    async def _repeat(self, one: Captured) -> None:
-        means = self._means.get(one.dataset)
+    async def _repeat(self, dataset: str, drafted: Sequence[tuple[str, Order]]) -> None:
+        means = self._means.get(dataset)
         if means is None:
-            await self._ledger.withdraw([one.identity])
+            await self._ledger.withdraw([identity for identity, _ in drafted])
             return
-        drafted = Order.of(one.plan or "")
-        links = await self._ledger.links(one.dataset, means.place, [drafted.linked])
-        unknown = [] if links or drafted.act in (Act.CREATE, Act.ENSURE) else [drafted.linked]
-        elsewhere = await self._ledger.elsewhere(one.dataset, means.place, unknown)
-        order = replace(drafted, link=links.get(drafted.linked), elsewhere=bool(elsewhere))
-        await Wave(means, self._ledger, [(one.identity, order)]).run(())
+        for some in _apart(drafted, WAVE):
+            names = [order.linked for _, order in some]
+            links = await self._ledger.links(dataset, means.place, names)
+            following = [order for _, order in some if order.act not in (Act.CREATE, Act.ENSURE)]
+            unknown = [order.linked for order in following if order.linked not in links]
+            elsewhere = await self._ledger.elsewhere(dataset, means.place, unknown)
+            orders = [
+                (identity, replace(order, link=links.get(order.linked), elsewhere=order.linked in elsewhere))
+                for identity, order in some
+            ]
+            # What is refused comes again with its batch, and is held then.
+            await Wave(means, self._ledger, orders).run(())
+
+
+def _apart(drafted: Sequence[tuple[str, Order]], most: int) -> Iterator[list[tuple[str, Order]]]:
+    """Orders in waves of at most so many, each with one order a record."""
+    wave: dict[str, tuple[str, Order]] = {}
+    for identity, order in drafted:
+        if len(wave) >= most or order.linked in wave:
+            yield list(wave.values())
+            wave = {}
+        wave[order.linked] = identity, order
+    if wave:
+        yield list(wave.values())
 
 
 def _means(client: Client, dataset: str, address: str, spec: OutletSpec, ledger: Ledger) -> Means:
