@@ -40,11 +40,14 @@ class DatabaseBuckets:
     async def book(self, bucket: Bucket, amount: float = 1.0, ahead: float = 0.0) -> Booking:
         """Book tokens that come within `ahead` seconds."""
         span, depth = bucket.spans(amount)
-        row = await _queries.claim_tokens(
-            self._repository.connection, name=bucket.name, span=span, depth=depth, ahead=ahead
-        )
-        # Nothing is told when somebody made the bucket just now, behind the snapshot of this statement.
-        return Booking(False, span) if row is None else Booking(row["granted"], row["wait"])
+        while True:
+            row = await _queries.claim_tokens(
+                self._repository.connection, name=bucket.name, span=span, depth=depth, ahead=ahead
+            )
+            # Who is refused by what was booked behind the snapshot of the statement is told nothing, or too short a
+            # wait: the next snapshot shows it.
+            if row is not None and (row["granted"] or row["wait"] > ahead):
+                return Booking(row["granted"], row["wait"])
 
     async def hold(self, bucket: Bucket, seconds: float) -> None:
         """Let no token go for `seconds`."""

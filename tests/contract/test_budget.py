@@ -37,6 +37,14 @@ async def test_the_database_keeps_buckets_as_a_cache_does(buckets: DatabaseBucke
         await buckets.book(bucket, 11.0)
 
 
+async def test_whoever_is_refused_at_the_same_moment_is_told_the_whole_wait(buckets: DatabaseBuckets) -> None:
+    for n in range(50):
+        bucket = Bucket(f"crowd{n}", 1 / 1200, 3.0)
+        booked = await asyncio.gather(*(buckets.book(bucket) for _ in range(6)))
+        assert sorted(one.granted for one in booked) == [False] * 3 + [True] * 3
+        assert all(one.wait > 1100 for one in booked if not one.granted), "a wait that forgot what others booked"
+
+
 async def test_a_hold_holds_in_the_database_too(buckets: DatabaseBuckets) -> None:
     for bucket in (Bucket("new", 100.0, 5.0), Bucket("known", 100.0, 5.0)):
         await buckets.book(bucket) if bucket.name == "known" else None
