@@ -16,6 +16,8 @@ from nms.inbox.problems import IdMissing
 from nms.inbox.verifier import Verifier, make_verifier
 
 LONGEST_WORD: Final = 200
+SECRETS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
+HIDDEN: Final = b"(hidden)"
 IDS: Final[Mapping[str, str]] = {
     "standard": "webhook-id",
     "github": "x-github-delivery",
@@ -52,7 +54,7 @@ class Endpoint:
         Raises WebhookUnreadable, IdMissing, BatchTooLarge.
         """
         bodies, is_list = bodies_of(self.document, request, raw)
-        lines = b"\n".join(name + b": " + value for name, value in request.headers)
+        lines = b"\n".join(name + b": " + _kept(name, value) for name, value in request.headers)
         told = next((value for name, value in request.headers if name == b"content-type"), b"").decode("latin-1")
         arrivals = []
         for item, body in enumerate(bodies):
@@ -101,6 +103,11 @@ class Endpoint:
 @lru_cache(maxsize=100)
 def _header(name: str | None) -> Finder | None:
     return None if name is None else Finder(header=name)
+
+
+def _kept(name: bytes, value: bytes) -> bytes:
+    """The value of a header as it is stored: a secret is not."""
+    return HIDDEN if name.lower() in SECRETS else value
 
 
 def _read_header(request: Request, wanted: bytes) -> str:

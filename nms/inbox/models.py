@@ -7,8 +7,6 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-_HIDDEN = frozenset({"authorization", "proxy-authorization", "cookie"})
-
 
 class EventFilter(BaseModel):
     """Which events a list shows."""
@@ -31,7 +29,7 @@ class Stored(BaseModel):
 
 
 class StoredWhole(Stored):
-    """One event with the headers of its request, but for those with secrets, and its body."""
+    """One event with the headers of its request and its body; values of headers that are secrets were never kept."""
 
     headers: list[tuple[str, str]]
     encoding: Literal["text", "base64"] = Field(description="How `body` shows the bytes that came.")
@@ -39,10 +37,9 @@ class StoredWhole(Stored):
 
 
 def read_headers(lines: bytes) -> list[tuple[str, str]]:
-    """Names and values of stored headers, without the values of those that show a secret itself."""
+    """Names and values of stored headers."""
     pairs = [line.partition(b": ") for line in lines.split(b"\n") if line]
-    named = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, _, value in pairs]
-    return [(name, "(hidden)" if name in _HIDDEN else value) for name, value in named]
+    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, _, value in pairs]
 
 
 def show_body(body: bytes) -> tuple[Literal["text", "base64"], str]:

@@ -55,9 +55,13 @@ class InboxRepository(BaseNmsRepository):
         )
         fresh = {row["event_id"] for row in rows}
         known = await self._list_known([one for one in arrivals if one.id not in fresh])
-        return [
-            Receipt(one.id, "new") if one.id in fresh else known[one.endpoint, one.key, one.digest] for one in arrivals
-        ]
+        found = {one.id: Receipt(one.id, "new") for one in arrivals if one.id in fresh} | known
+        forgotten = [one for one in arrivals if one.id not in found]
+        if forgotten:
+            # Their receipts were deleted for their age between the two statements.
+            again = await self.store(forgotten)
+            found |= {one.id: receipt for one, receipt in zip(forgotten, again, strict=True)}
+        return [found[one.id] for one in arrivals]
 
     async def list_events(self, wanted: EventFilter, before: UUID | None, size: int) -> list[Stored]:
         """Events that came before another one, the newest first."""
@@ -91,15 +95,16 @@ class InboxRepository(BaseNmsRepository):
         """Delete receipts of such days, so many at a time; gives how many."""
         return int(await queries.delete_old_receipts(self.connection, kept=kept, size=size))
 
-    async def _list_known(self, arrivals: Sequence[Arrival]) -> dict[tuple[str, bytes, bytes], Receipt]:
+    async def _list_known(self, arrivals: Sequence[Arrival]) -> dict[UUID, Receipt]:
         if not arrivals:
             return {}
         rows = await queries.list_receipts(
             self.connection, endpoints=[one.endpoint for one in arrivals], keys=[one.key for one in arrivals]
         )
         first = {(row["endpoint"], row["key"]): (row["event_id"], row["digest"]) for row in rows}
-        found: dict[tuple[str, bytes, bytes], Receipt] = {}
+        found: dict[UUID, Receipt] = {}
         for one in arrivals:
-            id_, digest = first[one.endpoint, one.key]
-            found[one.endpoint, one.key, one.digest] = Receipt(id_, "known" if digest == one.digest else "other")
+            if (one.endpoint, one.key) in first:
+                id_, digest = first[one.endpoint, one.key]
+                found[one.id] = Receipt(id_, "known" if digest == one.digest else "other")
         return found

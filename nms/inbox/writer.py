@@ -44,16 +44,14 @@ class Lane:
             problem, until = self._away
             if asyncio.get_running_loop().time() < until:
                 raise problem.with_traceback(None)
-        if self._size > MOST_WAITING:
-            raise InboxBusy(f"{self._size} bytes of events wait to be stored.")
+        self._refuse_more()
 
     async def put(self, together: Together) -> Sequence[Receipt]:
         """What became of arrivals, once it is committed; raises what storing them raised, and InboxBusy.
 
         A caller who goes away leaves them to be stored all the same.
         """
-        if self._size > MOST_WAITING:
-            raise InboxBusy(f"{self._size} bytes of events wait to be stored.")
+        self._refuse_more()
         self._size += _size(together)
         future: asyncio.Future[Sequence[Receipt]] = asyncio.get_running_loop().create_future()
         self._waiting.append((together, future))
@@ -65,6 +63,10 @@ class Lane:
         """Wait until nothing is under way."""
         while self._task is not None:
             await asyncio.wait({self._task})
+
+    def _refuse_more(self) -> None:
+        if self._size > MOST_WAITING:
+            raise InboxBusy(f"{self._size} bytes of events wait to be stored.")
 
     async def _write(self) -> None:
         try:

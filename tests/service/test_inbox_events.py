@@ -8,6 +8,7 @@ import pytest
 
 from nms.common.settings import Settings
 from nms.common.token import mint_token
+from nms.inbox.repository import InboxRepository
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send, signed
 from tests.service.web_client import problem_of
 
@@ -52,5 +53,8 @@ async def test_an_event_is_shown_with_its_body_and_without_secrets(
         assert (found["encoding"], found["body"], found["bytes"]) == (encoding, shown, len(body))
         told = dict(found["headers"])
         assert (told["x-github-event"], told["authorization"]) == ("push", "(hidden)")
+    kept = await (await InboxRepository.open()).connection.fetch("select headers from inbox.event")
+    assert len(kept) == 2
+    assert not any(b"c2VjcmV0" in row["headers"] for row in kept), "a secret is stored"
     problem_of(await read(inbox, settings, f"/events/{uuid4()}"), 404, "not-found")
     problem_of(await inbox.get("/events"), 401, "unauthenticated")
