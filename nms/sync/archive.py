@@ -13,9 +13,8 @@ from nms.common.ledger import Captured, Ledger, Settled, State
 from nms.common.problem import Problem
 from nms.common.remote import Request
 from nms.connectors.postgres.twoway.side import Row
+from nms.sync.pull import Name
 
-Key = tuple[str, ...]
-Name = tuple[str, Key]
 FINAL = ("sent", "saved", "unkept", "unresolved")
 
 

@@ -8,8 +8,7 @@ from nms.common.ledger import Captured
 from nms.connectors.postgres.twoway.opening import TwoWayEnd
 from nms.connectors.postgres.twoway.side import FEW, is_suspicious
 from nms.sync.problems import DeletesSuspicious, TableEmptied
-
-Name = tuple[str, tuple[str, ...]]
+from nms.sync.pull import Name
 
 
 class Deletes:

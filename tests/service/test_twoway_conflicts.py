@@ -1,15 +1,11 @@
 """Records that both sides of a pipeline changed or removed: decided by policy or by somebody, kept, never in a loop."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from nms.common.egress.shared import close_egress
-from nms.common.settings import Settings, get_settings
 from nms.connectors.postgres.twoway.opening import PREPARE
-from tests.conftest import MakeDatabase
-from tests.service.rest_stage import api, begin, make_stage, things
+from tests.service.rest_stage import api, begin, things
 from tests.service.stage import Stage
 from tests.service.storm import alike, differences, rounds
 from tests.service.test_twoway import WRITES, both
@@ -18,14 +14,8 @@ from tests.waiting import eventually
 
 
 @pytest.fixture
-async def stage(
-    settings: Settings, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Stage]:
-    monkeypatch.setenv("SYNC_LEASE", "1")
-    monkeypatch.setenv("EGRESS_ALLOW", "127.0.0.1")
-    get_settings.cache_clear()
-    yield await make_stage(get_settings(), await make_database())
-    await close_egress()
+def stage(api_stage: Stage) -> Stage:
+    return api_stage
 
 
 async def start(stage: Stage, remote: HostileApi, resource: dict[str, Any], **parts: Any) -> None:

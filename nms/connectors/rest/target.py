@@ -4,7 +4,7 @@ At least once, and once in effect where the remote honours an idempotency key, o
 have had its effect is looked up before it is sent again (DESIGN 4.1, 4.6).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from nms.common.change import Op
 from nms.common.cloudevents import Event, EventWriter
 from nms.common.document.rest import Resource, RestSystem
 from nms.common.flow import Applied, Batch, ChangeRefused, OutletSpec, Store
-from nms.common.ledger import Ledger
+from nms.common.ledger import Ledger, Link
 from nms.common.problem import Problem
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.form import place_of
@@ -151,9 +151,7 @@ class RestTarget:
         means, refused = self._means[errands[0].dataset], []
         width = self._width(means)
         for some in (errands[at : at + width] for at in range(0, len(errands), width)):
-            links = await self._ledger.links(means.dataset, means.place, [errand.linked for errand in some])
-            unknown = [errand.linked for errand in some if errand.follows and errand.linked not in links]
-            elsewhere = await self._ledger.elsewhere(means.dataset, means.place, unknown)
+            links, elsewhere = await self._known(means, {errand.linked: errand.follows for errand in some})
             wave = [errand for errand in some if not self._is_strange(errand, {*links, *elsewhere})]
             for errand in wave:
                 link, afar = links.get(errand.linked), errand.linked in elsewhere
@@ -169,6 +167,14 @@ class RestTarget:
                     tally.requests += result.attempts > 0
                     tally.missing += result.missing
         return refused
+
+    async def _known(self, means: Means, follows: Mapping[str, bool]) -> tuple[Mapping[str, Link], set[str]]:
+        """What is known of records, by the keys of their links; and those keys that may have been written before and
+        are known at another place only.
+        """
+        links = await self._ledger.links(means.dataset, means.place, list(follows))
+        unknown = [name for name, written in follows.items() if written and name not in links]
+        return links, await self._ledger.elsewhere(means.dataset, means.place, unknown)
 
     def _is_strange(self, errand: Errand, known: Collection[str]) -> bool:
         """Whether it deletes a record that is none of the pipeline's, as far as is known: its row left no filter."""
@@ -195,11 +201,8 @@ class RestTarget:
             await self._ledger.withdraw([identity for identity, _ in drafted])
             return
         for some in _apart(drafted, WAVE):
-            names = [order.linked for _, order in some]
-            links = await self._ledger.links(dataset, means.place, names)
-            following = [order for _, order in some if order.act not in (Act.CREATE, Act.ENSURE)]
-            unknown = [order.linked for order in following if order.linked not in links]
-            elsewhere = await self._ledger.elsewhere(dataset, means.place, unknown)
+            follows = {order.linked: order.act not in (Act.CREATE, Act.ENSURE) for _, order in some}
+            links, elsewhere = await self._known(means, follows)
             orders = [
                 (identity, replace(order, link=links.get(order.linked), elsewhere=order.linked in elsewhere))
                 for identity, order in some
