@@ -9,6 +9,7 @@ create schema sync;
 
 create sequence common.outbox_position as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 create sequence common.run_epoch as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
+create sequence inbox.event_number as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 
 CREATE OR REPLACE FUNCTION cfg.refuse_rewrite()
  RETURNS trigger
@@ -106,6 +107,18 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION inbox.begin_storing()
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+begin
+    perform pg_advisory_xact_lock_shared(1852666729, ((last_value - (not is_called)::integer) & 2147483647)::integer)
+    from inbox.event_number;
+    perform pg_notify('nms_inbox', '');
+    return true;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION inbox.drop_days(kept interval)
  RETURNS integer
  LANGUAGE plpgsql
@@ -166,6 +179,60 @@ begin
         made := made + 1;
     end loop;
     return made;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.read_events(endpoints text[], after bigint, upto bigint, size integer)
+ RETURNS TABLE(number bigint, id uuid, endpoint text, type text, item integer, content_type text, key bytea, headers bytea, body bytea, received_at timestamp with time zone, run bigint)
+ LANGUAGE plpgsql
+AS $function$
+begin
+    return query
+    select n.number, e.id, e.endpoint, e.type, e.item, e.content_type, e.key, e.headers, e.body, e.received_at, n.run
+    from (
+        select found.*
+        from unnest(endpoints) as wanted (endpoint)
+        cross join lateral (
+            (
+                select f.number, f.id, f.received_at, null::bigint as run
+                from inbox.event f
+                where f.endpoint = wanted.endpoint and f.number > after and f.number <= upto
+                order by f.number
+                limit size
+            )
+            union all
+            (
+                select a.number, a.event_id, a.received_at, a.run
+                from inbox.again a
+                where a.endpoint = wanted.endpoint and a.number > after and a.number <= upto
+                order by a.number
+                limit size
+            )
+        ) as found
+        order by found.number
+        limit size
+    ) as n
+    join inbox.event e on e.id = n.id and e.received_at = n.received_at
+    order by n.number;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.settled()
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+declare
+    last bigint;
+    behind integer;
+begin
+    -- Before the locks are looked at: whoever has none by then takes numbers behind this one.
+    select last_value - (not is_called)::integer into last from inbox.event_number;
+    -- Marks have 31 bits; each is less than 2^30 numbers away from the last one.
+    select max(((last & 2147483647) - l.objid::bigint + 3221225472) % 2147483648 - 1073741824) into behind
+    from pg_locks l
+    where l.locktype = 'advisory' and l.classid = 1852666729 and l.objsubid = 2
+        and l.database = (select d.oid from pg_database d where d.datname = current_database());
+    return last - greatest(coalesce(behind, 0), 0);
 end
 $function$;
 
@@ -310,6 +377,14 @@ create table common.subscriber (
     updated_at timestamp with time zone default now() not null
 );
 
+create table inbox.again (
+    number bigint default nextval('inbox.event_number'::regclass) not null,
+    endpoint text not null,
+    event_id uuid not null,
+    received_at timestamp with time zone not null,
+    run bigint not null
+);
+
 create table inbox.event (
     id uuid not null,
     endpoint text not null,
@@ -319,7 +394,8 @@ create table inbox.event (
     content_type text not null,
     headers bytea not null,
     body bytea not null,
-    received_at timestamp with time zone default now() not null
+    received_at timestamp with time zone default now() not null,
+    number bigint default nextval('inbox.event_number'::regclass) not null
 ) partition by RANGE (received_at);
 
 create table inbox.receipt (
@@ -467,6 +543,7 @@ alter table common.schedule add constraint schedule_missed_check CHECK ((missed 
 alter table common.schedule add constraint schedule_rhythm_check CHECK (((cron IS NULL) <> (every IS NULL)));
 alter table common.seen add constraint seen_pkey PRIMARY KEY (subscriber, event_id);
 alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
+alter table inbox.again add constraint again_pkey PRIMARY KEY (endpoint, number);
 alter table inbox.event add constraint event_pkey PRIMARY KEY (id, received_at);
 alter table inbox.receipt add constraint receipt_pkey PRIMARY KEY (endpoint, key);
 alter table inbox.receipt add constraint receipt_digest_check CHECK ((octet_length(digest) = 32));
@@ -500,6 +577,7 @@ CREATE INDEX run_subject_idx ON common.run USING btree (kind, subject, id);
 CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (state = ANY (ARRAY['queued'::text, 'retrying'::text]));
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
+CREATE INDEX event_feed_idx ON ONLY inbox.event USING btree (endpoint, number);
 CREATE INDEX receipt_age_idx ON inbox.receipt USING btree (received_at);
 CREATE INDEX change_age_idx ON sync.change USING btree (answered_at);
 CREATE INDEX change_key_idx ON sync.change USING btree (pipeline, dataset, key, id);

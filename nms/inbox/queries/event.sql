@@ -5,7 +5,7 @@ with given as (
     from unnest(
         :ids::uuid[], :endpoints::text[], :keys::bytea[], :digests::bytea[], :types::text[], :items::integer[],
         :content_types::text[], :headers::bytea[], :bodies::bytea[]
-    ) as g (id, endpoint, key, digest, type, item, content_type, headers, body)
+    ) with ordinality as g (id, endpoint, key, digest, type, item, content_type, headers, body, place)
 ),
 fresh as (
     insert into inbox.receipt (endpoint, key, event_id, digest)
@@ -13,10 +13,17 @@ fresh as (
     on conflict (endpoint, key) do nothing
     returning event_id
 ),
+begun as materialized (
+    select inbox.begin_storing()
+),
 stored as (
-    insert into inbox.event (id, endpoint, type, key, item, content_type, headers, body)
-    select g.id, g.endpoint, g.type, g.key, g.item, g.content_type, g.headers, g.body
-    from given g join fresh f on f.event_id = g.id
+    insert into inbox.event (id, endpoint, type, key, item, content_type, headers, body, number)
+    select o.id, o.endpoint, o.type, o.key, o.item, o.content_type, o.headers, o.body, nextval('inbox.event_number')
+    from (
+        select g.*
+        from given g join fresh f on f.event_id = g.id cross join begun
+        order by g.place
+    ) as o
 )
 select event_id from fresh;
 

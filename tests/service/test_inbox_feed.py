@@ -1,0 +1,96 @@
+"""Events in the order in which they are passed on: nothing that is committed late is passed by."""
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from nms.common.settings import Settings
+from nms.inbox.arrival import Arrival, new_event_id
+from nms.inbox.repository import InboxRepository
+
+BIG = 2**31
+
+
+def arrival(key: str, endpoint: str = "shop") -> Arrival:
+    raw = key.encode()
+    return Arrival(new_event_id(), endpoint, sha256(raw).digest(), sha256(raw).digest(), "push", "text/plain", b"", raw)
+
+
+async def passed_on(repository: InboxRepository, after: int = 0, *endpoints: str) -> tuple[int, list[str]]:
+    connection: Any = repository.connection
+    upto = await connection.fetchval("select inbox.settled()")
+    rows = await connection.fetch(
+        "select * from inbox.read_events($1, $2, $3, 1000)", list(endpoints or ("shop",)), after, upto
+    )
+    return upto, [row["body"].decode() for row in rows]
+
+
+async def store(*keys: str) -> None:
+    await (await InboxRepository.open()).store([arrival(key) for key in keys])
+
+
+@pytest.mark.parametrize("start", [0, BIG - 3, BIG * 5 + 7])
+async def test_what_is_committed_late_is_waited_for_and_nothing_else_is(settings: Settings, start: int) -> None:
+    repository = await InboxRepository.open()
+    if start:
+        await repository.connection.execute("select setval('inbox.event_number', $1)", start)
+    await store("a", "b")
+    reached, bodies = await passed_on(repository)
+    assert bodies == ["a", "b"]
+    async with repository.transaction() as late, repository.transaction() as strange:
+        await strange.connection.execute("create table public.other (id int)")
+        await late.store([arrival("c")])
+        await store("d")
+        assert await passed_on(repository, reached) == (reached, [])
+    upto, bodies = await passed_on(repository, reached)
+    assert (upto, bodies) == (reached + 2, ["c", "d"])
+
+
+async def test_an_open_transaction_that_stores_nothing_holds_up_nothing(settings: Settings) -> None:
+    repository = await InboxRepository.open()
+    async with repository.transaction() as strange:
+        await strange.connection.execute("create table public.other (id int)")
+        await store("a")
+        assert (await passed_on(repository))[1] == ["a"]
+
+
+async def test_events_of_one_request_keep_their_order_and_only_wanted_endpoints_are_read(settings: Settings) -> None:
+    repository = await InboxRepository.open()
+    names = [f"n{n:02}" for n in range(40)]
+    arrivals = [arrival(name, endpoint) for name in names for endpoint in ("shop", "other")]
+    await repository.store(arrivals)
+    assert (await passed_on(repository))[1] == names
+    assert (await passed_on(repository, 0, "shop", "other"))[1] == [name for name in names for _ in range(2)]
+    assert (await passed_on(repository, 0, "nobody"))[1] == []
+
+
+async def test_many_writers_at_once_lose_nothing_to_a_reader_that_never_waits(settings: Settings) -> None:
+    repository = await InboxRepository.open()
+    found: list[str] = []
+    after = 0
+
+    async def write(writer: int) -> None:
+        for n in range(40):
+            await store(f"{writer}-{n:02}")
+
+    async def read() -> None:
+        nonlocal after
+        reached, bodies = await passed_on(repository, after)
+        after = reached
+        found.extend(bodies)
+
+    writing = [asyncio.create_task(write(n)) for n in range(4)]
+    while not all(task.done() for task in writing):
+        await read()
+    await asyncio.gather(*writing)
+    await read()
+    assert sorted(found) == sorted(f"{writer}-{n:02}" for writer in range(4) for n in range(40))
+    assert all(in_order(found, writer) for writer in range(4))
+
+
+def in_order(found: Sequence[str], writer: int) -> bool:
+    mine = [body for body in found if body.startswith(f"{writer}-")]
+    return mine == sorted(mine)
