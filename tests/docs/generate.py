@@ -196,8 +196,9 @@ def _json_type(value: dict[str, Any]) -> str:
         return " or ".join(f"`{one}`" for one in value["enum"])
     if "$ref" in value:
         return str(value["$ref"]).rpartition("/")[2]
-    if "anyOf" in value:
-        return " or ".join(_json_type(one) for one in value["anyOf"] if one.get("type") != "null")
+    for choice in ("anyOf", "oneOf"):
+        if choice in value:
+            return " or ".join(_json_type(one) for one in value[choice] if one.get("type") != "null")
     if value.get("type") == "array":
         return f"list of {_json_type(value.get('items') or value.get('prefixItems', [{}])[0])}"
     kinds = value.get("type", "any")
