@@ -205,6 +205,9 @@ begin
                 select a.number, a.event_id, a.received_at, a.run
                 from inbox.again a
                 where a.endpoint = wanted.endpoint and a.number > after and a.number <= upto
+                    and exists (
+                        select from inbox.event k where k.id = a.event_id and k.received_at = a.received_at
+                    )
                 order by a.number
                 limit size
             )
@@ -406,6 +409,11 @@ create table inbox.receipt (
     received_at timestamp with time zone default now() not null
 );
 
+create table inbox.relay (
+    name text not null,
+    number bigint default 0 not null
+);
+
 create table sync.change (
     id bigint generated always as identity not null,
     pipeline text not null,
@@ -548,6 +556,7 @@ alter table inbox.event add constraint event_pkey PRIMARY KEY (id, received_at);
 alter table inbox.receipt add constraint receipt_pkey PRIMARY KEY (endpoint, key);
 alter table inbox.receipt add constraint receipt_digest_check CHECK ((octet_length(digest) = 32));
 alter table inbox.receipt add constraint receipt_key_check CHECK (((octet_length(key) >= 1) AND (octet_length(key) <= 64)));
+alter table inbox.relay add constraint relay_pkey PRIMARY KEY (name);
 alter table sync."position" add constraint position_pkey PRIMARY KEY (pipeline);
 alter table sync.change add constraint change_pkey PRIMARY KEY (id);
 alter table sync.change add constraint change_op_check CHECK ((op = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text, 'truncate'::text])));
