@@ -96,4 +96,4 @@ async def test_who_asks_gets_no_event_signed_though_another_name_leads_to_the_sa
         monkeypatch.setenv(name, SECRET)
     await declare({**SHOP, "handshakes": [{"type": "x", "secret": "env://SAME_SECRET"}]})
     async with receiving(settings) as client:
-        problem_of(await client.post("/in/shop", content=b"{}"), 409, "secret-unfit")
+        problem_of(await client.post("/in/shop", content=b"{}"), 503, "endpoint-unready")
