@@ -23,6 +23,7 @@ SECRETS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"}
 HIDDEN: Final = b"(hidden)"
 IDS: Final[Mapping[str, str]] = {
     "standard": "webhook-id",
+    "standard-svix": "svix-id",
     "github": "x-github-delivery",
     "shopify": "x-shopify-event-id",
 }
@@ -102,7 +103,7 @@ class Endpoint:
     @property
     def _scheme(self) -> str:
         scheme = self.document.scheme
-        return "" if getattr(scheme, "headers", "webhook") == "svix" else scheme.type
+        return "standard-svix" if getattr(scheme, "headers", "webhook") == "svix" else scheme.type
 
 
 def _terms_of(handshake: OneHandshake, document: EndpointDocument, secrets: Sequence[str]) -> Terms:

@@ -15,6 +15,7 @@ import nms
 from nms.common.document import json_schema
 from nms.common.problem import Problem
 from nms.common.settings import Settings
+from tests.docs import schemes
 from tests.docs.commands import Command, Option, commands, walk
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -103,12 +104,18 @@ def api() -> str:
     return "\n".join(parts)
 
 
+def webhooks() -> str:
+    """Every scheme of the inbox."""
+    return f"{NOTE}\n# Schemes of webhooks\n\n{schemes.TEXT}\n" + _table(schemes.HEAD, schemes.rows())
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli,
     "http.md": api,
     "problems.md": problems,
     "settings.md": settings,
     "documents.md": documents,
+    "webhooks.md": webhooks,
     "document.schema.json": schema,
 }
 
