@@ -39,6 +39,8 @@ delete from public.posts where id = 100;
 delete from public.posts where id = 102
 """
 
+FORGOTTEN = {"posts": {1, 2, 101}, "comments": set(range(6, 11))}
+
 
 @pytest.fixture
 async def stage(
@@ -88,6 +90,19 @@ async def unkept(stage: Stage) -> dict[str, set[int]]:
     return found
 
 
+async def tell(stage: Stage, expected: dict[str, set[int]]) -> None:
+    """Wait until the conflict list tells of these records."""
+
+    async def told() -> bool:
+        return await unkept(stage) == expected
+
+    try:
+        await eventually(told)
+    except AssertionError as late:
+        counts = [(await stage.get(name)).status["back"] for name in PIPELINES]
+        raise AssertionError(f"told of {await unkept(stage)}; {counts}") from late
+
+
 async def test_what_changes_here_follows_there_until_every_record_is_equal(
     stage: Stage, json_server: NodeServer
 ) -> None:
@@ -119,12 +134,9 @@ async def test_what_the_remote_forgets_is_told_and_not_sent_again_and_again(
         await stage.at("target", "update public.posts set title = 'Changed here' where id = 1")
         await stage.at("target", "delete from public.posts where id = 2")
 
-        async def told() -> bool:
-            return await unkept(stage) == {"posts": {1, 2, 101}, "comments": set(range(6, 11))}
-
-        await eventually(told)
+        await tell(stage, FORGOTTEN)
         await run(stage, *PIPELINES)
         sent = await writes(stage)
         await run(stage, *PIPELINES)
-        assert await unkept(stage) == {"posts": {1, 2, 101}, "comments": set(range(6, 11))}
+        assert await unkept(stage) == FORGOTTEN
         assert await writes(stage) == sent

@@ -9,7 +9,17 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.services.process import Kept, ServiceFailed, accepts, end, free_port, keep, log_end, wait_until
+from tests.services.process import (
+    START_SECONDS,
+    Kept,
+    ServiceFailed,
+    accepts,
+    end,
+    free_port,
+    keep,
+    log_end,
+    wait_until,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +41,7 @@ class HostileServer:
             stop_signal=signal.SIGTERM,
             environment={"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         )
-        if not wait_until(lambda: accepts(self.port), 30):
+        if not wait_until(lambda: accepts(self.port), START_SECONDS):
             end(kept, signal.SIGKILL)
             raise ServiceFailed(f"The hostile API did not start:\n{log_end(self.directory)}")
         return self

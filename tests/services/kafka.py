@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.services.process import Kept, ServiceFailed, accepts, end, free_port, keep, log_end, wait_until
+from tests.services.process import (
+    START_SECONDS,
+    Kept,
+    ServiceFailed,
+    accepts,
+    end,
+    free_port,
+    keep,
+    log_end,
+    wait_until,
+)
 
 BROKER = Path(__file__).with_name("kafka_broker.py")
 
@@ -31,7 +41,7 @@ class KafkaServer:
             self.directory,
             stop_signal=signal.SIGKILL,
         )
-        if not wait_until(lambda: accepts(self.port), 30):
+        if not wait_until(lambda: accepts(self.port), START_SECONDS):
             end(kept, signal.SIGKILL)
             raise ServiceFailed(f"The mock cluster did not start:\n{log_end(self.directory)}")
         return self

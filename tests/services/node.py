@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.services.process import Kept, ServiceFailed, end, free_port, keep, log_end, wait_until
+from tests.services.process import START_SECONDS, Kept, ServiceFailed, end, free_port, keep, log_end, wait_until
 
 ROOT = Path(__file__).parents[2]
 LOCKED = Path(__file__).with_name("npm")
@@ -20,8 +20,20 @@ STAMP = INSTALLED / ".installed"
 SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = INSTALLED / "node_modules"
 DATA = PACKAGES / "jsonplaceholder" / "data.json"
-# Its own index.js listens on every address of the machine.
-PLACEHOLDER = "require('jsonplaceholder/src/app').listen(Number(process.argv[1]), '127.0.0.1')"
+# Its own index.js listens on every address of the machine. It forgets when a request begins and reads a little later,
+# so that one at the same moment could see what another one wrote: here they come one after the other.
+PLACEHOLDER = """
+const app = require('jsonplaceholder/src/app')
+let last = Promise.resolve()
+require('http').createServer((request, response) => {
+    const over = new Promise(end => { response.once('finish', end); response.once('close', end) })
+    last = last.then(() => {
+        if (request.socket.destroyed) return
+        app(request, response)
+        return over
+    })
+}).listen(Number(process.argv[1]), '127.0.0.1')
+"""
 
 
 class NodeServer:
@@ -53,7 +65,7 @@ class NodeServer:
             stop_signal=signal.SIGKILL,
             environment={"NODE_PATH": str(PACKAGES), "NODE_ENV": "production", "NO_UPDATE_NOTIFIER": "1"},
         )
-        if not wait_until(self._answers, 30):
+        if not wait_until(self._answers, START_SECONDS):
             end(kept, signal.SIGKILL)
             raise ServiceFailed(f"The server of Node.js did not start:\n{log_end(self.directory)}")
         return self

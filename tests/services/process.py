@@ -1,6 +1,7 @@
 """Starting, finding and ending server processes that never outlive their owner."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,10 @@ from pathlib import Path
 from nms.common.db.embedded_process import is_running
 
 KEEPER = Path(__file__).with_name("keeper.py")
+START_SECONDS = 120
+"""Until a server that does not start is told: no promise, a machine may be slow."""
+PORTS = range(11_000, 32_000)
+"""Below those that the system gives out: a server that is stopped and comes back would find its own in other hands."""
 
 
 class ServiceFailed(Exception):
@@ -95,10 +100,19 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on now, never given to this process before."""
+    for _ in range(1_000):
+        # Not the shared generator: Hypothesis sets it back to one state in all workers.
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise ServiceFailed("There is no free port on 127.0.0.1.")
+
+
+_given: set[int] = set()
 
 
 def accepts(port: int) -> bool:

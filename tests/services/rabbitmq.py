@@ -10,11 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.services.process import Kept, ServiceFailed, accepts, end, free_port, keep, log_end, wait_until
+from tests.services.process import (
+    START_SECONDS,
+    Kept,
+    ServiceFailed,
+    accepts,
+    end,
+    free_port,
+    keep,
+    log_end,
+    wait_until,
+)
 
 USER = PASSWORD = "guest"
 PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stream", "rabbitmq_consistent_hash_exchange")
-START_SECONDS = 120
 ERLANG = "+S 1:1 +sbwt none -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
 

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.services.process import Kept, ServiceFailed, accepts, end, free_port, keep, log_end, wait_until
+from tests.services.process import (
+    START_SECONDS,
+    Kept,
+    ServiceFailed,
+    accepts,
+    end,
+    free_port,
+    keep,
+    log_end,
+    wait_until,
+)
 
 DATABASES = 4096
 
@@ -32,7 +42,7 @@ class RedisServer:
             self.directory,
             stop_signal=signal.SIGTERM,
         )
-        if not wait_until(lambda: accepts(self.port), 30):
+        if not wait_until(lambda: accepts(self.port), START_SECONDS):
             end(kept, signal.SIGKILL)
             raise ServiceFailed(f"Redis did not start:\n{log_end(self.directory)}")
         return self

@@ -66,7 +66,7 @@ class Session:
         return self._shared("kafka", KafkaServer.from_dict, KafkaServer)
 
     def jsonplaceholder(self, worker: str = "") -> NodeServer:
-        """A worker's JSONPlaceholder: it forgets a write with the next request, and one under way may still see it."""
+        """A worker's JSONPlaceholder: it forgets a write with the next request."""
         return self._shared(f"jsonplaceholder{worker}", NodeServer.from_dict, NodeServer)
 
     def number(self, name: str) -> int:
