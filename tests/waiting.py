@@ -1,6 +1,7 @@
 """Waiting for a state with a deadline, instead of sleeping."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -29,8 +30,11 @@ class Stopwatch:
 
 
 def stalled_seconds() -> float:
-    """Seconds since the machine began in which something waited for a processor or the disk (Linux, PSI: `some`)."""
-    return sum(_total(resource) for resource in ("cpu", "io"))
+    """Seconds since the machine began in which something waited for processor, disk or memory (Linux, PSI: `some`).
+
+    With those in which another machine on the same host had a processor of ours, which PSI does not count.
+    """
+    return sum(_total(resource) for resource in ("cpu", "io", "memory")) + _stolen()
 
 
 def _total(resource: str) -> float:
@@ -39,6 +43,15 @@ def _total(resource: str) -> float:
     except OSError:
         return 0.0
     return int(told.split("total=")[1].split()[0]) / 1e6
+
+
+def _stolen() -> float:
+    """Of all processors together (proc_stat(5): the eighth number of the first line)."""
+    try:
+        ticks = int(Path("/proc/stat").read_text().split(maxsplit=9)[8])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE) -> T:

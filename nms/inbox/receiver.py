@@ -17,6 +17,7 @@ from nms.inbox import handshake
 from nms.inbox.arrival import Receipt
 from nms.inbox.check import Refusal, Request
 from nms.inbox.endpoint import Endpoint
+from nms.inbox.handshake import Terms
 from nms.inbox.limit import check_content_type, check_depth, read_body
 from nms.inbox.problems import CallerGone, IdReused, NotBelieved
 
@@ -57,7 +58,7 @@ class Receiver:
     async def _serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._state.endpoints.get(name)
         document = endpoint.document
-        request = _request_of(scope, endpoint)
+        request = _request_of(scope, endpoint, name)
         if request.method == "POST":
             self._state.lane.admit()
             check_content_type(document, request)
@@ -80,7 +81,8 @@ class Receiver:
         await _answer(receipts, is_list, send)
 
     def _shake(self, endpoint: Endpoint, request: Request, raw: bytes, refusal: Refusal | None) -> Response | None:
-        for name, terms in endpoint.handshakes:
+        terms = Terms(endpoint.secrets)
+        for name in endpoint.document.handshakes:
             if refusal is not None and handshake.HANDSHAKES[name].verified:
                 continue
             answer = handshake.answer(name, request, raw, terms)
@@ -98,7 +100,7 @@ def _endpoint_of(scope: Scope) -> str | None:
     return "webhook" if path == WEBHOOK or path.startswith(f"{WEBHOOK}/") else None
 
 
-def _request_of(scope: Scope, endpoint: Endpoint) -> Request:
+def _request_of(scope: Scope, endpoint: Endpoint, name: str) -> Request:
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     told = endpoint.document.url
@@ -106,14 +108,8 @@ def _request_of(scope: Scope, endpoint: Endpoint) -> Request:
         host = next((value for key, value in scope["headers"] if key == b"host"), b"")
         told = f"{scope['scheme']}://{host.decode('latin-1')}{raw_path.decode('latin-1')}"
     url = f"{told}?{query.decode('latin-1')}" if query else told
-    return Request(scope["method"], url, scope["headers"], time.time(), _tail_of(scope, raw_path))
-
-
-def _tail_of(scope: Scope, raw_path: bytes) -> bytes:
-    """What stands in the path behind the endpoint's name, whatever stands in front of it."""
-    own = raw_path.removeprefix(scope.get("root_path", "").encode())
-    steps = 3 if own.startswith(PREFIX.encode()) else 2
-    return b"".join(own.split(b"/", steps)[steps:])
+    tail = raw_path.partition(f"/{name}".encode())[2].removeprefix(b"/")
+    return Request(scope["method"], url, scope["headers"], time.time(), tail)
 
 
 async def _answer(receipts: Sequence[Receipt], is_list: bool, send: Send) -> None:

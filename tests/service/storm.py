@@ -13,6 +13,7 @@ from tests.services.hostile.api import HostileApi
 from tests.waiting import eventually
 
 FIELDS = {"id": "id", "reference": "reference", "name": "name", "group": "group"}
+LEAST = 80
 TEXTS = (" Padded ", "UPPER", "lower", "Mixed Case", "  two  words  ", "trim me\t")
 
 
@@ -27,9 +28,13 @@ class Storm:
     group: dict[int, int] = field(default_factory=dict)
     reference: dict[int, str] = field(default_factory=dict)
     edits: int = 0
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_end.set()
 
     async def blow(self, seconds: float, pause: float) -> None:
-        """Edit both sides at once for so long."""
+        """Edit both sides at once for so long, and until it may end; on a slow machine until enough was edited."""
         await asyncio.gather(self._here(seconds, pause), self._there(seconds, pause))
 
     async def _here(self, seconds: float, pause: float) -> None:
@@ -37,7 +42,7 @@ class Storm:
         connection = await asyncpg.connect(self.stage.target)
         until = loop.time() + seconds
         try:
-            while loop.time() < until:
+            while loop.time() < until or self.edits < LEAST or not self.may_end.is_set():
                 number, text = chance.randint(1, self.count), chance.choice(TEXTS) + str(chance.randint(1, 99))
                 self.edits += 1
                 self.group[number] = self.edits
@@ -51,7 +56,7 @@ class Storm:
     async def _there(self, seconds: float, pause: float) -> None:
         chance, loop = random.Random(-self.seed), asyncio.get_running_loop()
         until = loop.time() + seconds
-        while loop.time() < until:
+        while loop.time() < until or self.edits < LEAST or not self.may_end.is_set():
             number, text = chance.randint(1, self.count), chance.choice(TEXTS) + str(chance.randint(1, 99))
             self.edits += 1
             self.reference[number] = f"r-{self.edits}"

@@ -94,11 +94,13 @@ async def saved(store: Kept, number: int) -> bool:
     return len(store.positions) >= number
 
 
-async def push(dsn: str, store: Kept, written: Sequence[list[Change]]) -> None:
-    """Send the batches behind the kept position."""
+async def push(dsn: str, store: Kept, written: Sequence[list[Change]], struck: asyncio.Event) -> None:
+    """Send the batches behind the kept position; the last ones only when the broker has been struck."""
     async with outlet(dsn, "shop", store) as end:
         done = int(store.positions[-1]["lsn"].removeprefix("0/"), 16) if store.positions else 0
         for place, changes in enumerate(written[done:], done + 1):
+            if place > BATCHES - 10:
+                await struck.wait()
             await end.apply(batch_of(changes, place))
 
 
@@ -129,7 +131,7 @@ async def consuming(dsn: str, collected: Collected) -> AsyncIterator[None]:
 
 
 async def test_a_killed_broker_loses_nothing_either_way(own_broker: RabbitServer, make_database: MakeDatabase) -> None:
-    dsn, collected, written, store = own_broker.dsn(), Collected(), batches(), Kept()
+    dsn, collected, written, store, struck = own_broker.dsn(), Collected(), batches(), Kept(), asyncio.Event()
     feed = Feed(Access("broker", dsn), await make_database(), {"items": SHAPE}, Limits(prefetch=5))
     await feed.run(PREPARE.read_text(), TABLE)
     expected = [(number, str(number)) for number in range(FED)]
@@ -140,9 +142,10 @@ async def test_a_killed_broker_loses_nothing_either_way(own_broker: RabbitServer
     async with consuming(dsn, collected):
         feeding = asyncio.create_task(insist(feed.move, Problem, 120))
         await eventually(lambda: fed(feed, 1))
-        pushing = asyncio.create_task(insist(lambda: push(dsn, store, written), Problem, 120))
+        pushing = asyncio.create_task(insist(lambda: push(dsn, store, written, struck), Problem, 120))
         await eventually(lambda: reached(collected, BATCH))
         await asyncio.to_thread(own_broker.end, signal.SIGKILL)
+        struck.set()
         assert not pushing.done()
         assert not await fed(feed, FED)
         await asyncio.to_thread(own_broker.launch)
@@ -158,13 +161,14 @@ async def test_a_killed_broker_loses_nothing_either_way(own_broker: RabbitServer
 async def test_a_wiped_broker_gets_what_it_had_not_confirmed_and_a_copy_heals_the_rest(
     rabbitmq: str, rabbitmq_server: RabbitServer
 ) -> None:
-    collected, written, store = Collected(), batches(), Kept()
+    collected, written, store, struck = Collected(), batches(), Kept(), asyncio.Event()
     async with Broker.at(rabbitmq) as broker:
         await broker.declare("out", "shop")
     written[0].append(update(COLD, "cold"))
-    pushing = asyncio.create_task(insist(lambda: push(rabbitmq, store, written), Problem, 120))
+    pushing = asyncio.create_task(insist(lambda: push(rabbitmq, store, written, struck), Problem, 120))
     await eventually(lambda: saved(store, 3))
     await asyncio.to_thread(wipe, rabbitmq_server, rabbitmq)
+    struck.set()
     kept = len(store.positions)
     assert not pushing.done()
     async with Broker.at(rabbitmq) as broker:

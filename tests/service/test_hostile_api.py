@@ -235,10 +235,11 @@ async def test_access_tokens_expire(hostile_api: HostileApi) -> None:
 
 
 async def test_the_rate_limit_refuses_what_is_over_it_and_counts(hostile_api: HostileApi) -> None:
-    hostile_api.add("things", rate=0.5, burst=3)
+    hostile_api.add("things", rate=0.001, burst=3)
     seen = [await ask(hostile_api, "/things") for _ in range(5)]
     assert [one.status for one in seen] == [200, 200, 200, 429, 429]
-    assert (seen[0].headers["ratelimit-remaining"], seen[3].headers["retry-after"]) == ("2", "2")
+    assert seen[0].headers["ratelimit-remaining"] == "2"
+    assert 900 < int(seen[3].headers["retry-after"]) <= 1000
     assert hostile_api.limit("things") == {"let_in": 3, "refused": 2}
 
 

@@ -131,20 +131,22 @@ async def test_nothing_is_lost_while_the_cluster_is_cut_off(
     away = 0
 
     class Cutting(Kept):
-        """Cuts the cluster off after some batches: shortly, and longer than a send may take."""
+        """Cuts the cluster off after some batches: shortly, and until a send has failed."""
 
         async def save(self, position: Position) -> None:
             await super().save(position)
             if len(self.positions) in (5, 15, 25):
                 own_kafka.set_down()
-                delay = 1.0 if len(self.positions) == 15 else 0.1
-                asyncio.get_running_loop().call_later(delay, own_kafka.set_up)
+                if len(self.positions) != 15:
+                    asyncio.get_running_loop().call_later(0.1, own_kafka.set_up)
 
     store = Cutting()
 
     async def send_rest() -> bool:
         nonlocal away
         away += 1
+        if len(store.positions) == 15:
+            asyncio.get_running_loop().call_later(0.5, own_kafka.set_up)
         async with outlet(own_kafka, topic, store) as target:
             for place in range(len(store.positions), 40):
                 await target.apply(batch_of(changes[place * 100 : place * 100 + 100], place + 1))

@@ -162,7 +162,7 @@ async def test_an_access_token_that_another_process_got_is_used(api: HostileApi)
 
 async def test_processes_that_renew_at_once_keep_the_chain(api: HostileApi) -> None:
     api.set_logins(token_seconds=1)
-    told = await run_workers(by_refresh(api), processes=2, seconds=2)
+    told = await run_workers(by_refresh(api), processes=2, seconds=3)
     assert all(one.isdigit() and int(one) > 10 for one in told), told
     assert api.logins.reused == 0
     # A token is used for nine tenths of a second: so many are needed at most, were all processes one.

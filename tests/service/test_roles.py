@@ -18,7 +18,7 @@ from nms.common.settings import RoleSettings, Settings
 from nms.common.web import Role, create_app
 from tests.conftest import MakeServer
 from tests.service.role_process import GUNICORN, ROOT, RoleProcess, children_of, resident_mb, running
-from tests.waiting import eventually
+from tests.waiting import Stopwatch, eventually
 
 ROLES = ("auth", "cfg", "inbox", "sync", "warehouse", "console")
 WORKERS = ("uvicorn_worker.UvicornWorker", "uvicorn.workers.UvicornWorker")
@@ -125,9 +125,10 @@ async def test_readiness_answers_while_the_database_hangs_and_heals_with_it(
             os.kill(pid, signal.SIGSTOP)
         try:
             for _ in range(3):
+                watch = Stopwatch()
                 answer = await get(role, "/readyz")
                 assert answer.status_code == 503
-                assert answer.elapsed.total_seconds() < 2
+                assert watch.seconds() < 2
                 assert answer.json()["dependencies"]["database"]["code"] in ("no-answer", "database-unavailable")
             assert (await get(role, "/healthz")).status_code == 200
         finally:

@@ -77,16 +77,18 @@ async def wait_for_stop(claimed: Claimed) -> None:
     await claimed.stopping.wait()
 
 
-async def test_a_handler_that_returns_has_succeeded_and_the_crew_starts_at_once(runs: RunRepository) -> None:
+async def test_a_handler_that_returns_has_succeeded_and_the_crew_starts_at_once(
+    runs: RunRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nms.common.crew.POLL_SECONDS", 3600.0)
+
     async def work(claimed: Claimed) -> None:
         await claimed.report({"current": 3, "total": 3})
 
     async with working(runs, {"k": work}):
         await asyncio.wait_for(asyncio.shield(eventually(lambda: _listening(runs))), PATIENCE)
-        started = asyncio.get_running_loop().time()
         run = await enqueue(runs, "k", "s")
         ended = await eventually(in_state(runs, run, RunState.SUCCEEDED))
-        assert asyncio.get_running_loop().time() - started < 0.5
     assert ended.progress is not None
     assert ended.progress["current"] == 3
 
@@ -205,7 +207,7 @@ async def test_the_crew_lives_on_through_a_database_that_goes_away(
 
 async def test_a_lease_is_renewed_while_its_handler_works(runs: RunRepository) -> None:
     run = await enqueue(runs, "k", "s")
-    async with working(runs, {"k": wait_for_stop}, lease=1.0):
+    async with working(runs, {"k": wait_for_stop}, lease=3.0):
         first = await eventually(in_state(runs, run, RunState.RUNNING))
 
         async def renewed_thrice() -> bool:
@@ -284,10 +286,10 @@ async def test_a_killed_workers_run_goes_on_elsewhere_from_its_checkpoint(
     first = await start_worker("first")
     await first.hear("start")
     await eventually(lambda: _counted(runs, run, 3))
-    second = await start_worker("second")
     first.process.send_signal(signal.SIGKILL)
     await first.process.wait()
     reached = await runs.get(run.id)
+    second = await start_worker("second")
     _, number, epoch = await second.hear("start")
     assert (int(number), int(epoch) > reached.epoch) == (run.id, True)
     assert reached.checkpoint is not None
@@ -305,7 +307,7 @@ async def test_a_stopped_worker_that_wakes_up_writes_nothing(runs: RunRepository
     await first.hear("start")
     await eventually(lambda: _counted(runs, run, 2))
     first.process.send_signal(signal.SIGSTOP)
-    second = await start_worker("second", 1.0)
+    second = await start_worker("second", 60.0)
     _, _, epoch = await second.hear("start")
     await runs.connection.execute("create table writer (name text)")
     await runs.connection.execute(

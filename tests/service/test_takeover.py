@@ -52,7 +52,7 @@ async def installed(
 async def ended(here: Installation, worker: Worker) -> None:
     """Wait until a worker process has killed itself."""
     try:
-        assert await asyncio.wait_for(asyncio.to_thread(worker.process.wait, 30), 40) == -signal.SIGKILL
+        assert await asyncio.wait_for(asyncio.to_thread(worker.process.wait, 90), 100) == -signal.SIGKILL
     except subprocess.TimeoutExpired as late:
         raise AssertionError(f"{await here.standing(NAME)}\n{here.tails(30)}") from late
     here.forget(worker)
@@ -127,7 +127,7 @@ async def test_a_frozen_worker_is_replaced_and_writes_nothing_when_it_wakes(
         await same(pipe, here)
         assert json.loads(await pipe.target.fetchval(EFFECTS)) == {"INSERT": 4, "UPDATE": 1}
         frozen.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(frozen.process.wait, 20) == 0
+        assert await asyncio.to_thread(frozen.process.wait, 90) == 0
 
 
 async def state_of(worker: Worker, state: str) -> bool:

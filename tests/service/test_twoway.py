@@ -117,14 +117,16 @@ async def test_a_storm_is_survived_by_a_worker_that_is_killed(
 ) -> None:
     """Killed between a write at the remote and what is noted of it, and between the two commits of a decision."""
     storm = await set_out(stage, hostile_api, "merge", 100 if extent.long else 20)
+    storm.may_end.clear()
     blowing: asyncio.Task[None] | None = None
     for fault in ("rest.after_send=kill@20", "twoway.before_commit=kill@40", ""):
         async with worker_process(tmp_path / "log", fault) as process:
             await alike(stage, hostile_api) if blowing is None else None
             blowing = blowing or asyncio.create_task(storm.blow(60.0 if extent.long else 6.0, 0.05))
             if fault:
-                assert await asyncio.to_thread(process.wait, 60) == -signal.SIGKILL
+                assert await asyncio.to_thread(process.wait, 90) == -signal.SIGKILL
             else:
+                storm.may_end.set()
                 await blowing
                 await alike(stage, hostile_api)
                 await come_to_rest(storm, "merge")

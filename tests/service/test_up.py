@@ -139,12 +139,14 @@ async def test_other_commands_find_the_embedded_databases(data_dir: Path) -> Non
 async def test_a_worker_that_dies_is_started_again(data_dir: Path) -> None:
     async with started(environment(data_dir)) as up:
         assert up.process.stderr is not None
+        before = children_of(up.process.pid)
+        assert up.said["worker"] in before
         os.kill(up.said["worker"], signal.SIGKILL)
         while b"worker ended (killed by SIGKILL)" not in (said := await up.process.stderr.readline()):
             assert said, "nms up ended"
 
         async def new_workers() -> list[int]:
-            return [pid for pid in children_of(up.process.pid) if pid not in up.children]
+            return [pid for pid in children_of(up.process.pid) if pid not in before]
 
         (again,) = await eventually(new_workers)
         assert await up.stop() == 0
