@@ -138,11 +138,25 @@ begin
             and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= now() - kept
         order by 1
     loop
+        execute format(
+            'insert into inbox.dropped (endpoint, number) select endpoint, max(number) from inbox.%I group by endpoint '
+            'on conflict (endpoint) do update set number = greatest(dropped.number, excluded.number)', name
+        );
         execute format('drop table inbox.%I', name);
         dropped := dropped + 1;
     end loop;
     return dropped;
 end
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.find_place(endpoints text[], event uuid, arrived timestamp with time zone)
+ RETURNS TABLE(found bigint, lost bigint, aged bigint)
+ LANGUAGE sql
+AS $function$
+select
+    (select e.number from inbox.event e where e.id = event and e.received_at = arrived),
+    (select coalesce(max(d.number), 0) from inbox.dropped d where d.endpoint = any(endpoints)),
+    (select coalesce(max(d.number), 0) from inbox.dropped d)
 $function$;
 
 CREATE OR REPLACE FUNCTION inbox.make_days(ahead integer)
@@ -182,6 +196,30 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION inbox.newest_event(upto bigint)
+ RETURNS TABLE(number bigint, id uuid, received_at timestamp with time zone)
+ LANGUAGE sql
+AS $function$
+with recursive known (endpoint) as (
+    select min(r.endpoint) from inbox.receipt r
+    union all
+    select (select min(r.endpoint) from inbox.receipt r where r.endpoint > k.endpoint)
+    from known k
+    where k.endpoint is not null
+)
+select n.number, n.id, n.received_at
+from known k
+cross join lateral (
+    select e.number, e.id, e.received_at
+    from inbox.event e
+    where e.endpoint = k.endpoint and e.number <= upto
+    order by e.number desc
+    limit 1
+) as n
+order by n.number desc
+limit 1
+$function$;
+
 CREATE OR REPLACE FUNCTION inbox.read_events(endpoints text[], after bigint, upto bigint, size integer)
  RETURNS TABLE(number bigint, id uuid, endpoint text, type text, item integer, content_type text, key bytea, headers bytea, body bytea, received_at timestamp with time zone, run bigint)
  LANGUAGE plpgsql
@@ -205,6 +243,9 @@ begin
                 select a.number, a.event_id, a.received_at, a.run
                 from inbox.again a
                 where a.endpoint = wanted.endpoint and a.number > after and a.number <= upto
+                    and exists (
+                        select from inbox.event k where k.id = a.event_id and k.received_at = a.received_at
+                    )
                 order by a.number
                 limit size
             )
@@ -385,6 +426,11 @@ create table inbox.again (
     run bigint not null
 );
 
+create table inbox.dropped (
+    endpoint text not null,
+    number bigint not null
+);
+
 create table inbox.event (
     id uuid not null,
     endpoint text not null,
@@ -404,6 +450,11 @@ create table inbox.receipt (
     event_id uuid not null,
     digest bytea not null,
     received_at timestamp with time zone default now() not null
+);
+
+create table inbox.relay (
+    name text not null,
+    number bigint default 0 not null
 );
 
 create table sync.change (
@@ -544,10 +595,12 @@ alter table common.schedule add constraint schedule_rhythm_check CHECK (((cron I
 alter table common.seen add constraint seen_pkey PRIMARY KEY (subscriber, event_id);
 alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
 alter table inbox.again add constraint again_pkey PRIMARY KEY (endpoint, number);
+alter table inbox.dropped add constraint dropped_pkey PRIMARY KEY (endpoint);
 alter table inbox.event add constraint event_pkey PRIMARY KEY (id, received_at);
 alter table inbox.receipt add constraint receipt_pkey PRIMARY KEY (endpoint, key);
 alter table inbox.receipt add constraint receipt_digest_check CHECK ((octet_length(digest) = 32));
 alter table inbox.receipt add constraint receipt_key_check CHECK (((octet_length(key) >= 1) AND (octet_length(key) <= 64)));
+alter table inbox.relay add constraint relay_pkey PRIMARY KEY (name);
 alter table sync."position" add constraint position_pkey PRIMARY KEY (pipeline);
 alter table sync.change add constraint change_pkey PRIMARY KEY (id);
 alter table sync.change add constraint change_op_check CHECK ((op = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text, 'truncate'::text])));

@@ -7,8 +7,16 @@ from typing import Final
 from pydantic_core import PydanticCustomError
 
 from nms.cfg.models import Identity
-from nms.cfg.resources import check_reading, check_writing
-from nms.common.document import Document, PipelineDocument, PostgresSystem, RestSystem, SystemDocument, Table
+from nms.cfg.resources import check_reading, check_receiving, check_writing
+from nms.common.document import (
+    Document,
+    InboxSystem,
+    PipelineDocument,
+    PostgresSystem,
+    RestSystem,
+    SystemDocument,
+    Table,
+)
 from nms.common.problem import Pointer
 
 Node = tuple[tuple[object, ...], str]
@@ -19,6 +27,7 @@ CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {
     "amqp": ("feed",),
     "kafka": ("feed",),
     "rest": ("pull",),
+    "inbox": ("feed",),
 }
 """How changes can be captured, by the type of the source."""
 
@@ -41,8 +50,8 @@ class _Edge:
 def find_faults(documents: Mapping[Identity, Document]) -> dict[str, list[Pointer]]:
     """Faults by the name of the pipeline that has them; pointers are those within its document.
 
-    Unknown systems, a pipeline into its own source, several pipelines into one table without `shared` on each of
-    them, rows that would go round in circles.
+    Unknown systems and endpoints, a pipeline into its own source, several pipelines into one table without `shared` on
+    each of them, rows that would go round in circles.
     """
     pipelines = [each for each in documents.values() if isinstance(each, PipelineDocument)]
     faults: dict[str, list[Pointer]] = {}
@@ -68,6 +77,8 @@ def _check_systems(pipeline: PipelineDocument, documents: Mapping[Identity, Docu
     source, target = sides.values()
     if isinstance(source, SystemDocument) and isinstance(target, SystemDocument):
         yield from _check_ends(pipeline, source, target)
+        if isinstance(source, InboxSystem):
+            yield from check_receiving(pipeline, source, [name for kind, name in documents if kind == "endpoint"])
 
 
 def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: SystemDocument) -> Iterator[Pointer]:
@@ -96,6 +107,9 @@ def _check_capture(pipeline: PipelineDocument, source: SystemDocument, target: S
     if pipeline.capture not in captures:
         offered = " or ".join(f"`{word}`" for word in captures)
         yield Pointer("/capture", f"`{source.name}` is of type {source.type}: its changes are captured by {offered}")
+    if isinstance(target, InboxSystem):
+        yield Pointer("/target", f"`{target.name}` is the inbox: events come to it over HTTP only; name another target")
+        return
     if pipeline.capture == "poll" and target.type in QUEUES:
         yield Pointer(
             "/capture", "a poll does not tell an insert from an update, as messages do: into a queue goes the `log`"
@@ -103,7 +117,8 @@ def _check_capture(pipeline: PipelineDocument, source: SystemDocument, target: S
     if not isinstance(source, PostgresSystem) and not isinstance(target, PostgresSystem):
         yield Pointer(
             "/target",
-            "what an API, a queue or a topic gives goes into a database; a second pipeline can send it on from there",
+            "what an API, a queue, a topic or the inbox gives goes into a database; "
+            "a second pipeline can send it on from there",
         )
     if pipeline.capture == "compare" and not isinstance(target, PostgresSystem):
         yield Pointer("/capture", f"a comparison reads both sides, and `{target.name}` is of type {target.type}")

@@ -1,10 +1,11 @@
-"""What a pipeline asks of the resources of a REST API at one of its ends."""
+"""What a pipeline asks of the resources of a REST API, or of the inbox, at one of its ends."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 
-from nms.common.document import DatasetMapping, PipelineDocument, Resource, RestSystem
+from nms.common.document import DatasetMapping, InboxSystem, PipelineDocument, Resource, RestSystem
 from nms.common.document.fault import escape_pointer
+from nms.common.document.inbox import FACTS, HEADER, OWN, is_fact
 from nms.common.document.rest import Verb, Writes, placeholders
 from nms.common.problem import Pointer
 
@@ -17,7 +18,7 @@ def check_reading(pipeline: PipelineDocument, system: RestSystem) -> Iterator[Po
         if resource is None:
             yield _unknown(f"{at}/source", dataset.source, system)
             continue
-        yield from _check_key(at, dataset, resource)
+        yield from _check_key(at, dataset, resource.key)
         if pipeline.direction == "two-way":
             yield from _check_return(at, dataset, resource)
     if pipeline.direction == "two-way":
@@ -40,6 +41,30 @@ def check_writing(pipeline: PipelineDocument, system: RestSystem) -> Iterator[Po
             yield from _check_sent(f"/datasets/{number}/fields", set(dataset.fields.values()), resource)
 
 
+def check_receiving(pipeline: PipelineDocument, system: InboxSystem, endpoints: Collection[str]) -> Iterator[Pointer]:
+    """Faults of a pipeline that reads the inbox; pointers are those within its document."""
+    for number, dataset in enumerate(pipeline.datasets):
+        at, resource = f"/datasets/{number}", system.resource(dataset.source)
+        if resource.endpoint not in endpoints:
+            yield _no_endpoint(f"{at}/source", dataset.source, system, endpoints)
+        if resource.key is not None:
+            yield from _check_key(at, dataset, resource.key)
+        for name in dataset.fields or ():
+            if name.startswith(FACTS) and not is_fact(name):
+                told = ", ".join(OWN)
+                yield Pointer(f"{at}/fields", f"an event has no `{name}`; it has {told} and {HEADER}NAME")
+
+
+def _no_endpoint(pointer: str, name: str, system: InboxSystem, endpoints: Collection[str]) -> Pointer:
+    asked = system.resource(name).endpoint
+    known = ", ".join(sorted(endpoints))[:300] or "none"
+    if name in system.resources:
+        return Pointer(pointer, f"`{name}` reads the endpoint `{asked}`, and there is none; known endpoints: {known}")
+    close = get_close_matches(name, [*system.resources, *endpoints], n=1)
+    hint = f"did you mean `{close[0]}`?" if close else f"known endpoints: {known}"
+    return Pointer(pointer, f"`{name}` is neither a resource of `{system.name}` nor an endpoint; {hint}")
+
+
 def _unknown(pointer: str, name: str, system: RestSystem) -> Pointer:
     close = get_close_matches(name, system.resources, n=1)
     known = ", ".join(sorted(system.resources))
@@ -47,12 +72,12 @@ def _unknown(pointer: str, name: str, system: RestSystem) -> Pointer:
     return Pointer(pointer, f"`{system.name}` has no resource `{name}`; {hint}")
 
 
-def _check_key(at: str, dataset: DatasetMapping, resource: Resource) -> Iterator[Pointer]:
+def _check_key(at: str, dataset: DatasetMapping, key: tuple[str, ...]) -> Iterator[Pointer]:
     """Records are told apart by the key of their resource, on both sides."""
-    words = ", ".join(resource.key)
-    if dataset.key is not None and set(dataset.key) != set(resource.key):
+    words = ", ".join(key)
+    if dataset.key is not None and set(dataset.key) != set(key):
         yield Pointer(f"{at}/key", f"the key of `{dataset.source}` is {words}, as its resource says; leave `key` out")
-    missing = [] if dataset.fields is None else [name for name in resource.key if name not in dataset.fields]
+    missing = [] if dataset.fields is None else [name for name in key if name not in dataset.fields]
     if missing:
         yield Pointer(f"{at}/fields", f"`{missing[0]}` is part of the key of `{dataset.source}` and goes nowhere")
 

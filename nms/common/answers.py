@@ -4,7 +4,7 @@ A route names those of its own in `responses=problems(NotFound, ...)`; `with_pro
 who brings no good token, a path that names nothing, a body or parameter that cannot be read, a database that is away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from nms.common.guard import Forbidden, TokenRefused, Unauthenticated
@@ -40,18 +40,21 @@ def add_problem(answers: dict[Any, Any], status: int | str, kind: type[Problem])
         answer["headers"] = {"Retry-After": _RETRY_AFTER}
 
 
-def with_problems(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document with Problem, which has this schema, as the one form of every error."""
+def with_problems(document: dict[str, Any], schema: dict[str, Any], spared: Collection[str] = ()) -> dict[str, Any]:
+    """The OpenAPI document with Problem, which has this schema, as the one form of every error.
+
+    Paths that are `spared` tell all of their problems themselves.
+    """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = schema
-    for path in document.get("paths", {}).values():
-        for operation in path.values():
+    for path, operations in document.get("paths", {}).items():
+        for operation in operations.values():
             answers = operation.setdefault("responses", {})
             if "HTTPValidationError" in str(answers.get("422", "")):
                 del answers["422"]
-            for kind in _problems_of(operation):
+            for kind in () if path in spared else _problems_of(operation):
                 add_problem(answers, str(kind.status), kind)
             answers["default"] = _ANY
     return document

@@ -240,7 +240,7 @@ class FeedSpec:
     `copy` says whether a dataset without a place in `start` is read from its beginning, where it could be passed over.
     `rounds` says when to ask a remote again; `keys` gives the keys (text by field) that the target has of a dataset,
     in parts, so that what the remote has no more can be found. `above` names the datasets that must be there before
-    one, for its records refer to theirs.
+    one, for its records refer to theirs. `heals` says that a record without a row at the target makes one.
     """
 
     pipeline: str
@@ -251,6 +251,7 @@ class FeedSpec:
     rounds: Rounds | None = None
     keys: Callable[[str], AsyncGenerator[Sequence[tuple[str, ...]], None]] | None = None
     above: Mapping[str, set[str]] = field(default_factory=dict)
+    heals: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,12 +84,50 @@ def read_message(
     """
     check_size(len(body), limit)
     members = _object(_parse(body))
-    if not _is_event(members):
-        return [_plain(_join(members, shape, beside), shape)]
+    if not is_event(members):
+        return [read_plain(_join(members, shape, beside), shape)]
     data = _object(members.get("data"))
     if members["type"].startswith(TYPE):
-        return [_ours(data, shape)]
-    return [_plain(_join(data, shape, beside), shape)]
+        return [read_ours(data, shape)]
+    return [read_plain(_join(data, shape, beside), shape)]
+
+
+def is_event(members: Mapping[str, Any]) -> bool:
+    """Whether an object is a CloudEvent 1.0 in structured mode."""
+    names = ("specversion", "id", "source", "type")
+    return all(isinstance(members.get(name), str) for name in names) and members["specversion"].startswith("1.")
+
+
+def read_plain(members: Mapping[str, Any], shape: Shape) -> Change:
+    """A record as an update (an insert without a key): fields it lacks are unchanged. Raises a MessageUnreadable."""
+    values = tuple(_field(members, shape, at) for at in range(len(shape.columns)))
+    if not shape.key:
+        return Change(shape, Op.INSERT, b"", _with_nulls(values))
+    return Change(shape, Op.UPDATE, _key(members, shape), values)
+
+
+def read_ours(data: Mapping[str, Any], shape: Shape) -> Change:
+    """What the data of a CloudEvent of ours say; raises a MessageUnreadable."""
+    try:
+        op = Op(data.get("op", ""))
+    except ValueError:
+        raise EventUnreadable(f"{data.get('op')!r} is no operation of an event") from None
+    if op is Op.TRUNCATE:
+        return Change(shape, op, b"")
+    parts = [data.get(name, {}) for name in ("key", "values", "old_key")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise EventUnreadable("key, values and old_key of an event must be objects")
+    members = {**parts[0], **parts[1]}
+    if not shape.key and op is not Op.INSERT:
+        raise MessageLacksKey(f"{shape.dataset} has no key: its rows can be added only", dataset=shape.dataset)
+    key = _key(members, shape) if shape.key else b""
+    if op is Op.DELETE:
+        return Change(shape, op, key)
+    values = tuple(_field(members, shape, at) for at in range(len(shape.columns)))
+    if op is Op.INSERT:
+        return Change(shape, op, key, _with_nulls(values))
+    old_key = _key({**members, **parts[2]}, shape) if parts[2] else key
+    return Change(shape, op, key, values, None if old_key == key else old_key)
 
 
 def read_delete(key: Mapping[str, Any], shape: Shape) -> Change:
@@ -177,41 +215,6 @@ def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MessageNotAnObject("the message, or the data of its CloudEvent, is not a JSON object")
     return value
-
-
-def _is_event(members: Mapping[str, Any]) -> bool:
-    names = ("specversion", "id", "source", "type")
-    return all(isinstance(members.get(name), str) for name in names) and members["specversion"].startswith("1.")
-
-
-def _plain(members: Mapping[str, Any], shape: Shape) -> Change:
-    values = tuple(_field(members, shape, at) for at in range(len(shape.columns)))
-    if not shape.key:
-        return Change(shape, Op.INSERT, b"", _with_nulls(values))
-    return Change(shape, Op.UPDATE, _key(members, shape), values)
-
-
-def _ours(data: Mapping[str, Any], shape: Shape) -> Change:
-    try:
-        op = Op(data.get("op", ""))
-    except ValueError:
-        raise EventUnreadable(f"{data.get('op')!r} is no operation of an event") from None
-    if op is Op.TRUNCATE:
-        return Change(shape, op, b"")
-    parts = [data.get(name, {}) for name in ("key", "values", "old_key")]
-    if not all(isinstance(part, dict) for part in parts):
-        raise EventUnreadable("key, values and old_key of an event must be objects")
-    members = {**parts[0], **parts[1]}
-    if not shape.key and op is not Op.INSERT:
-        raise MessageLacksKey(f"{shape.dataset} has no key: its rows can be added only", dataset=shape.dataset)
-    key = _key(members, shape) if shape.key else b""
-    if op is Op.DELETE:
-        return Change(shape, op, key)
-    values = tuple(_field(members, shape, at) for at in range(len(shape.columns)))
-    if op is Op.INSERT:
-        return Change(shape, op, key, _with_nulls(values))
-    old_key = _key({**members, **parts[2]}, shape) if parts[2] else key
-    return Change(shape, op, key, values, None if old_key == key else old_key)
 
 
 def _with_nulls(values: tuple[Field, ...]) -> tuple[Field, ...]:

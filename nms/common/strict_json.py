@@ -54,7 +54,8 @@ def check_depth(text: str, limit: int = DEPTH_LIMIT) -> None:
             depth -= 1
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of an object; raises ValueError where a name stands twice."""
     members = dict(pairs)
     if len(members) < len(pairs):
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
@@ -68,5 +69,5 @@ def _no_constant(name: str) -> NoReturn:
 
 _LITERALS = {None: "null", True: "true", False: "false"}
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=Number, parse_int=Number, parse_constant=_no_constant
+    object_pairs_hook=unique_members, parse_float=Number, parse_int=Number, parse_constant=_no_constant
 )

@@ -31,7 +31,7 @@ class Role:
     `routers` are included as they are, so each carries its whole prefix. `resources` are entered in order when the
     role starts and left in reverse. `work` is the background work, off with `<ROLE>_WORKER=false`. `public` lists
     paths that need no token beside `router.PUBLIC_PATHS`. `front` puts something before the framework, which answers
-    the hottest paths itself.
+    the hottest paths itself; `front_paths` describes them as OpenAPI does.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Role:
     public: frozenset[str] = frozenset()
     largest_body: int = LARGEST_BODY
     front: Callable[[FastAPI, ASGIApp], ASGIApp] | None = None
+    front_paths: Callable[[], dict[str, Any]] = dict
 
 
 class RoleApp(FastAPI):
@@ -66,7 +67,8 @@ class RoleApp(FastAPI):
         """The document, with problems as the one form of an error and with the ways to log in."""
         if self.openapi_schema is None:
             document = reference.with_logins(super().openapi(), self._find_login())
-            self.openapi_schema = with_problems(document, reference.PROBLEM)
+            document["paths"] = {**self.role.front_paths(), **document["paths"]}
+            self.openapi_schema = with_problems(document, reference.PROBLEM, spared=self.role.front_paths().keys())
         return self.openapi_schema
 
     def _find_login(self) -> str:

@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -32,6 +33,22 @@ class Receipt:
 
     id: UUID
     kind: Literal["new", "known", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """A stored event that is to be passed on; `run` is that of the replay that asked for it once more."""
+
+    number: int
+    id: UUID
+    endpoint: str
+    type: str
+    item: int
+    content_type: str
+    key: bytes
+    body: bytes
+    received_at: datetime
+    run: int | None
 
 
 def new_event_id() -> UUID:

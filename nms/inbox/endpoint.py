@@ -7,12 +7,15 @@ from hashlib import sha256
 from typing import Any, Final
 
 from nms.common.document import EndpointDocument, Finder
+from nms.common.document.handshake import OneHandshake, SigningHandshake
 from nms.common.secret import resolve
 from nms.inbox.arrival import Arrival, new_event_id
 from nms.inbox.check import Request
 from nms.inbox.cloudevent import STRUCTURED, identify, media_type
+from nms.inbox.handshake import Terms
 from nms.inbox.item import Body, bodies_of, search
-from nms.inbox.problems import IdMissing
+from nms.inbox.key import plain_secrets
+from nms.inbox.problems import IdMissing, SecretUnfit
 from nms.inbox.verifier import Verifier, make_verifier
 
 LONGEST_WORD: Final = 200
@@ -20,6 +23,7 @@ SECRETS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"}
 HIDDEN: Final = b"(hidden)"
 IDS: Final[Mapping[str, str]] = {
     "standard": "webhook-id",
+    "standard-svix": "svix-id",
     "github": "x-github-delivery",
     "shopify": "x-shopify-event-id",
 }
@@ -39,14 +43,16 @@ class Endpoint:
 
     document: EndpointDocument
     verifier: Verifier
-    secrets: Sequence[str]
+    handshakes: Sequence[tuple[str, Terms]] = ()
 
     @classmethod
     def of(cls, document: EndpointDocument, *, dev: bool) -> "Endpoint":
         """Resolve its secrets; raises SecretMissing, SecretUnfit, SchemeForbidden."""
         references: Sequence[str] = getattr(document.scheme, "secrets", ())
         secrets = [resolve(reference).get_secret_value() for reference in references]
-        return cls(document, make_verifier(document.scheme, secrets, dev=dev), secrets)
+        verifier = make_verifier(document.scheme, secrets, dev=dev)
+        terms = [(handshake.type, _terms_of(handshake, document, secrets)) for handshake in document.handshakes]
+        return cls(document, verifier, terms)
 
     def read(self, request: Request, raw: bytes) -> tuple[list[Arrival], bool]:
         """The events of a request, and whether it brings them as a list.
@@ -97,7 +103,19 @@ class Endpoint:
     @property
     def _scheme(self) -> str:
         scheme = self.document.scheme
-        return "" if getattr(scheme, "headers", "webhook") == "svix" else scheme.type
+        return "standard-svix" if getattr(scheme, "headers", "webhook") == "svix" else scheme.type
+
+
+def _terms_of(handshake: OneHandshake, document: EndpointDocument, secrets: Sequence[str]) -> Terms:
+    """What the endpoint has for one of its handshakes: secrets of its own, else those of the scheme."""
+    rate = None if document.rate is None else max(1, int(document.rate.limit * 60 / document.rate.per))
+    if handshake.reference is None:
+        return Terms(secrets, rate)
+    own = resolve(handshake.reference).get_secret_value()
+    plain_secrets([own])
+    if isinstance(handshake, SigningHandshake) and own in secrets and handshake.type != document.scheme.type:
+        raise SecretUnfit(f"The secret of `{handshake.type}` is one of the scheme: who asks would get events signed.")
+    return Terms([own], rate)
 
 
 @lru_cache(maxsize=100)

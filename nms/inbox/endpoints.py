@@ -11,7 +11,7 @@ from nms.common.listen import listen
 from nms.common.problem import Problem
 from nms.common.waiting import first_of
 from nms.inbox.endpoint import Endpoint
-from nms.inbox.problems import EndpointUnknown
+from nms.inbox.problems import EndpointUnknown, EndpointUnready
 from nms.inbox.repository import InboxRepository
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ LOOK_SECONDS = 10.0
 
 
 class Endpoints:
-    """Endpoints by name; one that cannot be made ready tells why to whoever sends to it."""
+    """Endpoints by name; why one cannot be made ready stands in the log, strangers are only told that it is so."""
 
     def __init__(self, *, dev: bool) -> None:
         self._dev = dev
@@ -32,11 +32,13 @@ class Endpoints:
         self._revision = -1
 
     def get(self, name: str) -> Endpoint:
-        """An endpoint by its name; raises EndpointUnknown, or the problem that it has."""
+        """An endpoint by its name; raises EndpointUnknown, or EndpointUnready for one that has a problem."""
         found = self._ready.get(name)
         if found is not None:
             return found
-        raise self._unfit.get(name) or EndpointUnknown("There is no such endpoint.")
+        if name in self._unfit:
+            raise EndpointUnready("The endpoint cannot receive just now.")
+        raise EndpointUnknown("There is no such endpoint.")
 
     async def look(self) -> None:
         """Take over the current revision; raises a Problem where it cannot be read."""

@@ -13,6 +13,7 @@ from nms.inbox.api import events
 from nms.inbox.endpoints import Endpoints, followed
 from nms.inbox.limit import Rates
 from nms.inbox.receiver import Receiver
+from nms.inbox.reference import describe
 from nms.inbox.repository import store, store_whole
 from nms.inbox.settings import InboxSettings
 from nms.inbox.worker import run_worker
@@ -36,11 +37,12 @@ ROLE = Role(
     summary="Inbound webhooks, durable before they are acknowledged",
     description="Receives webhooks and stores them before it answers.",
     routers=(events.router,),
-    tags={"events": "What came, as it came."},
+    tags={"webhooks": "Where providers send to.", "events": "What came, as it came."},
     dependencies={"database": health.database(DSNType.NMS)},
     resources=(enter_receiving,),
     work=run_worker,
     front=Receiver,
+    front_paths=describe,
 )
 
 

@@ -26,6 +26,13 @@ class EndpointUnknown(Problem):
     remedy = "`nms export` shows the endpoints that there are; correct the address at the provider."
 
 
+class EndpointUnready(Unavailable):
+    """An endpoint cannot receive: its secret is missing or unfit, or its document cannot be read."""
+
+    code, title = "endpoint-unready", "The endpoint cannot receive just now"
+    remedy = "The log of the role `inbox` tells what is wrong with it; the provider sends it again."
+
+
 class NotBelieved(Problem):
     """A request that does not prove to come from its provider; facts: `reason`, and what goes with it."""
 

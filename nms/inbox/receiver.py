@@ -17,7 +17,6 @@ from nms.inbox import handshake
 from nms.inbox.arrival import Receipt
 from nms.inbox.check import Refusal, Request
 from nms.inbox.endpoint import Endpoint
-from nms.inbox.handshake import Terms
 from nms.inbox.limit import check_content_type, check_depth, read_body
 from nms.inbox.problems import CallerGone, IdReused, NotBelieved
 
@@ -58,7 +57,7 @@ class Receiver:
     async def _serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._state.endpoints.get(name)
         document = endpoint.document
-        request = _request_of(scope, endpoint, name)
+        request = _request_of(scope, endpoint)
         if request.method == "POST":
             self._state.lane.admit()
             check_content_type(document, request)
@@ -81,8 +80,7 @@ class Receiver:
         await _answer(receipts, is_list, send)
 
     def _shake(self, endpoint: Endpoint, request: Request, raw: bytes, refusal: Refusal | None) -> Response | None:
-        terms = Terms(endpoint.secrets)
-        for name in endpoint.document.handshakes:
+        for name, terms in endpoint.handshakes:
             if refusal is not None and handshake.HANDSHAKES[name].verified:
                 continue
             answer = handshake.answer(name, request, raw, terms)
@@ -100,7 +98,7 @@ def _endpoint_of(scope: Scope) -> str | None:
     return "webhook" if path == WEBHOOK or path.startswith(f"{WEBHOOK}/") else None
 
 
-def _request_of(scope: Scope, endpoint: Endpoint, name: str) -> Request:
+def _request_of(scope: Scope, endpoint: Endpoint) -> Request:
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     told = endpoint.document.url
@@ -108,8 +106,14 @@ def _request_of(scope: Scope, endpoint: Endpoint, name: str) -> Request:
         host = next((value for key, value in scope["headers"] if key == b"host"), b"")
         told = f"{scope['scheme']}://{host.decode('latin-1')}{raw_path.decode('latin-1')}"
     url = f"{told}?{query.decode('latin-1')}" if query else told
-    tail = raw_path.partition(f"/{name}".encode())[2].removeprefix(b"/")
-    return Request(scope["method"], url, scope["headers"], time.time(), tail)
+    return Request(scope["method"], url, scope["headers"], time.time(), _tail_of(scope, raw_path))
+
+
+def _tail_of(scope: Scope, raw_path: bytes) -> bytes:
+    """What stands in the path behind the endpoint's name, whatever stands in front of it."""
+    own = raw_path.removeprefix(scope.get("root_path", "").encode())
+    steps = 3 if own.startswith(PREFIX.encode()) else 2
+    return b"".join(own.split(b"/", steps)[steps:])
 
 
 async def _answer(receipts: Sequence[Receipt], is_list: bool, send: Send) -> None:

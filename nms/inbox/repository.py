@@ -5,7 +5,7 @@ from uuid import UUID
 
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
-from nms.inbox.arrival import Arrival, Receipt
+from nms.inbox.arrival import Arrival, Receipt, Unsent
 from nms.inbox.models import EventFilter, Stored, StoredWhole, read_headers, show_body
 
 queries = load("nms.inbox")
@@ -94,6 +94,32 @@ class InboxRepository(BaseNmsRepository):
     async def delete_old_receipts(self, kept: float, size: int) -> int:
         """Delete receipts of such days, so many at a time; gives how many."""
         return int(await queries.delete_old_receipts(self.connection, kept=kept, size=size))
+
+    async def claim_relay(self) -> int | None:
+        """How far events were passed on, held until the transaction ends; None where another process holds it."""
+        number: int | None = await queries.claim_relay(self.connection)
+        return number
+
+    async def claim_mark(self) -> None:
+        """Be the only process that looks for the relay's mark, until the transaction ends."""
+        await queries.claim_mark(self.connection)
+
+    async def get_settled(self) -> int:
+        """Up to this number every event is stored or never will be."""
+        return int(await queries.get_settled(self.connection))
+
+    async def list_unsent(self, after: int, upto: int, size: int, most: int) -> list[Unsent]:
+        """The next events behind a number, in order: so many, and no more once their bodies have so many bytes."""
+        rows = await queries.list_unsent(self.connection, after=after, upto=upto, size=size, most=most)
+        return [Unsent(**row) for row in rows]
+
+    async def move_relay(self, number: int) -> None:
+        """Keep that events were passed on up to a number; 0: nothing was."""
+        await queries.update_relay(self.connection, number=number)
+
+    async def get_relay_lag(self) -> int:
+        """How many numbers the relay is behind."""
+        return int(await queries.get_relay_lag(self.connection))
 
     async def _list_known(self, arrivals: Sequence[Arrival]) -> dict[UUID, Receipt]:
         if not arrivals:

@@ -75,6 +75,16 @@ KNOWN: Final[Mapping[str, Signed | Parameters]] = {
     "mandrill": Parameters("x-mandrill-signature", only="mandrill_events"),
     "twilio": Parameters("x-twilio-signature", hashed="bodySHA256", ported=True),
 }
+STANDARDS: Final[Mapping[str, Signed]] = {
+    f"standard-{names}": Signed(
+        f"{names}-signature",
+        f"{{header:{names}-id}}.{{timestamp}}.{{body}}",
+        encoding="base64",
+        spelling="list",
+        time=Time(f"{names}-timestamp"),
+    )
+    for names in ("webhook", "svix")
+}
 
 
 def rule_of(scheme: Scheme) -> Rule:
@@ -98,14 +108,8 @@ def rule_of(scheme: Scheme) -> Rule:
 
 
 def _standard(scheme: StandardScheme) -> Signed:
-    names = scheme.headers
-    return Signed(
-        f"{names}-signature",
-        f"{{header:{names}-id}}.{{timestamp}}.{{body}}",
-        encoding="base64",
-        spelling="list",
-        time=Time(f"{names}-timestamp", window=scheme.window),
-    )
+    rule = STANDARDS[f"standard-{scheme.headers}"]
+    return replace(rule, time=Time(f"{scheme.headers}-timestamp", window=scheme.window))
 
 
 def _hmac(scheme: HmacScheme) -> Signed:

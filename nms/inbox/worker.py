@@ -1,4 +1,4 @@
-"""The background work of the inbox: days are made ahead, and what no endpoint keeps any more goes."""
+"""The background work of the inbox: days are made ahead, what no endpoint keeps goes, events are passed on."""
 
 import asyncio
 import logging
@@ -7,7 +7,9 @@ from typing import Final
 from nms.common.configuration import Configuration, current_documents
 from nms.common.document.endpoint import KEEP
 from nms.common.problem import Problem
+from nms.common.settings import get_settings
 from nms.common.waiting import first_of
+from nms.inbox.relay import run_relay
 from nms.inbox.repository import InboxRepository
 
 log = logging.getLogger(__name__)
@@ -21,8 +23,15 @@ BITE_SECONDS: Final = 0.05
 
 
 async def run_worker(stop: asyncio.Event) -> None:
-    """Make days and let old ones go until told to stop; any number of processes may do it."""
+    """Keep the days and pass events on until told to stop; any number of processes may do it."""
     repository = await InboxRepository.open()
+    async with asyncio.TaskGroup() as duties:
+        duties.create_task(keep_days(repository, stop))
+        duties.create_task(run_relay(repository, get_settings(), stop))
+
+
+async def keep_days(repository: InboxRepository, stop: asyncio.Event) -> None:
+    """Make days and let old ones go until told to stop."""
     while not stop.is_set():
         pause = ROUND_SECONDS
         try:

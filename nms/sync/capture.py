@@ -86,7 +86,7 @@ async def open_capture(way: Way, store: Store, ledger: Ledger | None = None) -> 
 
         async def open_feed(shapes: Mapping[str, Shape], start: Position, keys: Keys, above: Above) -> Feed:
             rounds = spec.rounds or Rounds(spec.every)
-            feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, rounds, keys, above)
+            feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, rounds, keys, above, spec.heals)
             return await channel.open_feed(access, feed)
 
         async with open_inlet(spec, open_feed) as inlet:

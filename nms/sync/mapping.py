@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nms.common.condition import conditions_of, text_of
-from nms.common.document import PipelineDocument, PostgresSystem, SystemDocument, parse_document
+from nms.common.document import InboxSystem, PipelineDocument, PostgresSystem, SystemDocument, parse_document
 from nms.common.document.mapping import DatasetMapping
 from nms.common.document.pipeline import Conflicts
 from nms.common.document.rule import CompareRule
@@ -30,7 +30,7 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
         slot=pipeline.slot,
         source=access_of(source),
         target=access_of(target),
-        datasets=tuple(_dataset(dataset) for dataset in pipeline.datasets),
+        datasets=tuple(_dataset(dataset, source) for dataset in pipeline.datasets),
         generation=generation,
         copy=pipeline.initial == "copy",
         heals=pipeline.missing == "upsert",
@@ -75,10 +75,12 @@ def _rule(rule: CompareRule) -> RuleSpec:
     return RuleSpec(tuple(rule.when.items()), rule.take)
 
 
-def _dataset(dataset: DatasetMapping) -> DatasetSpec:
+def _dataset(dataset: DatasetMapping, source: SystemDocument) -> DatasetSpec:
+    resource = source.resource(dataset.source) if isinstance(source, InboxSystem) else None
+    key = dataset.key or (None if resource is None else resource.key)
     constants = {name: None if value is None else text_of(value) for name, value in (dataset.constants or {}).items()}
     made = DatasetSpec(
-        dataset.source, dataset.target, dataset.fields, dataset.key, dataset.version,
+        dataset.source, dataset.target, dataset.fields, key, dataset.version,
         where=conditions_of(dataset.where), constants=constants, casts=dataset.casts,
     )  # fmt: skip
     return replace(made, cursor=dataset.cursor, overlap=dataset.overlap or made.overlap)

@@ -15,6 +15,7 @@ import nms
 from nms.common.document import json_schema
 from nms.common.problem import Problem
 from nms.common.settings import Settings
+from tests.docs import schemes
 from tests.docs.commands import Command, Option, commands, walk
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -103,12 +104,18 @@ def api() -> str:
     return "\n".join(parts)
 
 
+def webhooks() -> str:
+    """Every scheme of the inbox."""
+    return f"{NOTE}\n# Schemes of webhooks\n\n{schemes.TEXT}\n" + _table(schemes.HEAD, schemes.rows())
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli,
     "http.md": api,
     "problems.md": problems,
     "settings.md": settings,
     "documents.md": documents,
+    "webhooks.md": webhooks,
     "document.schema.json": schema,
 }
 
@@ -196,8 +203,9 @@ def _json_type(value: dict[str, Any]) -> str:
         return " or ".join(f"`{one}`" for one in value["enum"])
     if "$ref" in value:
         return str(value["$ref"]).rpartition("/")[2]
-    if "anyOf" in value:
-        return " or ".join(_json_type(one) for one in value["anyOf"] if one.get("type") != "null")
+    for choice in ("anyOf", "oneOf"):
+        if choice in value:
+            return " or ".join(_json_type(one) for one in value[choice] if one.get("type") != "null")
     if value.get("type") == "array":
         return f"list of {_json_type(value.get('items') or value.get('prefixItems', [{}])[0])}"
     kinds = value.get("type", "any")

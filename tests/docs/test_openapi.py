@@ -1,5 +1,6 @@
-"""The OpenAPI document of auth is part of the product: words, examples and every answer."""
+"""The OpenAPI documents of auth and the inbox are part of the product: words, examples and every answer."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ from nms.auth import problems
 from nms.auth.main import create_app
 from nms.common.problem import Problem
 from nms.common.settings import Settings, read_settings
-from tests.docs.openapi import gaps_of
+from nms.inbox.main import create_app as create_inbox
+from nms.inbox.reference import describe
+from tests.docs.openapi import gaps_of, lacking_answers, lacking_examples, lacking_words
 from tests.house.tree import refuse
 
 ELSEWHERE: dict[str, str] = {}
@@ -36,6 +39,14 @@ def test_every_problem_of_auth_is_an_answer_of_some_route(document: dict[str, An
     }
     silent = {"internal", problems.GrantProblem.code, *ELSEWHERE}
     refuse(f"{code}: no route of auth documents it" for code in codes - shown - silent)
+
+
+def test_what_the_receiver_answers_is_described_though_no_route_does(tmp_path: Path) -> None:
+    document = create_inbox(read_settings(Settings, environment="test", data_dir=tmp_path)).openapi()
+    operations = [one for path in describe() for one in document["paths"][path].values()]
+    assert len({one["operationId"] for one in operations}) == len(operations) == 16
+    refuse(gap for one in operations for gap in (*lacking_words(one), *lacking_examples(one, document)))
+    refuse(gap for one in operations for gap in lacking_answers(one) if not gap.startswith("no answer"))
 
 
 def test_gaps_of_a_planted_document_are_found() -> None:

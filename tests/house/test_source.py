@@ -19,6 +19,9 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
     "nms/cli/main.py": {"*": "`nms --help` and each command load only what they use: 1.5 s of imports otherwise"},
     "nms/sync/capture.py": {"*": "the folder of a connector is named by the type of its system; drivers are large"},
     "nms/common/bus/bus.py": {"nms.common.bus.rabbit": "aio-pika costs 0.3 s: only where AMQP_DSN is set"},
+    "nms/common/bus/exchange.py": {
+        "nms.common.bus.rabbit_exchange": "aio-pika costs 0.3 s: only where AMQP_DSN is set"
+    },
     "nms/common/budget.py": {"nms.common.cache.redis": "redis costs 0.5 s: only where REDIS_DSN is set"},
     "nms/common/cache/cache.py": {"nms.common.cache.redis": "redis costs 0.5 s: only where REDIS_DSN is set"},
     "nms/common/egress/shared.py": {

@@ -105,7 +105,11 @@ async def test_a_new_endpoint_receives_without_a_restart_and_a_secret_that_was_m
     async def answered(status: int) -> bool:
         return (await send(inbox, b"{}", "one", "/in/other")).status_code == status
 
-    await eventually(lambda: answered(409))
+    await eventually(lambda: answered(503))
+    refused = await send(inbox, b"{}", "one", "/in/other")
+    assert problem_of(refused, 503, "endpoint-unready")["retry"] == "later"
+    assert "OTHER_HOOK" not in refused.text
+    assert refused.headers["retry-after"] == "5"
     monkeypatch.setenv("OTHER_HOOK", SECRET)
     await declare({"kind": "endpoint", "name": "webhook", "scheme": scheme})
     await eventually(lambda: answered(202))

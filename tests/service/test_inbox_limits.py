@@ -94,9 +94,14 @@ async def test_while_the_database_cannot_write_the_provider_is_asked_to_come_aga
     assert settings.db_nms_dsn is not None
     connection = await asyncpg.connect(settings.db_nms_dsn.get_secret_value())
 
+    codes = set()
+
     async def answered(status: int) -> bool:
         answer = await send(inbox, b"{}", "one")
-        return answer.status_code == status and (status != 503 or answer.headers["retry-after"] == "5")
+        if answer.status_code == 503:
+            codes.add(answer.json()["code"])
+            assert answer.headers["retry-after"] == "5"
+        return answer.status_code == status
 
     asked = 0
 
@@ -120,4 +125,5 @@ async def test_while_the_database_cannot_write_the_provider_is_asked_to_come_aga
         await eventually(lambda: answered(202))
     finally:
         await connection.close()
+    assert "database-unavailable" in codes
     assert len(await stored(settings)) == 1

@@ -2,6 +2,7 @@
 
 from nms.common.document.address import Address, parse_address
 from nms.common.document.endpoint import EndpointDocument, Finder
+from nms.common.document.inbox import InboxResource, InboxSystem
 from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
 from nms.common.document.mapping import DatasetMapping
 from nms.common.document.pipeline import BatchLimits, PipelineDocument
@@ -25,6 +26,8 @@ __all__ = [
     "Document",
     "EndpointDocument",
     "Finder",
+    "InboxResource",
+    "InboxSystem",
     "KafkaSystem",
     "PipelineDocument",
     "PostgresSystem",

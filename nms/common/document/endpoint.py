@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from nms.common.document.expression import check_expression
+from nms.common.document.handshake import Handshakes, check_handshakes
 from nms.common.document.mapping import Part
 from nms.common.document.rest import Rate
 from nms.common.document.scheme import Scheme
@@ -19,7 +20,6 @@ MOST_KEEP: float = 3_650 * DAY
 LARGEST: int = 1 << 20
 MOST_LARGEST: int = 8 << 20
 MediaType = Annotated[str, Field(pattern=r"^[a-z0-9!#$&^_.+-]{1,60}/[a-z0-9!#$&^_.+-]{1,60}$")]
-Handshake = Literal["slack", "meta", "graph", "zoom", "x", "mailchimp", "cloudevents"]
 
 
 class Finder(Part):
@@ -50,9 +50,7 @@ class EndpointDocument(Document):
             examples=["https://hooks.example.com/in/shop"],
         ),
     ] = None
-    handshakes: Annotated[
-        tuple[Handshake, ...], Field(strict=False, description="how the provider may ask whether this is its endpoint")
-    ] = ()
+    handshakes: Handshakes = ()
     id: Annotated[
         Finder | None,
         Field(description="what a duplicate has in common with its event; else the provider's own id, or the body"),
@@ -88,6 +86,13 @@ class EndpointDocument(Document):
             description="how long an event is there, and a duplicate known; days go when no endpoint keeps them",
         ),
     ] = KEEP
+
+    @field_validator("handshakes")
+    @classmethod
+    def _fit_the_scheme(cls, handshakes: Handshakes, info: ValidationInfo) -> Handshakes:
+        if "scheme" in info.data:
+            check_handshakes(handshakes, info.data["scheme"])
+        return handshakes
 
     @model_validator(mode="after")
     def _list_once(self) -> "EndpointDocument":

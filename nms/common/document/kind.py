@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nms.common.document.endpoint import EndpointDocument
 from nms.common.document.fault import point_faults
+from nms.common.document.inbox import InboxSystem
 from nms.common.document.pipeline import PipelineDocument
 from nms.common.document.rest import RestSystem
 from nms.common.document.system import AmqpSystem, Document, KafkaSystem, PostgresSystem, SystemDocument
@@ -17,8 +18,9 @@ SYSTEMS: Final[Mapping[str, type[SystemDocument]]] = {
     "amqp": AmqpSystem,
     "kafka": KafkaSystem,
     "rest": RestSystem,
+    "inbox": InboxSystem,
 }
-LATER_SYSTEMS: Final = ("inbox", "warehouse")
+LATER_SYSTEMS: Final = ("warehouse",)
 KINDS: Final[Mapping[str, type[Document]]] = {
     "system": SystemDocument,
     "pipeline": PipelineDocument,
@@ -75,7 +77,8 @@ def short_form(document: Document) -> dict[str, Any]:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of one document of any kind, for editors and validators."""
-    any_document = PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | PipelineDocument | EndpointDocument
+    systems = PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | InboxSystem
+    any_document = systems | PipelineDocument | EndpointDocument
     schema = TypeAdapter(any_document).json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "NMS document", **schema}
 

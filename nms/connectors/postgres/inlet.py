@@ -144,14 +144,15 @@ def _find_start(spec: PipelineSpec, stored: Position | None) -> Position:
     """Where a feed goes on: where the target stands, but never below a place that was used before.
 
     Places number batches: what is held beyond where the target stands is taken for what comes again. A target that
-    lost its position gets no message of a queue again; of a topic it does, from the offsets that stand beside it.
+    lost its position gets no message of a queue again; of a topic it does, from the offsets that stand beside it, and
+    of the inbox from the number of an event.
     """
     place = max(place_of(stored or {}), place_of(spec.known or {}))
     if stored is None or "place" not in stored or stored["generation"] < spec.generation:
         # What both sides of a record had last is not copied anew: it stays known where that was.
         kept = {name: told for name, told in (stored or {}).items() if name == "places"}
         return {"generation": spec.generation, "place": place, **kept}
-    if place > place_of(stored) and "offsets" not in stored:
+    if place > place_of(stored) and not {"offsets", "number"} & stored.keys():
         log.warning("the target of %s lost what it had from its queue: it stands before batch %s", spec.name, place)
         return {**stored, "place": place}
     return stored

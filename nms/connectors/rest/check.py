@@ -12,6 +12,7 @@ from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec
 from nms.common.messages import find
 from nms.common.problem import Problem
+from nms.common.search import search
 from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.findings import (
@@ -32,7 +33,6 @@ from nms.connectors.rest.listing import Fetched
 from nms.connectors.rest.nested import Lists
 from nms.connectors.rest.problems import PathUnfillable, RemoteLoginRefused, ResourceMissing
 from nms.connectors.rest.reading import exact_records, parse_answer, text_of
-from nms.connectors.rest.records import search
 
 UNLISTED: Final = (404, 405, 501)
 PATIENCE: Final = 30.0

@@ -10,10 +10,10 @@ from nms.common.egress.exchange import Answer
 from nms.common.finding import Finding
 from nms.common.messages import find
 from nms.common.problem import Problem
+from nms.common.search import search
 from nms.connectors.rest.moment import newest
 from nms.connectors.rest.paging import read_link
 from nms.connectors.rest.reading import text_of
-from nms.connectors.rest.records import search
 
 AHEAD_SECONDS: Final = 400 * 86_400.0
 """Nothing changed so late; a remote that gives records for it does not look at the parameter."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nms.common.document.rest import Resource
+from nms.common.search import search
 from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.problems import RecordsMissing, RemoteMissing
-from nms.connectors.rest.records import find_records, parse_strictly, search
+from nms.connectors.rest.records import find_records, parse_strictly
 from nms.connectors.rest.refusals import LookupUnfit, RecordDoubled
 from nms.connectors.rest.values import Record, as_text
 

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from nms.common.document.rest import CursorPages, LinkedPages, NumberedPages, OnePage
 from nms.common.egress.exchange import Answer
+from nms.common.search import search
 from nms.connectors.rest.ask import resolve_link
 from nms.connectors.rest.problems import NextPageLoop
-from nms.connectors.rest.records import number, search
+from nms.connectors.rest.records import number
 
 Place = dict[str, Any]
 """Where a list goes on: {} at its beginning, else `at` (a number), `cursor` or `url`."""

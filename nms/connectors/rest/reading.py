@@ -6,19 +6,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from nms.common import clock
+from nms.common import clock, exact_json
 from nms.common.change import Change, Op, Shape, frame
 from nms.common.document.rest import Resource
 from nms.common.egress.exchange import Answer
+from nms.common.exact_json import as_written
 from nms.common.flow import Page, Poison, common_members
 from nms.common.key_text import canonical
 from nms.common.messages import MessageNotAnObject, MessageUnreadable, find, read_members
-from nms.common.strict_json import Number, TooDeep, check_depth, write
+from nms.common.search import raw_path, search
+from nms.common.strict_json import TooDeep, write
 from nms.connectors.rest.moment import Moment, count_times, newest, read_moment
 from nms.connectors.rest.problems import BodyNotJson, BodyTooDeep, RecordsChanged
-from nms.connectors.rest.records import find_records, json_bytes, list_text, parse_body, raw_path, search
+from nms.connectors.rest.records import find_records, json_bytes, list_text, parse_body
 
 HELD_BYTES: Final = 1 << 20
 CUT_BYTES: Final = 1 << 20
@@ -119,7 +121,7 @@ class Reader:
     def read_held(self, body: bytes) -> list[Change]:
         """The change of a record that was held; raises a MessageUnreadable."""
         try:
-            record = parse_exactly(body)
+            record = exact_json.parse(body)
         except ValueError as error:
             raise MessageUnreadable(f"the record is not read: {error}") from error
         return [self._change(record)]
@@ -197,12 +199,12 @@ class Reader:
     def _complete(self, record: Any, beside: Mapping[str, str]) -> Any:
         """A record with its parent's fields, what is derived, and fields that stand deeper; numbers as written."""
         if not isinstance(record, dict):
-            return _as_written(record)
+            return as_written(record)
         derived = {name: search(record, expression) for name, expression in self.resource.derive.items()}
         whole = {**beside, **record, **derived}
         deeper = {name: find(whole, name, _MISSING) for name in self._dotted if name not in whole}
         there = {name: one for name, one in deeper.items() if one is not _MISSING}
-        found: Any = _as_written({**self._nulls, **whole, **there})
+        found: Any = as_written({**self._nulls, **whole, **there})
         return found
 
     def _change(self, record: Any) -> Change:
@@ -239,7 +241,7 @@ def text_of(value: Any) -> str:
     """A JSON value as text, as it stands in a path or a key; empty for null."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else write(_as_written(value))
+    return value if isinstance(value, str) else write(as_written(value))
 
 
 def parse_answer(answer: Answer) -> Any:
@@ -250,20 +252,13 @@ def parse_answer(answer: Answer) -> Any:
         text = json_bytes(answer)
         if b"\\ud" in text or b"\\uD" in text:
             with suppress(ValueError):
-                return parse_exactly(text)
+                return exact_json.parse(text)
         raise
-
-
-def parse_exactly(text: bytes) -> Any:
-    """JSON in which fractions remember their digits; the last of equal members counts; raises ValueError."""
-    decoded = text.decode()
-    check_depth(decoded)
-    return _DECODER.decode(decoded)
 
 
 def _parse(text: bytes) -> Any:
     try:
-        return parse_exactly(text)
+        return exact_json.parse(text)
     except TooDeep as error:
         raise BodyTooDeep(f"The answer is not read: {error}.") from None
     except ValueError as error:
@@ -275,37 +270,4 @@ def _read_again(text: bytes, path: tuple[str, ...], shape: Shape) -> list[Change
     records = _parse(text)
     for name in path:
         records = records[name]
-    return [read_members(_as_written(record), shape, strict=False) for record in records]
-
-
-class _Digits(float):
-    """A fraction that remembers how it was written; JMESPath takes it for the number that it is."""
-
-    text: str
-    __slots__ = ("text",)
-
-    def __new__(cls, text: str) -> "_Digits":
-        made = super().__new__(cls, text)
-        made.text = text
-        return made
-
-
-# JMESPath's functions know types by their names (jmespath.functions.TYPES_MAP).
-_Digits.__name__ = "float"
-
-
-def _as_written(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _as_written(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_as_written(one) for one in value]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return Number(value.text if isinstance(value, _Digits) else repr(value))
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
-
-
-_DECODER: Final = json.JSONDecoder(parse_float=_Digits, parse_constant=_no_constant)
+    return [read_members(as_written(record), shape, strict=False) for record in records]

@@ -1,20 +1,14 @@
 """Records in the body of an answer: strict enough to be handed on, and where they stand (pure)."""
 
-import json
-import re
-from functools import lru_cache
 from typing import Any, Final
 
-import jmespath
 import orjson
 
 from nms.common.egress.exchange import Answer
+from nms.common.search import search
 from nms.common.strict_json import Number, TooDeep, parse
 from nms.connectors.rest.problems import BodyNotJson, BodyTooDeep, RecordsMissing
 
-_MEMBER: Final = r'(?:[A-Za-z_][A-Za-z0-9_]*|"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*")'
-_PLAIN: Final = re.compile(rf"\s*{_MEMBER}(?:\s*\.\s*{_MEMBER})*\s*")
-_NAME: Final = re.compile(_MEMBER)
 AROUND_BYTES: Final = 4_096
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -81,37 +75,6 @@ def list_text(text: bytes, name: str, body: Any) -> bytes | None:
     except orjson.JSONDecodeError:
         return None
     return text[begin:end] if left == {**body, name: None} and isinstance(body.get(name), list) else None
-
-
-def search(body: Any, expression: str) -> Any:
-    """What an expression finds; None where it finds nothing or meets a value of another type."""
-    if expression == "@":
-        return body
-    path = raw_path(expression)
-    if path is None:
-        try:
-            return _compiled(expression).search(body)
-        except jmespath.exceptions.JMESPathError:
-            return None
-    for name in path:
-        body = body.get(name) if isinstance(body, dict) else None
-    return body
-
-
-@lru_cache(1_000)
-def raw_path(expression: str) -> tuple[str, ...] | None:
-    """The members that a plain path names one below the other, () for the whole; None for any other expression."""
-    if expression.strip() == "@":
-        return ()
-    if not _PLAIN.fullmatch(expression):
-        return None
-    names = _NAME.findall(expression)
-    return tuple(json.loads(name) if name.startswith('"') else name for name in names)
-
-
-@lru_cache(1_000)
-def _compiled(expression: str) -> Any:
-    return jmespath.compile(expression)
 
 
 def _refused(answer: Answer, body: bytes, why: str) -> BodyNotJson:

@@ -11,6 +11,7 @@ from nms.common.document.rest import Resource, RestSystem, Verb, Writes
 from nms.common.egress.exchange import Answer
 from nms.common.messages import find, to_field
 from nms.common.remote import Found, RecordMoved, RecordRefused, RemoteSpec, Request, Texts, Wish
+from nms.common.search import search
 from nms.common.strict_json import parse, write
 from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
@@ -25,7 +26,7 @@ from nms.connectors.rest.problems import (
     RemoteLoginRefused,
     RemoteMissing,
 )
-from nms.connectors.rest.records import parse_body, parse_strictly, search
+from nms.connectors.rest.records import parse_body, parse_strictly
 from nms.connectors.rest.refusals import (
     RecordUnreadable,
     ResourceUnfit,

@@ -10,13 +10,14 @@ from nms.common.document.rest import Resource, Verb, Writes, placeholders
 from nms.common.egress.exchange import Answer
 from nms.common.problem import Problem
 from nms.common.rate_advice import pause
+from nms.common.search import search
 from nms.common.strict_json import write
 from nms.connectors.rest.ask import Ask, fill
 from nms.connectors.rest.client import Client
 from nms.connectors.rest.look import Looker
 from nms.connectors.rest.order import Order, Outcome, as_uuid, head_of
 from nms.connectors.rest.problems import BodyUnreadable, OutcomeUnknown, PathUnfillable, RemoteLimited
-from nms.connectors.rest.records import parse_body, parse_strictly, search
+from nms.connectors.rest.records import parse_body, parse_strictly
 from nms.connectors.rest.refusals import ValueUnwritable, WriteFails, WriteRefused
 from nms.connectors.rest.rights import Rights, is_forbidden
 from nms.connectors.rest.values import Record, as_text

@@ -1,0 +1,181 @@
+"""Endpoints as a source: events are read in their order, from a place that is kept with the rows at the target."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nms.common import clock
+from nms.common.change import Change
+from nms.common.document.inbox import InboxSystem
+from nms.common.flow import Batch, FeedSpec, Part, Poison, Position
+from nms.common.messages import MessageUnreadable
+from nms.common.waiting import first_of
+from nms.connectors.inbox.ear import own_ear
+from nms.connectors.inbox.place import Mark, Place, judge, read_place, write_place
+from nms.connectors.inbox.reading import Event, Reader
+from nms.connectors.inbox.repository import FeedRepository
+
+LOOK_SECONDS = 5.0
+"""Between looks where nothing is heard of."""
+REST_SECONDS = 0.02
+"""After a look that found nothing: what others receive wakes us, too."""
+KEEP_SECONDS = 60.0
+"""How often a place is kept that moved without changes, so that a restart need not look far back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of a batch: events, and bytes of bodies, of which the last event may stand beyond."""
+
+    batch_events: int = 1_000
+    batch_bytes: int = 8 << 20
+
+
+class InboxSource:
+    """Reads the endpoints of some datasets; an event is a source transaction, with changes of every dataset in it.
+
+    Nothing is told to the inbox: where to go on stands in the target's transaction.
+    """
+
+    def __init__(self, system: InboxSystem, spec: FeedSpec, limits: Limits, repository: FeedRepository) -> None:
+        self._spec = spec
+        self._limits = limits
+        self._repository = repository
+        self._readers = {
+            name: Reader(system.resource(name), shape, heals=spec.heals) for name, shape in spec.shapes.items()
+        }
+        self._endpoints = system.endpoints(list(spec.shapes))
+        self._count = int(spec.start.get("place", 0))
+        self._place = self._kept = read_place(spec.start) or Place(0)
+        self._kept_at = time.monotonic()
+        self._wake = asyncio.Event()
+        self._waiting: float | None = None
+        self._delay = 0.0
+
+    @classmethod
+    async def open(cls, system: InboxSystem, spec: FeedSpec, limits: Limits | None = None) -> "InboxSource":
+        """Find where to begin and listen; raises InboxRestored, EventsDropped, or that the database is away."""
+        made = cls(system, spec, limits or Limits(), await FeedRepository.open())
+        await made._begin()
+        own_ear().lend(made._wake)
+        return made
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """What has arrived, as batches; raises the Problem that ended the reading."""
+        if read_place(self._spec.start) != self._kept:
+            # Kept before anything arrives: else a restart would begin somewhere else.
+            yield self._batch([])
+        while True:
+            self._wake.clear()
+            events = await self._next()
+            batch = self._batch(events)
+            if batch.small or batch.poison or self._is_due():
+                self._keep(events)
+                yield batch
+            elif not events:
+                await asyncio.sleep(REST_SECONDS)
+                await first_of(self._wake, timeout=LOOK_SECONDS)
+
+    async def confirm(self, position: Position) -> None:
+        """Nothing to tell: the target alone keeps the place."""
+        if self._waiting is not None and position.get("place") == self._count:
+            self._delay, self._waiting = max(clock.now().timestamp() - self._waiting, 0.0), None
+
+    def read(self, dataset: str, body: bytes) -> list[Change]:
+        """The changes of an event that was held; raises a MessageUnreadable."""
+        return self._readers[dataset].read_held(body)
+
+    def facts(self) -> dict[str, Any]:
+        """The endpoints, and the milliseconds that the last event took, or that the one under way takes so far."""
+        delay = self._delay
+        if self._waiting is not None:
+            delay = max(clock.now().timestamp() - self._waiting, 0.0)
+        return {"endpoints": list(self._endpoints), "delay_ms": round(delay * 1000, 1)}
+
+    async def close(self) -> None:
+        """Listen no more; safe to call twice."""
+        await own_ear().leave(self._wake)
+
+    # -- where to read
+
+    async def _begin(self) -> None:
+        settled = await self._repository.settled()
+        if read_place(self._spec.start) is not None:
+            judge(self._place, await self._repository.look(self._endpoints, self._place, settled))
+        elif self._spec.copy:
+            self._place = self._kept = Place((await self._repository.look(self._endpoints, None, settled)).lost)
+        else:
+            newest = await self._repository.newest(settled)
+            self._place = self._kept = Place(0 if newest is None else newest.number, newest)
+
+    async def _next(self) -> list[Event]:
+        """The next events, and the place moves behind them; raises where some were passed by."""
+        before = self._place
+        settled = await self._repository.settled()
+        bound = (self._limits.batch_events, self._limits.batch_bytes)
+        events = await self._repository.list_events(self._endpoints, before.number, settled, bound)
+        judge(before, await self._repository.look(self._endpoints, before, settled))
+        own = [event for event in events if event.run is None]
+        mark = Mark(own[-1].number, own[-1].id, own[-1].received_at) if own else None
+        if events:
+            self._place = before.passed(events[-1].number, mark)
+        elif time.monotonic() - self._kept_at > KEEP_SECONDS:
+            # Events of others: to stand behind them shows, too, that time was not turned back.
+            newest = await self._repository.newest(settled)
+            self._place = before if newest is None else before.passed(newest.number, newest)
+        return events
+
+    def _is_due(self) -> bool:
+        """Whether the place is to be kept although nothing came with it."""
+        if time.monotonic() - self._kept_at <= KEEP_SECONDS:
+            return False
+        self._kept_at = time.monotonic()
+        return self._place != self._kept
+
+    def _keep(self, events: Sequence[Event]) -> None:
+        self._kept, self._kept_at = self._place, time.monotonic()
+        if events:
+            self._waiting = events[0].received_at.timestamp()
+
+    # -- what arrived
+
+    def _batch(self, events: Sequence[Event]) -> Batch:
+        changes: list[Change] = []
+        poison: list[Poison] = []
+        ends: list[tuple[int, int]] = []
+        for event in events:
+            found = list(self._read(event, poison))
+            changes += found
+            ends.append((len(found), event.number))
+        self._count += 1
+        times = [event.received_at.timestamp() for event in events]
+        return Batch(
+            {"generation": self._spec.generation, "place": self._count, **write_place(self._place)},
+            lambda: _parts(changes),
+            changes=len(changes),
+            transactions=len(events),
+            committed=times[-1] if times else None,
+            place=self._count,
+            small=changes,
+            ends=ends,
+            times=times,
+            poison=poison,
+            keep=True,
+        )
+
+    def _read(self, event: Event, poison: list[Poison]) -> Iterator[Change]:
+        """The changes of an event, dataset by dataset; those that cannot read it are noted."""
+        for name, reader in self._readers.items():
+            if not reader.takes(event):
+                continue
+            try:
+                yield from reader.read(event)
+            except MessageUnreadable as problem:
+                poison.append(Poison(name, str(event.id), reader.hold(event), problem))
+
+
+async def _parts(changes: Sequence[Change]) -> AsyncIterator[Part]:
+    if changes:
+        yield changes
