@@ -149,6 +149,45 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION inbox.find_events(of_endpoint text, of_type text, ids uuid[], since timestamp with time zone, until timestamp with time zone, after bigint, upto bigint, size integer)
+ RETURNS TABLE(number bigint, id uuid, received_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+declare
+    low bigint := greatest(after, case when since is not null then inbox.number_before(since) end);
+    high bigint := least(upto, case when until is not null then inbox.number_behind(until) end);
+    first timestamptz := coalesce(since, '-infinity');
+    last timestamptz := coalesce(until, 'infinity');
+begin
+    if ids is not null then
+        return query
+        select e.number, e.id, e.received_at
+        from inbox.event e
+        where e.id = any (ids) and e.endpoint = of_endpoint and (of_type is null or e.type = of_type)
+            and e.number > low and e.number <= high and e.received_at >= first and e.received_at < last
+        order by e.number
+        limit size;
+    elsif of_type is not null then
+        return query
+        select e.number, e.id, e.received_at
+        from inbox.event e
+        where e.endpoint = of_endpoint and e.type = of_type
+            and e.number > low and e.number <= high and e.received_at >= first and e.received_at < last
+        order by e.endpoint, e.type, e.number
+        limit size;
+    else
+        return query
+        select e.number, e.id, e.received_at
+        from inbox.event e
+        where e.endpoint = of_endpoint
+            and e.number > low and e.number <= high and e.received_at >= first and e.received_at < last
+        order by e.endpoint, e.number
+        limit size;
+    end if;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION inbox.find_place(endpoints text[], event uuid, arrived timestamp with time zone)
  RETURNS TABLE(found bigint, lost bigint, aged bigint)
  LANGUAGE sql
@@ -218,6 +257,36 @@ cross join lateral (
 ) as n
 order by n.number desc
 limit 1
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.number_before(at timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select coalesce(
+        (
+            select e.number from inbox.event e
+            where e.received_at < at - interval '10 minutes'
+            order by e.received_at desc limit 1
+        ),
+        0
+    )
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.number_behind(at timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select coalesce(
+        (
+            select e.number from inbox.event e
+            where e.received_at >= at + interval '10 minutes'
+            order by e.received_at limit 1
+        ),
+        9223372036854775807
+    )
 $function$;
 
 CREATE OR REPLACE FUNCTION inbox.read_events(endpoints text[], after bigint, upto bigint, size integer)
@@ -630,7 +699,10 @@ CREATE INDEX run_subject_idx ON common.run USING btree (kind, subject, id);
 CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (state = ANY (ARRAY['queued'::text, 'retrying'::text]));
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
+CREATE INDEX again_age_idx ON inbox.again USING btree (received_at);
 CREATE INDEX event_feed_idx ON ONLY inbox.event USING btree (endpoint, number);
+CREATE INDEX event_time_idx ON ONLY inbox.event USING btree (received_at);
+CREATE INDEX event_type_idx ON ONLY inbox.event USING btree (endpoint, type, number);
 CREATE INDEX receipt_age_idx ON inbox.receipt USING btree (received_at);
 CREATE INDEX change_age_idx ON sync.change USING btree (answered_at);
 CREATE INDEX change_key_idx ON sync.change USING btree (pipeline, dataset, key, id);

@@ -14,16 +14,21 @@ from nms.cli.command import command
 from nms.cli.parent import WithParent, stop_with_parent
 from nms.common import log
 from nms.common.settings import Settings, get_settings
-from nms.sync.worker import run_worker
+from nms.inbox.worker import run_worker as run_inbox
+from nms.sync.worker import run_worker as run_sync
 
 
 class WorkingRole(StrEnum):
     """The roles whose worker can run alone."""
 
     SYNC = "sync"
+    INBOX = "inbox"
 
 
-WORKERS: dict[WorkingRole, Callable[[Settings, asyncio.Event], Awaitable[None]]] = {WorkingRole.SYNC: run_worker}
+WORKERS: dict[WorkingRole, Callable[[Settings, asyncio.Event], Awaitable[None]]] = {
+    WorkingRole.SYNC: run_sync,
+    WorkingRole.INBOX: lambda _settings, stop: run_inbox(stop),
+}
 
 
 @command

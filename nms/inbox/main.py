@@ -7,9 +7,12 @@ from fastapi import FastAPI
 
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
+from nms.common.db.repositories import get_db_repository
+from nms.common.run import RunRepository
 from nms.common.settings import Settings, get_settings, read_settings
+from nms.common.tasks import tasks_router
 from nms.common.web import Role
-from nms.inbox.api import events
+from nms.inbox.api import events, replays
 from nms.inbox.endpoints import Endpoints, followed
 from nms.inbox.limit import Rates
 from nms.inbox.receiver import Receiver
@@ -36,8 +39,13 @@ ROLE = Role(
     name="inbox",
     summary="Inbound webhooks, durable before they are acknowledged",
     description="Receives webhooks and stores them before it answers.",
-    routers=(events.router,),
-    tags={"webhooks": "Where providers send to.", "events": "What came, as it came."},
+    routers=(events.router, replays.router, tasks_router(get_db_repository(RunRepository))),
+    tags={
+        "webhooks": "Where providers send to.",
+        "events": "What came, as it came.",
+        "replays": "Events that are passed on once more, under their own ids.",
+        "tasks": "Runs: each replay is one.",
+    },
     dependencies={"database": health.database(DSNType.NMS)},
     resources=(enter_receiving,),
     work=run_worker,

@@ -1,12 +1,15 @@
 """Statements of the inbox room, bound to the database `nms`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 from nms.inbox.arrival import Arrival, Receipt, Unsent
 from nms.inbox.models import EventFilter, Stored, StoredWhole, read_headers, show_body
+from nms.inbox.selection import Selection
 
 queries = load("nms.inbox")
 
@@ -121,6 +124,10 @@ class InboxRepository(BaseNmsRepository):
         """How many numbers the relay is behind."""
         return int(await queries.get_relay_lag(self.connection))
 
+    async def delete_old_again(self, kept: float, size: int) -> int:
+        """Forget that events of such days were replayed, so many at a time; gives how many."""
+        return int(await queries.delete_old_again(self.connection, kept=kept, size=size))
+
     async def _list_known(self, arrivals: Sequence[Arrival]) -> dict[UUID, Receipt]:
         if not arrivals:
             return {}
@@ -134,3 +141,71 @@ class InboxRepository(BaseNmsRepository):
                 id_, digest = first[one.endpoint, one.key]
                 found[one.id] = Receipt(id_, "known" if digest == one.digest else "other")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An event that a replay may pass on; without its body where nobody asked for it."""
+
+    number: int
+    id: UUID
+    received_at: datetime
+    body: bytes | None
+
+
+class ReplayRepository(InboxRepository):
+    """Events that are looked for to be passed on once more, by the span (after, upto) of their numbers."""
+
+    async def has_events(self, endpoint: str) -> bool:
+        """Whether anything came to an endpoint that is still known."""
+        return bool(await queries.get_receipt_of(self.connection, endpoint=endpoint))
+
+    async def get_last_number(self) -> int:
+        """The greatest number that any event has, or will have that is acknowledged by now."""
+        return int(await queries.get_last_number(self.connection))
+
+    async def count_matching(self, wanted: Selection, span: tuple[int, int], size: int) -> tuple[int, int | None]:
+        """How many of the next events are wanted, `size` at most, and the number of the last; bodies are not read."""
+        row = await queries.count_matching(
+            self.connection,
+            endpoint=wanted.endpoint,
+            type=wanted.type,
+            ids=wanted.ids,
+            since=wanted.since,
+            until=wanted.until,
+            after=span[0],
+            upto=span[1],
+            size=size,
+        )
+        return row["count"], row["last"]
+
+    async def list_matching(
+        self, wanted: Selection, span: tuple[int, int], size: int, bytes_: int | None
+    ) -> list[Found]:
+        """The next events that are wanted, in order; with their bodies up to so many bytes, or without any."""
+        rows = await queries.list_matching(
+            self.connection,
+            endpoint=wanted.endpoint,
+            type=wanted.type,
+            ids=wanted.ids,
+            since=wanted.since,
+            until=wanted.until,
+            after=span[0],
+            upto=span[1],
+            size=size,
+            bytes=bytes_,
+        )
+        return [Found(**row) for row in rows]
+
+    async def insert_again(self, run: int, endpoint: str, events: Sequence[Found]) -> None:
+        """Pass events on once more, in this order, under new numbers; to be called in a transaction."""
+        if not events:
+            return
+        await queries.get_begun(self.connection)
+        await queries.insert_again(
+            self.connection,
+            run=run,
+            endpoint=endpoint,
+            ids=[one.id for one in events],
+            times=[one.received_at for one in events],
+        )

@@ -2,32 +2,53 @@
 
 import asyncio
 import logging
+import os
+import socket
 from typing import Final
 
 from nms.common.configuration import Configuration, current_documents
 from nms.common.document.endpoint import KEEP
 from nms.common.problem import Problem
-from nms.common.settings import get_settings
+from nms.common.run import Crew, RunRepository
+from nms.common.settings import get_settings, read_settings
 from nms.common.waiting import first_of
 from nms.inbox.relay import run_relay
-from nms.inbox.repository import InboxRepository
+from nms.inbox.replay import KIND
+from nms.inbox.repository import InboxRepository, ReplayRepository
+from nms.inbox.run import Replayer
+from nms.inbox.settings import InboxSettings
 
 log = logging.getLogger(__name__)
 
 AHEAD_DAYS: Final = 7
 ROUND_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = 30.0
+REPLAYS: Final = 4
+"""Replays that a process works at a time."""
 BITE: Final = 5_000
 BITE_SECONDS: Final = 0.05
 """Between bites, so that what arrives is never kept waiting for long."""
 
 
 async def run_worker(stop: asyncio.Event) -> None:
-    """Keep the days and pass events on until told to stop; any number of processes may do it."""
+    """Keep the days, pass events on and work replays until told to stop; any number of processes may do it."""
     repository = await InboxRepository.open()
     async with asyncio.TaskGroup() as duties:
         duties.create_task(keep_days(repository, stop))
         duties.create_task(run_relay(repository, get_settings(), stop))
+        duties.create_task(work_replays(stop))
+
+
+async def work_replays(stop: asyncio.Event) -> None:
+    """Claim replays and pass their events on until told to stop."""
+    crew = Crew(
+        await RunRepository.open(),
+        {KIND: Replayer(await ReplayRepository.open()).replay},
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        size=REPLAYS,
+        lease=read_settings(InboxSettings).lease,
+    )
+    await crew.run(stop)
 
 
 async def keep_days(repository: InboxRepository, stop: asyncio.Event) -> None:
@@ -52,8 +73,9 @@ async def forget(repository: InboxRepository, stop: asyncio.Event) -> None:
     dropped = await repository.drop_days(kept)
     if dropped:
         log.info("%d days of events that no endpoint keeps were dropped", dropped)
-    while await repository.delete_old_receipts(kept, BITE) == BITE and not stop.is_set():
-        await first_of(stop, timeout=BITE_SECONDS)
+    for forget_bite in (repository.delete_old_receipts, repository.delete_old_again):
+        while await forget_bite(kept, BITE) == BITE and not stop.is_set():
+            await first_of(stop, timeout=BITE_SECONDS)
 
 
 def longest_keep(configuration: Configuration) -> float | None:

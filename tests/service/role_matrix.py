@@ -13,6 +13,7 @@ SCOPES: dict[str, str] = {
     "config:read": "admin operator viewer",
     "config:write": "admin operator",
     "events:read": "admin operator viewer",
+    "events:write": "admin operator",
     "me:read": "admin operator viewer",
     "me:write": "admin operator viewer",
     "pipelines:read": "admin operator viewer",
@@ -100,10 +101,21 @@ _SYNC = {
     "POST /tasks/{run_id}/cancel": "tasks:write",
     "POST /tasks/{run_id}/retry": "tasks:write",
 }
+_INBOX = {
+    "GET /events": "events:read",
+    "GET /events/{event}": "events:read",
+    "POST /replays": "events:write",
+    "GET /replays": "events:read",
+    "GET /tasks": "tasks:read",
+    "GET /tasks/{run_id}": "tasks:read",
+    "GET /tasks/{run_id}/progress": "tasks:read",
+    "POST /tasks/{run_id}/cancel": "tasks:write",
+    "POST /tasks/{run_id}/retry": "tasks:write",
+}
 ROUTES: dict[str, dict[str, str]] = {
     "auth": _AUTH | _PROCESS,
     "cfg": _CFG | _PROCESS,
-    "inbox": {"GET /events": "events:read", "GET /events/{event}": "events:read"} | _PROCESS,
+    "inbox": _INBOX | _PROCESS,
     "sync": _SYNC | _PROCESS,
     "warehouse": _PROCESS,
     "console": _PROCESS,

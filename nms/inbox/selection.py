@@ -1,0 +1,50 @@
+"""Which events are meant: by endpoint, type, time, status, ids, and by a condition on their JSON bodies (pure)."""
+
+from functools import lru_cache
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import jmespath
+import orjson
+from jmespath.exceptions import JMESPathError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from nms.common.document.expression import check_expression
+
+MOST_IDS: Final = 1_000
+
+
+class Selection(BaseModel):
+    """Events of one endpoint; all that is given must hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint: Annotated[str, Field(min_length=1, max_length=100, description="Of this endpoint.", examples=["shop"])]
+    type: Annotated[str | None, Field(max_length=200, description="Only of this type.", examples=["push"])] = None
+    since: Annotated[AwareDatetime | None, Field(description="Only what came at this time or later.")] = None
+    until: Annotated[AwareDatetime | None, Field(description="Only what came before this time.")] = None
+    path: Annotated[
+        Annotated[str, AfterValidator(check_expression)] | None,
+        Field(
+            description="Only events of whose JSON body this JMESPath expression is true. Texts stand in quotes, "
+            "numbers in backticks: ``customer.id == '7'``, ``total > `100` ``.",
+            examples=["customer.id == '7'"],
+        ),
+    ] = None
+    ids: Annotated[
+        list[UUID] | None, Field(min_length=1, max_length=MOST_IDS, description="Only events with these ids.")
+    ] = None
+
+
+def holds(condition: str, body: bytes) -> bool:
+    """Whether a condition is true of a JSON body, as JMESPath tells truth; false of what it cannot be asked about."""
+    try:
+        found = _compiled(condition).search(orjson.loads(body))
+    except (orjson.JSONDecodeError, JMESPathError, TypeError, ValueError, RecursionError):
+        return False
+    return found is not None and found is not False and found not in ("", [], {})
+
+
+@lru_cache(maxsize=1_000)
+def _compiled(condition: str) -> Any:
+    return jmespath.compile(condition)
