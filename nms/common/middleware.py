@@ -17,6 +17,7 @@ from nms.common.metrics import RequestMeter
 from nms.common.problem import Problem
 
 NO_ROUTE = "(none)"
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked every few seconds by machines: counted, but logged only when they fail."""
 
@@ -43,23 +44,31 @@ class Requests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; lifespan and websockets pass through."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self.serve(self._app, scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
+
+    async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request by an app that is not the one within."""
         headers = dict(scope["headers"])
-        request_id = _request_id_of(headers)
+        request_id = request_id_of(headers.get(b"x-request-id", b"")) or token_hex(8)
         token = log.bind(request_id=request_id)
         answer = _Answer(send, request_id)
         began = time.perf_counter()
         try:
-            await self._serve(scope, self._limited(receive, headers), answer)
+            await self._serve(app, scope, self._limited(receive, headers), answer)
         finally:
             self._record(scope, answer.status, time.perf_counter() - began)
             log.unbind(token)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    def count(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        """Count a request that somebody before this layer has answered; it gets no line in the log."""
+        self._meter.count(scope["method"], route, status, seconds)
+
+    async def _serve(self, app: ASGIApp, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
-            await self._app(scope, receive, answer.send)
+            await app(scope, receive, answer.send)
         except Exception as error:
             _log.exception("unforeseen error", extra={"path": scope["path"]})
             if answer.complete:
@@ -111,7 +120,7 @@ class _Answer:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._headers = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        self._headers = [(b"x-request-id", request_id.encode()), NO_SNIFFING]
         self.status = 0
         self.complete = False
 
@@ -124,7 +133,6 @@ class _Answer:
         await self._send(message)
 
 
-def _request_id_of(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's id where it has a harmless form, else a new one."""
-    given = headers.get(b"x-request-id", b"")
-    return given.decode() if _REQUEST_ID.fullmatch(given) else token_hex(8)
+def request_id_of(given: bytes) -> str:
+    """The caller's id where it has a harmless form, else nothing."""
+    return given.decode() if _REQUEST_ID.fullmatch(given) else ""

@@ -30,7 +30,7 @@ class Role:
 
     `routers` are included as they are, so each carries its whole prefix. `resources` are entered in order when the
     role starts and left in reverse. `work` is the background work, off with `<ROLE>_WORKER=false`. `public` lists
-    paths that need no token beside `router.PUBLIC_PATHS`. `front` puts something before the framework, which answers
+    paths that need no token beside `router.PUBLIC_PATHS`. `front` puts something before all of this, which answers
     the hottest paths itself; `front_paths` describes them as OpenAPI does.
     """
 
@@ -44,7 +44,7 @@ class Role:
     work: Work | None = None
     public: frozenset[str] = frozenset()
     largest_body: int = LARGEST_BODY
-    front: Callable[[FastAPI, ASGIApp], ASGIApp] | None = None
+    front: Callable[[FastAPI, Requests], ASGIApp] | None = None
     front_paths: Callable[[], dict[str, Any]] = dict
 
 
@@ -57,11 +57,10 @@ class RoleApp(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's own stack inside ours, so that an error in any part of it is rendered and counted."""
         inner = super().build_middleware_stack()
-        if self.role.front is not None:
-            inner = self.role.front(self, inner)
-        return Requests(
+        requests = Requests(
             inner, role=self.role.name, largest_body=self.role.largest_body, render=rendering.render_unforeseen
         )
+        return requests if self.role.front is None else self.role.front(self, requests)
 
     def openapi(self) -> dict[str, Any]:
         """The document, with problems as the one form of an error and with the ways to log in."""

@@ -14,7 +14,7 @@ _METHOD: Final = re.compile(r"[A-Z]{1,20}")
 _PRINTABLE: Final = re.compile(rb"[\x20-\x7e]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What is known of a request before its body.
 
@@ -95,26 +95,27 @@ def read_headers(request: Request, wanted: Collection[bytes]) -> dict[bytes, byt
     found: dict[bytes, bytes] = {}
     for name, value in request.headers:
         low = name.lower()
-        if low not in wanted:
-            continue
-        header = low.decode("ascii", "replace")
-        if low in found:
-            raise Refusal("header-repeated", f"The header `{header}` stands there more than once.", header=header)
-        if len(value) > LONGEST_VALUE:
-            raise Refusal(
-                "header-too-long",
-                f"The header `{header}` has {len(value)} bytes; at most {LONGEST_VALUE} are looked at.",
-                header=header,
-                bytes=len(value),
-            )
-        if not _PRINTABLE.fullmatch(value):
-            raise Refusal("header-malformed", f"The header `{header}` is not plain ASCII text.", header=header)
-        found[low] = value
-    for low in wanted:
-        if not found.get(low):
-            header = low.decode("ascii", "replace")
-            raise Refusal("header-missing", f"The header `{header}` is missing or empty.", header=header)
+        if low in wanted:
+            if low in found or len(value) > LONGEST_VALUE or not _PRINTABLE.fullmatch(value):
+                raise _refuse_header(low.decode("ascii", "replace"), value, repeated=low in found)
+            found[low] = value
+    if len(found) < len(wanted) or not all(found.values()):
+        header = next(low for low in wanted if not found.get(low)).decode("ascii", "replace")
+        raise Refusal("header-missing", f"The header `{header}` is missing or empty.", header=header)
     return found
+
+
+def _refuse_header(header: str, value: bytes, *, repeated: bool) -> Refusal:
+    if repeated:
+        return Refusal("header-repeated", f"The header `{header}` stands there more than once.", header=header)
+    if len(value) > LONGEST_VALUE:
+        return Refusal(
+            "header-too-long",
+            f"The header `{header}` has {len(value)} bytes; at most {LONGEST_VALUE} are looked at.",
+            header=header,
+            bytes=len(value),
+        )
+    return Refusal("header-malformed", f"The header `{header}` is not plain ASCII text.", header=header)
 
 
 def read_url(request: Request) -> str:

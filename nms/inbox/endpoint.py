@@ -60,8 +60,8 @@ class Endpoint:
         Raises WebhookUnreadable, IdMissing, BatchTooLarge.
         """
         bodies, is_list = bodies_of(self.document, request, raw)
-        lines = b"\n".join(name + b": " + _kept(name, value) for name, value in request.headers)
-        told = next((value for name, value in request.headers if name == b"content-type"), b"").decode("latin-1")
+        lines = b"\n".join([b"%b: %b" % (name, HIDDEN if name in SECRETS else one) for name, one in request.headers])
+        told = _read_header(request, b"content-type")
         arrivals = []
         for item, body in enumerate(bodies):
             key, kind = self._tell(request, body, item if is_list else None)
@@ -123,13 +123,8 @@ def _header(name: str | None) -> Finder | None:
     return None if name is None else Finder(header=name)
 
 
-def _kept(name: bytes, value: bytes) -> bytes:
-    """The value of a header as it is stored: a secret is not."""
-    return HIDDEN if name.lower() in SECRETS else value
-
-
 def _read_header(request: Request, wanted: bytes) -> str:
-    found = [value for name, value in request.headers if name.lower() == wanted]
+    found = [value for name, value in request.headers if name == wanted]
     return found[0].decode("latin-1") if len(found) == 1 else ""
 
 
@@ -143,6 +138,8 @@ def _find(finder: Finder, request: Request, body: Body) -> str:
 
 def _storable(word: str) -> str:
     """A word of a stranger as PostgreSQL's text can hold it."""
+    if len(word) <= LONGEST_WORD and word.isascii() and "\0" not in word:
+        return word
     return word[:LONGEST_WORD].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 

@@ -35,6 +35,13 @@ def check_content_type(document: EndpointDocument, request: Request) -> None:
         raise ContentTypeRefused(f"The Content-Type must be one of {taken}.", taken=list(document.content_types))
 
 
+def check_announced(document: EndpointDocument, request: Request) -> None:
+    """Raise BodyTooLarge for a body that is announced as larger than the endpoint takes, before it comes."""
+    for name, value in request.headers:
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > document.largest:
+            raise _too_large(document.largest)
+
+
 async def read_body(receive: Receive, request: Request, check: Check, largest: int) -> bytes:
     """The body, unpacked and verified while it comes: what is signed is the content, not how it was packed.
 

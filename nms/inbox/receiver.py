@@ -3,21 +3,22 @@
 import json
 import time
 from collections.abc import Sequence
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any, Final
 
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from nms.common.middleware import NO_SNIFFING, Requests, request_id_of
 from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed, render_problem
 from nms.inbox import handshake
 from nms.inbox.arrival import Receipt
 from nms.inbox.check import Refusal, Request
 from nms.inbox.endpoint import Endpoint
-from nms.inbox.limit import check_content_type, check_depth, read_body
+from nms.inbox.limit import check_announced, check_content_type, check_depth, read_body
 from nms.inbox.problems import CallerGone, IdReused, NotBelieved
 
 PREFIX: Final = "/in/"
@@ -25,59 +26,68 @@ WEBHOOK: Final = "/webhook"
 ROUTE: Final = "/in/{endpoint}"
 _ROUTE: Final = SimpleNamespace(path=ROUTE)
 """What the access log and the metrics take for the route."""
-_LATER: Final = {"Retry-After": "5"}
+_HEADERS: Final = {503: {"Retry-After": "5"}, 405: {"Allow": "POST"}}
 _JSON: Final = (b"content-type", b"application/json")
+Taken = tuple[int, list[str], bytes]
+"""Status, ids and body of the answer to what is stored."""
 
 
 class Receiver:
-    """Takes requests to endpoints; everything else goes on to the app behind it."""
+    """Takes requests to endpoints; everything else goes on to the layers behind it.
 
-    def __init__(self, role: FastAPI, app: ASGIApp) -> None:
+    An event that is stored is counted and has no line in the log: it stands in `/events`. What is not goes through
+    `requests` as all other requests do.
+    """
+
+    def __init__(self, role: FastAPI, requests: Requests) -> None:
         self._state = role.state
-        self._app = app
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         name = _endpoint_of(scope)
         if name is None:
-            await self._app(scope, receive, send)
+            await self._requests(scope, receive, send)
             return
         scope["route"] = _ROUTE
+        began = time.perf_counter()
         try:
-            await self._serve(name, scope, receive, send)
-        except CallerGone:
+            taken = await self._take(name, scope, receive)
+        except Exception as error:
+            await self._requests.serve(_Failed(error), scope, receive, send)
             return
-        except HTTPException as error:
-            if not isinstance(error.__cause__, Problem):
-                raise
-            await render_problem(error.__cause__)(scope, receive, send)
-        except Problem as problem:
-            await render_problem(problem, _LATER if problem.status == 503 else None)(scope, receive, send)
+        if isinstance(taken, Response):
+            await self._requests.serve(taken, scope, receive, send)
+            return
+        status, ids, body = taken
+        await send({"type": "http.response.start", "status": status, "headers": _head(scope, ids, body)})
+        await send({"type": "http.response.body", "body": body})
+        self._requests.count(scope, ROUTE, status, time.perf_counter() - began)
 
-    async def _serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take(self, name: str, scope: Scope, receive: Receive) -> Taken | Response:
         endpoint = self._state.endpoints.get(name)
         document = endpoint.document
         request = _request_of(scope, endpoint)
         if request.method == "POST":
             self._state.lane.admit()
             check_content_type(document, request)
+            check_announced(document, request)
         check = endpoint.verifier.check(request)
         raw = await read_body(receive, request, check, document.largest)
         refusal = check.finish(raw)
-        shaken = self._shake(endpoint, request, raw, refusal)
-        if shaken is not None:
-            await shaken(scope, receive, send)
-            return
+        if endpoint.handshakes:
+            shaken = self._shake(endpoint, request, raw, refusal)
+            if shaken is not None:
+                return shaken
         if request.method != "POST":
-            await render_problem(MethodNotAllowed("Events come by POST."), {"Allow": "POST"})(scope, receive, send)
-            return
+            raise MethodNotAllowed("Events come by POST.")
         if refusal is not None:
             raise NotBelieved(refusal.sentence, reason=refusal.code, **refusal.facts)
         check_depth(document, raw)
-        await self._state.rates.check(document)
+        if document.rate is not None:
+            await self._state.rates.check(document)
         arrivals, is_list = endpoint.read(request, raw)
-        receipts = await self._state.lane.put(arrivals) if arrivals else ()
-        await _answer(receipts, is_list, send)
+        return _told(await self._state.lane.put(arrivals) if arrivals else (), is_list)
 
     def _shake(self, endpoint: Endpoint, request: Request, raw: bytes, refusal: Refusal | None) -> Response | None:
         for name, terms in endpoint.handshakes:
@@ -116,15 +126,36 @@ def _tail_of(scope: Scope, raw_path: bytes) -> bytes:
     return b"".join(own.split(b"/", steps)[steps:])
 
 
-async def _answer(receipts: Sequence[Receipt], is_list: bool, send: Send) -> None:
+def _told(receipts: Sequence[Receipt], is_list: bool) -> Taken:
+    if not is_list and receipts[0].kind != "other":
+        id_ = str(receipts[0].id)
+        return 202 if receipts[0].kind == "new" else 200, [id_], b'{"id":"%s"}' % id_.encode()
     for item, receipt in enumerate(receipts):
         if receipt.kind == "other":
             facts: dict[str, Any] = {"item": item} if is_list else {}
             raise IdReused("Another event with this id and another body is there.", event=str(receipt.id), **facts)
     ids = [str(receipt.id) for receipt in receipts]
-    told = f'{{"ids":{json.dumps(ids)}}}' if is_list else f'{{"id":"{ids[0]}"}}'
-    body = told.encode()
-    headers = [_JSON, (b"content-length", b"%d" % len(body))]
     status = 202 if any(receipt.kind == "new" for receipt in receipts) else 200
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return status, ids, json.dumps({"ids": ids}, separators=(",", ":")).encode()
+
+
+def _head(scope: Scope, ids: Sequence[str], body: bytes) -> list[tuple[bytes, bytes]]:
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    request_id = (given and request_id_of(given)) or (ids[0] if ids else token_hex(8))
+    length = b"%d" % len(body)
+    return [_JSON, (b"content-length", length), (b"x-request-id", request_id.encode()), NO_SNIFFING]
+
+
+class _Failed:
+    """An ASGI app that answers with what went wrong, or raises what nobody foresaw."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = self._error
+        if isinstance(error, CallerGone):
+            return
+        if not isinstance(error, Problem):
+            raise error
+        await render_problem(error, _HEADERS.get(error.status))(scope, receive, send)

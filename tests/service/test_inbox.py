@@ -49,6 +49,21 @@ async def test_the_same_id_with_another_body_is_refused(inbox: httpx2.AsyncClien
     assert len(await stored(settings)) == 1
 
 
+async def test_what_is_stored_has_no_line_in_the_log_and_what_is_refused_has(
+    inbox: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "nms.access"):
+        answer = await send(inbox, b"{}", "one")
+        own = await inbox.post("/in/shop", content=b"{}", headers={**signed(b"{}", "two"), "X-Request-Id": "my-own-id"})
+        assert (await inbox.post("/in/shop", content=b"{}")).status_code == 401
+    assert [record.getMessage() for record in caplog.records] == ["POST /in/shop 401"]
+    assert answer.headers["x-request-id"] == answer.json()["id"]
+    assert own.headers["x-request-id"] == "my-own-id"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    metrics = (await inbox.get("/metrics")).text
+    assert 'nms_http_requests_total{method="POST",role="inbox",route="/in/{endpoint}",status="202"}' in metrics
+
+
 async def test_what_is_not_proved_is_not_stored(inbox: httpx2.AsyncClient, settings: Settings) -> None:
     answer = await inbox.post("/in/shop", content=b"{}", headers=signed(b"{}", "one", "another-secret"))
     assert problem_of(answer, 401, "not-believed")["reason"]
