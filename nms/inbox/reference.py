@@ -10,6 +10,7 @@ from nms.common.middleware import ContentTooLarge
 from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed
 from nms.inbox.endpoint import IDS, TYPES
+from nms.inbox.limit import CODINGS
 from nms.inbox.problems import (
     BatchTooLarge,
     BodyTooLarge,
@@ -37,6 +38,7 @@ RECEIVED: Final[tuple[type[Problem], ...]] = (
     *READ, IdMissing, NotBelieved, IdReused, BatchTooLarge, ContentTypeRefused, TooManyEvents, InboxBusy,
     DatabaseUnavailable,
 )  # fmt: skip
+_CODINGS: Final = tuple(CODINGS.split(", "))
 _NAME: Final = EndpointDocument.model_json_schema()["properties"]["name"]
 _ID: Final = {"type": "string", "format": "uuid", "examples": ["0199c0de-5a3c-7d10-8f00-6b1f2c3d4e5f"]}
 _ONE: Final = {"type": "object", "required": ["id"], "properties": {"id": _ID}}
@@ -174,7 +176,7 @@ def _signatures() -> Iterator[Part]:
             told.setdefault(finder.header, []).append(f"the type of events of `{name}`")
     for attribute in ("specversion", "id", "source", "type"):
         told[f"ce-{attribute}"] = [f"`{attribute}` of a CloudEvent in binary mode"]
-    told["content-encoding"] = ["`gzip` or `deflate`"]
+    yield {**_parameter("content-encoding", "header", "How the body is packed."), "schema": {"enum": [*_CODINGS]}}
     for header, meanings in told.items():
         text = ", ".join(meanings)
         yield _parameter(header, "header", f"{text[0].upper()}{text[1:]}.")
