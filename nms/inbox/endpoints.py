@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from nms.common.configuration import current_documents
@@ -28,6 +28,7 @@ class Endpoints:
         self._dev = dev
         self._ready: dict[str, Endpoint] = {}
         self._unfit: dict[str, Problem] = {}
+        self._documents: Mapping[str, EndpointDocument] = {}
         self._wake = asyncio.Event()
         self._revision = -1
 
@@ -39,6 +40,11 @@ class Endpoints:
         if name in self._unfit:
             raise EndpointUnready("The endpoint cannot receive just now.")
         raise EndpointUnknown("There is no such endpoint.")
+
+    def standing(self) -> list[tuple[str, EndpointDocument | None, Problem | None]]:
+        """Every endpoint by name: its document where it can be read, and why it cannot receive."""
+        names = sorted(self._documents.keys() | self._unfit.keys())
+        return [(name, self._documents.get(name), self._unfit.get(name)) for name in names]
 
     async def look(self) -> None:
         """Take over the current revision; raises a Problem where it cannot be read."""
@@ -54,6 +60,7 @@ class Endpoints:
                 log.warning("endpoint %s cannot receive: %s", name, problem.detail)
                 unfit[name] = problem
         self._ready, self._unfit, self._revision = ready, unfit, configuration.revision
+        self._documents = configuration.endpoints
 
     async def follow(self) -> None:
         """Look again whenever a revision is told of, and from time to time, until cancelled."""

@@ -30,7 +30,7 @@ class EndpointUnready(Unavailable):
     """An endpoint cannot receive: its secret is missing or unfit, or its document cannot be read."""
 
     code, title = "endpoint-unready", "The endpoint cannot receive just now"
-    remedy = "The log of the role `inbox` tells what is wrong with it; the provider sends it again."
+    remedy = "`nms endpoints` tells what is wrong with it; the provider sends it again."
 
 
 class NotBelieved(Problem):
