@@ -8,10 +8,15 @@ from typing import Any
 import httpx2
 import pytest
 
+from nms.common.document import InboxSystem
+from nms.common.flow import DatasetSpec
+from nms.common.problem import Malformed
 from nms.common.settings import Settings
+from nms.connectors.inbox import connector, source
 from tests.conftest import MakeDatabase
 from tests.service.inbox import SECRET, SHOP, receiving, send
 from tests.service.stage import Stage, pipeline
+from tests.waiting import eventually
 
 TABLES = """
 create table public.customer (id bigint primary key, name text, total numeric, event uuid, kind text);
@@ -26,6 +31,12 @@ CUSTOMERS = {
 }
 FIELDS = {"id": "id", "name": "name", "total": "total", "kind": "kind", "$event.id": "event"}
 ALL = "select c::text from (select id, name, total, kind from public.customer order by id) c"
+OLD = """
+insert into inbox.event (id, endpoint, type, key, content_type, headers, body, received_at)
+values (gen_random_uuid(), 'shop', '', '', '', '', '', now() - interval '40 d');
+select inbox.make_days(0);
+select inbox.drop_days('30 d')
+"""
 _numbers = count(1)
 
 
@@ -75,3 +86,128 @@ async def test_records_of_events_are_written_changed_and_deleted(stage: Stage, c
         await stage.arrive(ALL, ["(1,a,2,x)", "(2,b,,)"])
         await post(client, {"customer": {"id": 1, "deleted": True}}, {"customer": [{"id": 3}, {"id": 2, "name": "c"}]})
         await stage.arrive(ALL, ["(2,c,,)", "(3,,,)"])
+
+
+async def test_an_event_that_two_resources_find_something_in_changes_both_at_once_and_in_order(
+    stage: Stage, client: httpx2.AsyncClient
+) -> None:
+    await stage.at("target", "alter table campaign add foreign key (customer_id) references customer")
+    await stage.at("target", "create table public.arrived (id uuid primary key, kind text, body jsonb)")
+    campaigns = {"endpoint": "shop", "records": "campaigns[]", "types": ["push"]}
+    never = {"endpoint": "shop", "types": ["another"]}
+    datasets: list[dict[str, Any]] = [
+        {"source": "campaigns", "target": "public.campaign"},
+        {"source": "customers", "target": "public.customer", "fields": {"id": "id", "name": "name"}},
+        {"source": "never", "target": "public.item"},
+    ]
+    every = [{"source": "shop", "target": "public.arrived", "fields": {
+        "$event.id": "id", "$event.header.x-github-event": "kind", "campaigns": "body"}}]  # fmt: skip
+    hooks = inbox(customers={"endpoint": "shop", "records": "customer"}, campaigns=campaigns, never=never)
+    await stage.apply(*stage.systems(), hooks, into(*datasets), into(*every) | {"name": "whole"})
+    body = {"customer": {"id": 1, "name": "a"}, "campaigns": [{"id": 7, "name": "x", "customer_id": 1}, {"id": 8}]}
+    async with stage.working():
+        (first,) = await post(client, body)
+        await stage.arrive("select id || coalesce(name, '-') from campaign order by id", ["7x", "8-"])
+        assert await stage.at("target", "select count(distinct xmin::text) from (select xmin from customer union all "
+                              "select xmin from campaign) t") == [1]  # fmt: skip
+        await stage.arrive("select (id, kind, jsonb_array_length(body))::text from arrived", [f"({first},push,2)"])
+        names = [f"n{number}" for number in range(30)]
+        await post(client, *({"customer": {"id": 1, "name": name}} for name in names))
+        await stage.arrive("select name from customer", names[-1:])
+
+
+async def test_what_cannot_be_read_or_is_refused_is_held_and_replayed_once_mended(
+    stage: Stage, client: httpx2.AsyncClient
+) -> None:
+    wrong = CUSTOMERS | {"records": "client"}
+    await stage.at("target", "alter table customer add check (total < 100)")
+    await stage.apply(*stage.systems(), inbox(customers=wrong), into())
+    async with stage.working():
+        ids = await post(client, {"client": {"name": "nokey"}}, b"no json", {"client": {"id": 5, "total": 500}},
+                         {"client": {"id": 6}})  # fmt: skip
+        await stage.arrive(ALL, ["(6,,,)"])
+
+        async def held() -> list[tuple[str, str]]:
+            rows = await stage.answer("quarantine", "list", "in")
+            return sorted((one["key"], one["problem"]["code"]) for one in rows if one["state"] == "held")
+
+        wanted = sorted([(ids[0], "message-lacks-key"), (ids[1], "message-not-json"), ("5", "target-refused")])
+        assert await held() == wanted
+        await stage.at("target", "alter table customer drop constraint customer_total_check")
+        mended = CUSTOMERS | {"records": "client", "derive": {"id": "id || `9`"}}
+        await stage.apply(inbox(customers=mended))
+        await stage.nms("quarantine", "replay", "in", "--all")
+        await stage.arrive(ALL, ["(5,,500,)", "(6,,,)", "(9,nokey,,)"])
+        assert [str(one) for one in await stage.at("target", "select event from customer where id = 9")] == ids[:1]
+        assert await held() == [(ids[1], "message-not-json")]
+
+
+async def test_a_pipeline_begins_with_what_is_kept_or_with_what_comes(
+    stage: Stage, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "KEEP_SECONDS", 0.1)
+    await stage.at("target", "create table public.later (id bigint primary key, name text)")
+    await post(client, {"customer": {"id": 1}}, {"customer": {"id": 2}})
+    later = {"source": "customers", "target": "public.later"}
+    await stage.apply(
+        *stage.systems(), inbox(customers=CUSTOMERS), into(), into(later, initial="none") | {"name": "later"}
+    )
+    async with stage.working():
+        await stage.arrive(ALL, ["(1,,,)", "(2,,,)"])
+        await stage.reach("streaming", name="later")
+        await post(client, {"customer": {"id": 3}})
+        await stage.arrive("select id from later", [3])
+        # What is of no pipeline moves the place, too.
+        await post(client, {"nothing": 1})
+        await eventually(lambda: stands_at(stage, 4))
+        assert (await stage.get("in")).status["delay_ms"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("turn", "code"),
+    [
+        ("delete from inbox.event where number = 2", "inbox-restored"),
+        ("select setval('inbox.event_number', 1)", "inbox-restored"),
+        (OLD, "events-dropped"),
+    ],
+)
+async def test_a_pipeline_halts_where_events_would_be_passed_by_and_a_resync_goes_on(
+    stage: Stage, client: httpx2.AsyncClient, settings: Settings, turn: str, code: str
+) -> None:
+    await stage.apply(*stage.systems(), inbox(customers=CUSTOMERS), into())
+    await post(client, {"customer": {"id": 1}}, {"customer": {"id": 2}})
+    async with stage.working():
+        await stage.arrive(ALL, ["(1,,,)", "(2,,,)"])
+        await eventually(lambda: stands_at(stage, 2))
+    assert settings.db_nms_dsn is not None
+    await stage.at(settings.db_nms_dsn.get_secret_value(), turn)
+    async with stage.working():
+        halted = await stage.reach("halted", name="in")
+        assert halted.problem is not None
+        assert halted.problem["code"] == code
+        await stage.nms("resync", "in", "--yes")
+        await post(client, {"customer": {"id": 9}})
+        await stage.arrive("select id from customer where id = 9", [9])
+
+
+async def test_endpoints_that_are_missing_are_told_before_a_pipeline_starts(
+    stage: Stage, client: httpx2.AsyncClient
+) -> None:
+    hooks = inbox(customers=CUSTOMERS | {"endpoint": "shoq"})
+    with pytest.raises(Malformed) as caught:
+        await stage.apply(*stage.systems(), hooks, into())
+    (pointer,) = caught.value.pointers
+    assert pointer.pointer.endswith("/datasets/0/source")
+    assert "`customers` reads the endpoint `shoq`, and there is none; known endpoints: shop" in pointer.detail
+    system = InboxSystem.model_validate(hooks)
+    (finding,) = await connector.check(system, [DatasetSpec("customers", "c")], reads=True, writes=False)
+    assert (finding.code, finding.pointer, finding.fatal) == ("endpoint-missing", "/datasets/0/source", True)
+    await stage.apply(*stage.systems(), inbox(customers=CUSTOMERS), into())
+    (told,) = await stage.answer("doctor", "in")
+    assert told["fit"], told
+
+
+async def stands_at(stage: Stage, number: int) -> bool:
+    """Whether the hub knows that the target has read up to this event."""
+    [place] = await stage.at("target", "select (position ->> 'number')::bigint from nms.position where pipeline = 'in'")
+    return bool(place == number and ((await stage.get("in")).position or {}).get("number") == number)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nms.common import clock
-from nms.common.change import Change
+from nms.common.change import Change, Op, Shape
 from nms.common.document.inbox import InboxSystem
 from nms.common.flow import Batch, FeedSpec, Part, Poison, Position
 from nms.common.messages import MessageUnreadable
@@ -44,7 +44,7 @@ class InboxSource:
         self._limits = limits
         self._repository = repository
         self._readers = {
-            name: Reader(system.resource(name), shape, heals=spec.heals) for name, shape in spec.shapes.items()
+            name: Reader(system.resource(name), shape, heals=spec.heals) for name, shape in parents_first(spec)
         }
         self._endpoints = system.endpoints(list(spec.shapes))
         self._count = int(spec.start.get("place", 0))
@@ -147,6 +147,9 @@ class InboxSource:
         ends: list[tuple[int, int]] = []
         for event in events:
             found = list(self._read(event, poison))
+            if all(change.op is Op.DELETE for change in found):
+                # Children go before their parents, as they come behind them.
+                found.reverse()
             changes += found
             ends.append((len(found), event.number))
         self._count += 1
@@ -174,6 +177,18 @@ class InboxSource:
                 yield from reader.read(event)
             except MessageUnreadable as problem:
                 poison.append(Poison(name, str(event.id), reader.hold(event), problem))
+
+
+def parents_first(spec: FeedSpec) -> list[tuple[str, Shape]]:
+    """The datasets of a feed, each behind those that its records refer to, else in their order."""
+    placed: dict[str, Shape] = {}
+    while len(placed) < len(spec.shapes):
+        left = [name for name in spec.shapes if name not in placed]
+        free = [name for name in left if not spec.above.get(name, set()) & (set(left) - {name})]
+        # In a circle none is before the others.
+        name = (free or left)[0]
+        placed[name] = spec.shapes[name]
+    return list(placed.items())
 
 
 async def _parts(changes: Sequence[Change]) -> AsyncIterator[Part]:
