@@ -6,7 +6,6 @@ from typing import Any, Final
 from nms.common.answers import problems
 from nms.common.db.problems import DatabaseUnavailable
 from nms.common.document.endpoint import EndpointDocument
-from nms.common.middleware import ContentTooLarge
 from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed
 from nms.inbox.endpoint import IDS, TYPES
@@ -31,7 +30,7 @@ from nms.inbox.schemes import KNOWN, STANDARDS
 Part = dict[str, Any]
 TAG: Final = "webhooks"
 READ: Final[tuple[type[Problem], ...]] = (
-    WebhookUnreadable, EndpointUnknown, BodyTooLarge, ContentTooLarge, CodingRefused, EndpointUnready,
+    WebhookUnreadable, EndpointUnknown, BodyTooLarge, CodingRefused, EndpointUnready,
 )  # fmt: skip
 """Problems of any request, whatever its method."""
 RECEIVED: Final[tuple[type[Problem], ...]] = (
