@@ -2,8 +2,8 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 LONGEST_VALUE: Final = 4_096
@@ -28,6 +28,11 @@ class Request:
     headers: Sequence[tuple[bytes, bytes]]
     arrived: float
     tail: bytes = b""
+    named: Mapping[bytes, bytes] = field(init=False, repr=False, compare=False)
+    """Headers by their names in lower case; of one that stands there more than once the last."""
+
+    def __post_init__(self) -> None:
+        self.named = {name.lower(): value for name, value in self.headers}
 
     @property
     def query(self) -> str:
@@ -92,22 +97,31 @@ def read_headers(request: Request, wanted: Collection[bytes]) -> dict[bytes, byt
 
     Raises Refusal unless each stands there once, is plain text and not long.
     """
+    named = request.named
     found: dict[bytes, bytes] = {}
-    for name, value in request.headers:
-        low = name.lower()
-        if low in wanted:
-            if low in found or len(value) > LONGEST_VALUE or not _PRINTABLE.fullmatch(value):
-                raise _refuse_header(low.decode("ascii", "replace"), value, repeated=low in found)
-            found[low] = value
-    if len(found) < len(wanted) or not all(found.values()):
-        header = next(low for low in wanted if not found.get(low)).decode("ascii", "replace")
-        raise Refusal("header-missing", f"The header `{header}` is missing or empty.", header=header)
+    for low in wanted:
+        value = named.get(low, b"")
+        if not value or len(value) > LONGEST_VALUE or not _PRINTABLE.fullmatch(value):
+            raise _refuse_header(low.decode("ascii", "replace"), value)
+        found[low] = value
+    if len(named) < len(request.headers):
+        _refuse_repeated(request, wanted)
     return found
 
 
-def _refuse_header(header: str, value: bytes, *, repeated: bool) -> Refusal:
-    if repeated:
-        return Refusal("header-repeated", f"The header `{header}` stands there more than once.", header=header)
+def _refuse_repeated(request: Request, wanted: Collection[bytes]) -> None:
+    seen: set[bytes] = set()
+    for name, _ in request.headers:
+        low = name.lower()
+        if low in wanted and low in seen:
+            header = low.decode("ascii", "replace")
+            raise Refusal("header-repeated", f"The header `{header}` stands there more than once.", header=header)
+        seen.add(low)
+
+
+def _refuse_header(header: str, value: bytes) -> Refusal:
+    if not value:
+        return Refusal("header-missing", f"The header `{header}` is missing or empty.", header=header)
     if len(value) > LONGEST_VALUE:
         return Refusal(
             "header-too-long",

@@ -16,8 +16,7 @@ _NEEDED: Final = ("specversion", "id", "source", "type")
 
 def media_type(request: Request) -> str:
     """The Content-Type of a request without its parameters, in lower case; empty where there is none."""
-    told = next((value for name, value in request.headers if name.lower() == b"content-type"), b"")
-    return told.partition(b";")[0].strip().lower().decode("latin-1")
+    return request.named.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
 
 
 def identify(request: Request, value: Any) -> tuple[str, str]:

@@ -37,9 +37,9 @@ def check_content_type(document: EndpointDocument, request: Request) -> None:
 
 def check_announced(document: EndpointDocument, request: Request) -> None:
     """Raise BodyTooLarge for a body that is announced as larger than the endpoint takes, before it comes."""
-    for name, value in request.headers:
-        if name == b"content-length" and value.isdigit() and int(value[:20]) > document.largest:
-            raise _too_large(document.largest)
+    told = request.named.get(b"content-length", b"")
+    if told.isdigit() and int(told[:20]) > document.largest:
+        raise _too_large(document.largest)
 
 
 async def read_body(receive: Receive, request: Request, check: Check, largest: int) -> bytes:
@@ -120,9 +120,9 @@ def _unpack(inflater: Inflater, chunk: bytes, is_over: bool) -> Iterator[bytes]:
 
 
 def _inflater_of(request: Request) -> Inflater | None:
-    told = [value for name, value in request.headers if name.lower() == b"content-encoding"]
-    if not told:
+    if b"content-encoding" not in request.named:
         return None
+    told = [value for name, value in request.headers if name.lower() == b"content-encoding"]
     try:
         inflater = Inflater(b",".join(told).decode("latin-1"))
     except Unpackable:
