@@ -39,6 +39,11 @@ async def test_a_record_that_is_forbidden_is_held_alone(stage: Stage, hostile_ap
         await has(hostile_api, 2, "edited")
         await stage.at("target", "update public.things set name = 'other' where id = 3")
         await has(hostile_api, 3, "other")
+
+        async def refused() -> bool:
+            return len(await stage.answer("quarantine", "list", "items")) == 1
+
+        await eventually(refused)
         (held,) = await stage.answer("quarantine", "list", "items")
         assert (held["key"], held["problem"]["code"]) == ("1", "write-forbidden")
         (change,) = await stage.answer("changes", "list", "items", "--state", "refused")
