@@ -513,6 +513,33 @@ create table inbox.event (
     number bigint default nextval('inbox.event_number'::regclass) not null
 ) partition by RANGE (received_at);
 
+create table inbox.quarantine (
+    number bigint generated always as identity not null,
+    id uuid not null,
+    endpoint text not null,
+    standing text not null,
+    status integer not null,
+    code text not null,
+    reason text not null,
+    detail text not null,
+    method text not null,
+    url text not null,
+    headers bytea not null,
+    sealed bytea,
+    body bytea,
+    size integer not null,
+    remote text,
+    received_at timestamp with time zone not null
+);
+
+create table inbox.quarantine_count (
+    endpoint text not null,
+    standing text not null,
+    came bigint not null,
+    lost bigint not null,
+    last_at timestamp with time zone default now() not null
+);
+
 create table inbox.receipt (
     endpoint text not null,
     key bytea not null,
@@ -524,6 +551,12 @@ create table inbox.receipt (
 create table inbox.relay (
     name text not null,
     number bigint default 0 not null
+);
+
+create table inbox.reuse (
+    endpoint text not null,
+    key bytea not null,
+    told_at timestamp with time zone default now() not null
 );
 
 create table sync.change (
@@ -666,10 +699,15 @@ alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
 alter table inbox.again add constraint again_pkey PRIMARY KEY (endpoint, number);
 alter table inbox.dropped add constraint dropped_pkey PRIMARY KEY (endpoint);
 alter table inbox.event add constraint event_pkey PRIMARY KEY (id, received_at);
+alter table inbox.quarantine add constraint quarantine_pkey PRIMARY KEY (number);
+alter table inbox.quarantine add constraint quarantine_id_key UNIQUE (id);
+alter table inbox.quarantine add constraint quarantine_standing_check CHECK ((standing = ANY (ARRAY['believed'::text, 'signed'::text, 'bare'::text])));
+alter table inbox.quarantine_count add constraint quarantine_count_pkey PRIMARY KEY (endpoint, standing);
 alter table inbox.receipt add constraint receipt_pkey PRIMARY KEY (endpoint, key);
 alter table inbox.receipt add constraint receipt_digest_check CHECK ((octet_length(digest) = 32));
 alter table inbox.receipt add constraint receipt_key_check CHECK (((octet_length(key) >= 1) AND (octet_length(key) <= 64)));
 alter table inbox.relay add constraint relay_pkey PRIMARY KEY (name);
+alter table inbox.reuse add constraint reuse_pkey PRIMARY KEY (endpoint, key);
 alter table sync."position" add constraint position_pkey PRIMARY KEY (pipeline);
 alter table sync.change add constraint change_pkey PRIMARY KEY (id);
 alter table sync.change add constraint change_op_check CHECK ((op = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text, 'truncate'::text])));
@@ -703,6 +741,8 @@ CREATE INDEX again_age_idx ON inbox.again USING btree (received_at);
 CREATE INDEX event_feed_idx ON ONLY inbox.event USING btree (endpoint, number);
 CREATE INDEX event_time_idx ON ONLY inbox.event USING btree (received_at);
 CREATE INDEX event_type_idx ON ONLY inbox.event USING btree (endpoint, type, number);
+CREATE INDEX quarantine_age_idx ON inbox.quarantine USING btree (received_at);
+CREATE INDEX quarantine_bound_idx ON inbox.quarantine USING btree (endpoint, standing, number) INCLUDE (size);
 CREATE INDEX receipt_age_idx ON inbox.receipt USING btree (received_at);
 CREATE INDEX change_age_idx ON sync.change USING btree (answered_at);
 CREATE INDEX change_key_idx ON sync.change USING btree (pipeline, dataset, key, id);

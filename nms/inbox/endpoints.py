@@ -46,6 +46,11 @@ class Endpoints:
         names = sorted(self._documents.keys() | self._unfit.keys())
         return [(name, self._documents.get(name), self._unfit.get(name)) for name in names]
 
+    def waiting(self, name: str) -> tuple[EndpointDocument, Problem] | None:
+        """The document of an endpoint that cannot be made ready, and why; not for strangers."""
+        document, problem = self._documents.get(name), self._unfit.get(name)
+        return None if document is None or problem is None else (document, problem)
+
     async def look(self) -> None:
         """Take over the current revision; raises a Problem where it cannot be read."""
         configuration = await current_documents(await InboxRepository.open())

@@ -69,6 +69,12 @@ async def read_body(receive: Receive, request: Request, check: Check, largest: i
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def check_size(document: EndpointDocument, raw: bytes) -> None:
+    """Raise BodyTooLarge for a body that is there and larger than the endpoint takes."""
+    if len(raw) > document.largest:
+        raise _too_large(document.largest)
+
+
 def check_depth(document: EndpointDocument, raw: bytes) -> None:
     """Raise WebhookUnreadable for brackets that stand deeper than the endpoint takes; looks at any kind of content."""
     if document.depth is None:

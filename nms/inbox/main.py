@@ -12,9 +12,11 @@ from nms.common.run import RunRepository
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.tasks import tasks_router
 from nms.common.web import Role
-from nms.inbox.api import events, replays
+from nms.inbox.api import events, quarantine, replays
+from nms.inbox.credential import sealer_of
 from nms.inbox.endpoints import Endpoints, followed
 from nms.inbox.limit import Rates
+from nms.inbox.quarantine import opened_quarantine
 from nms.inbox.receiver import Receiver
 from nms.inbox.reference import describe
 from nms.inbox.repository import store, store_whole
@@ -29,7 +31,11 @@ async def enter_receiving(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     app.state.lane = Lane(store, store_whole)
     app.state.rates = Rates(settings)
-    async with followed(Endpoints(dev=settings.environment == "dev")) as app.state.endpoints:
+    app.state.sealer = sealer_of(settings)
+    async with (
+        opened_quarantine(app.state.sealer) as app.state.quarantine,
+        followed(Endpoints(dev=settings.environment == "dev")) as app.state.endpoints,
+    ):
         yield
         await app.state.lane.rest()
         await app.state.rates.close()
@@ -39,12 +45,13 @@ ROLE = Role(
     name="inbox",
     summary="Inbound webhooks, durable before they are acknowledged",
     description="Receives webhooks and stores them before it answers.",
-    routers=(events.router, replays.router, tasks_router(get_db_repository(RunRepository))),
+    routers=(events.router, replays.router, quarantine.router, tasks_router(get_db_repository(RunRepository))),
     tags={
         "webhooks": "Where providers send to.",
         "events": "What came, as it came.",
         "replays": "Events that are passed on once more, under their own ids.",
         "tasks": "Runs: each replay is one.",
+        "quarantine": "What was refused: to look at, to verify again, to delete.",
     },
     dependencies={"database": health.database(DSNType.NMS)},
     resources=(enter_receiving,),

@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+BIGGEST = 2**63 - 1
 
 
 class EventFilter(BaseModel):
@@ -48,3 +50,89 @@ def show_body(body: bytes) -> tuple[Literal["text", "base64"], str]:
         return "text", body.decode()
     except UnicodeDecodeError:
         return "base64", base64.b64encode(body).decode()
+
+
+class QuarantineFilter(BaseModel):
+    """Which refused requests a list shows."""
+
+    endpoint: Annotated[str | None, Field(max_length=100, description="Only of this endpoint.")] = None
+    code: Annotated[str | None, Field(max_length=100, description="Only with this `code` or `reason`.")] = None
+    since: Annotated[AwareDatetime | None, Field(description="Only what came at this time or later.")] = None
+
+
+class Quarantined(BaseModel):
+    """One refused request, without its content."""
+
+    number: int = Field(description="Its place among all, in the order in which they were kept.")
+    id: UUID
+    endpoint: str = Field(examples=["shop"])
+    standing: Literal["believed", "signed", "bare"] = Field(
+        description="`believed`: verified, and refused for something else; `signed`: it bore the form of the scheme, "
+        "however wrong; `bare`: not even that. They are bounded apart."
+    )
+    status: int = Field(examples=[401])
+    code: str = Field(description="The problem with which it was answered.", examples=["not-believed"])
+    reason: str = Field(
+        description="What is wrong with a request that is not believed; else `code` again.",
+        examples=["signature-mismatch"],
+    )
+    detail: str = Field(description="The reason as a sentence.")
+    method: str = Field(examples=["POST"])
+    url: str = Field(description="As it arrived here, the end of the path and the values of the query hidden.")
+    bytes: int | None = Field(description="The size of its body; null where that was not kept.")
+    remote: str | None = Field(description="The address that the connection came from.")
+    received_at: datetime
+
+
+class QuarantinedWhole(Quarantined):
+    """One refused request with its headers and its body; what may be a credential is hidden."""
+
+    headers: list[tuple[str, str]]
+    encoding: Literal["text", "base64"] | None = Field(description="How `body` shows the bytes that came.")
+    body: str | None
+
+
+class QuarantineCount(BaseModel):
+    """How many requests of one standing an endpoint refused."""
+
+    endpoint: str
+    standing: Literal["believed", "signed", "bare"]
+    held: int = Field(description="How many are kept now.")
+    bytes: int = Field(description="What they take, with their headers.")
+    came: int = Field(description="How many were refused since they are counted.")
+    lost: int = Field(description="How many of them were not kept, or gave way to newer ones.")
+    last_at: datetime
+
+
+class Verified(BaseModel):
+    """What became of a refused request that is believed now; it is gone from the quarantine."""
+
+    outcome: Literal["stored", "known"] = Field(description="`known`: all its events were there already.")
+    ids: list[UUID] = Field(description="Its events; one, unless it brought a list.")
+
+
+class Verification(BaseModel):
+    """Which refused requests are verified again, the oldest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint: str = Field(max_length=100, examples=["shop"])
+    code: str | None = Field(None, max_length=100, description="Only with this `code` or `reason`.")
+    since: AwareDatetime | None = Field(None, description="Only what came at this time or later.")
+    after: int | None = Field(None, ge=0, le=BIGGEST, description="Only behind it: `last` of the answer before.")
+    limit: int = Field(100, ge=1, le=1_000, description="How many at most.")
+    dry_run: bool = Field(default=False, description="Only count what would become of them.")
+
+
+class VerifiedMany(BaseModel):
+    """What became of refused requests that were verified again, or would become of them."""
+
+    dry_run: bool
+    looked_at: int
+    stored: int = Field(description="Requests that are believed now and had something new.")
+    known: int = Field(description="Requests that are believed now and whose events were there already.")
+    refused: dict[str, int] = Field(
+        description="Requests that stay, by today's reason.", examples=[{"signature-mismatch": 2}]
+    )
+    last: int | None = Field(description="The number of the last one that was looked at.")
+    more: bool = Field(description="Whether there are more behind it.")

@@ -60,7 +60,6 @@ class ContentTypeRefused(Problem):
 
     status, code, title = 415, "content-type-refused", "The endpoint does not take this kind of content"
     remedy = "Send one of the kinds of `taken`, or add this one to `content_types` of the endpoint."
-    headers: Mapping[str, str] = {"Connection": "close"}
 
 
 class CodingRefused(Problem):
@@ -113,3 +112,24 @@ class CallerGone(Problem):
 
     status, code, title = 400, "caller-gone", "The caller went away"
     remedy = "Nothing was stored; the provider sends it again."
+
+
+class StillRefused(Problem):
+    """A request of the quarantine is refused by what the endpoint says today, too; facts: `reason`, today's."""
+
+    status, code, title = 409, "still-refused", "The request is refused again"
+    remedy = "Mend what `reason` names in the endpoint's document or its secret, and verify again; or delete it."
+
+
+class BodyNotKept(Problem):
+    """Of a request of the quarantine the body was not kept, so that it cannot be verified again."""
+
+    status, code, title = 409, "body-not-kept", "The body of the request was not kept"
+    remedy = "Mend the endpoint's document and let the provider send it again."
+
+
+class CredentialsAway(Problem):
+    """The login of a request of the quarantine cannot be read, so that it cannot be verified again."""
+
+    status, code, title = 409, "credentials-away", "The credentials of the request cannot be read"
+    remedy = "Set SECRETS_KEY to the key of the time when the request came; else let the provider send it again."

@@ -11,17 +11,20 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from nms.common.document import EndpointDocument
 from nms.common.middleware import NO_SNIFFING, Requests, request_id_of
 from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed, render_problem
 from nms.inbox import handshake
-from nms.inbox.arrival import Receipt
+from nms.inbox.address import PREFIX, arrived_at, signed_url, tail_of
+from nms.inbox.arrival import Arrival, Receipt
 from nms.inbox.check import Refusal, Request
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.limit import check_announced, check_content_type, check_depth, read_body
-from nms.inbox.problems import CallerGone, IdReused, NotBelieved
+from nms.inbox.login import OpenCheck
+from nms.inbox.problems import CallerGone, EndpointUnready, IdReused
+from nms.inbox.refused import KEPT, Seen, not_believed
 
-PREFIX: Final = "/in/"
 WEBHOOK: Final = "/webhook"
 ROUTE: Final = "/in/{endpoint}"
 _ROUTE: Final = SimpleNamespace(path=ROUTE)
@@ -65,29 +68,51 @@ class Receiver:
         self._requests.count(scope, ROUTE, status, time.perf_counter() - began)
 
     async def _take(self, name: str, scope: Scope, receive: Receive) -> Taken | Response:
-        endpoint = self._state.endpoints.get(name)
+        try:
+            endpoint = self._state.endpoints.get(name)
+        except EndpointUnready:
+            await self._keep_unverified(name, scope, receive)
+            raise
         document = endpoint.document
-        request = _request_of(scope, endpoint)
-        if request.method == "POST":
-            self._state.lane.admit()
-            check_content_type(document, request)
-            check_announced(document, request)
+        request = _request_of(scope, document)
         check = endpoint.verifier.check(request)
-        raw = await read_body(receive, request, check, document.largest)
-        refusal = check.finish(raw)
-        if endpoint.handshakes:
-            shaken = self._shake(endpoint, request, raw, refusal)
-            if shaken is not None:
-                return shaken
-        if request.method != "POST":
-            raise MethodNotAllowed("Events come by POST.")
-        if refusal is not None:
-            raise NotBelieved(refusal.sentence, reason=refusal.code, **refusal.facts)
-        check_depth(document, raw)
-        if document.rate is not None:
-            await self._state.rates.check(document)
-        arrivals, is_list = endpoint.read(request, raw)
-        return _told(await self._state.lane.put(arrivals) if arrivals else (), is_list)
+        raw: bytes | None = None
+        arrivals: Sequence[Arrival] = ()
+        try:
+            if request.method == "POST":
+                self._state.lane.admit()
+                check_announced(document, request)
+            raw = await read_body(receive, request, check, document.largest)
+            refusal = check.finish(raw)
+            if endpoint.handshakes:
+                shaken = self._shake(endpoint, request, raw, refusal)
+                if shaken is not None:
+                    return shaken
+            if request.method != "POST":
+                raise MethodNotAllowed("Events come by POST.")
+            check_content_type(document, request)
+            if refusal is not None:
+                raise not_believed(refusal)
+            check_depth(document, raw)
+            if document.rate is not None:
+                await self._state.rates.check(document)
+            arrivals, is_list = endpoint.read(request, raw)
+            return _told(await self._state.lane.put(arrivals) if arrivals else (), is_list)
+        except KEPT as problem:
+            if request.method == "POST":
+                is_believed = raw is not None and check.refusal is None
+                self._state.quarantine.note(Seen(scope, request, document, raw, arrivals, is_believed), problem)
+            raise
+
+    async def _keep_unverified(self, name: str, scope: Scope, receive: Receive) -> None:
+        """Keep a request to an endpoint that cannot verify just now, so that it is verified when it can again."""
+        waiting = self._state.endpoints.waiting(name)
+        if waiting is not None and scope["method"] == "POST":
+            document, problem = waiting
+            request = _request_of(scope, document)
+            raw = await read_body(receive, request, OpenCheck(), document.largest)
+            why = EndpointUnready(problem.detail, reason=problem.code)
+            self._state.quarantine.note(Seen(scope, request, document, raw), why)
 
     def _shake(self, endpoint: Endpoint, request: Request, raw: bytes, refusal: Refusal | None) -> Response | None:
         for name, terms in endpoint.handshakes:
@@ -108,22 +133,10 @@ def _endpoint_of(scope: Scope) -> str | None:
     return "webhook" if path == WEBHOOK or path.startswith(f"{WEBHOOK}/") else None
 
 
-def _request_of(scope: Scope, endpoint: Endpoint) -> Request:
-    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
-    query: bytes = scope["query_string"]
-    told = endpoint.document.url
-    if told is None:
-        host = next((value for key, value in scope["headers"] if key == b"host"), b"")
-        told = f"{scope['scheme']}://{host.decode('latin-1')}{raw_path.decode('latin-1')}"
-    url = f"{told}?{query.decode('latin-1')}" if query else told
-    return Request(scope["method"], url, scope["headers"], time.time(), _tail_of(scope, raw_path))
-
-
-def _tail_of(scope: Scope, raw_path: bytes) -> bytes:
-    """What stands in the path behind the endpoint's name, whatever stands in front of it."""
-    own = raw_path.removeprefix(scope.get("root_path", "").encode())
-    steps = 3 if own.startswith(PREFIX.encode()) else 2
-    return b"".join(own.split(b"/", steps)[steps:])
+def _request_of(scope: Scope, document: EndpointDocument) -> Request:
+    query = scope["query_string"].decode("latin-1")
+    url = signed_url(document, arrived_at(scope) if document.url is None else "", query)
+    return Request(scope["method"], url, scope["headers"], time.time(), tail_of(scope))
 
 
 def _told(receipts: Sequence[Receipt], is_list: bool) -> Taken:

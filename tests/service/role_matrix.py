@@ -104,6 +104,12 @@ _SYNC = {
 _INBOX = {
     "GET /events": "events:read",
     "GET /events/{event}": "events:read",
+    "GET /quarantine": "events:read",
+    "GET /quarantine/counts": "events:read",
+    "POST /quarantine/verify": "events:write",
+    "GET /quarantine/{id}": "events:read",
+    "POST /quarantine/{id}/verify": "events:write",
+    "DELETE /quarantine/{id}": "events:write",
     "POST /replays": "events:write",
     "GET /replays": "events:read",
     "GET /tasks": "tasks:read",

@@ -1,0 +1,90 @@
+"""Credentials of refused requests: hidden in what is shown, sealed for the day when they are verified again."""
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from nms.common.problem import Problem
+from nms.common.seal import Sealer
+from nms.common.settings import Settings
+from nms.inbox.address import whole_url
+from nms.inbox.endpoint import HIDDEN
+from nms.inbox.refused import Refused
+
+log = logging.getLogger(__name__)
+
+_NAMES: Final = re.compile(rb"auth|cookie|token|secret|passw|api-?key|credential")
+_SHOWN: Final = HIDDEN.decode()
+
+
+def sealer_of(settings: Settings) -> Sealer | None:
+    """What seals credentials in this installation; None without a key, and then they are not kept at all."""
+    try:
+        return Sealer(settings.sealing_key())
+    except Problem as problem:
+        log.warning("credentials of refused requests are not kept: %s", problem.detail)
+        return None
+
+
+def is_credential(name: bytes) -> bool:
+    """Whether the value of a header gives its bearer rights; a signature only speaks for its own request."""
+    low = name.lower()
+    return _NAMES.search(low) is not None and b"signature" not in low
+
+
+def shown_url(refused: Refused) -> str:
+    """The URL of a request without what may be secret: the end of the path, and the values of the query."""
+    address, tail = refused.address, refused.tail.decode("latin-1")
+    if tail:
+        address = address.removesuffix(tail) + _SHOWN
+    parts = [name + equals + _SHOWN for name, equals, _ in map(_split, refused.query.split("&"))]
+    return whole_url(address, "&".join(parts) if refused.query else "")
+
+
+def shown_headers(refused: Refused) -> bytes:
+    """The headers of a request as lines, without credentials."""
+    pairs = ((name, HIDDEN if is_credential(name) else value) for name, value in refused.headers)
+    return b"\n".join(name + b": " + value for name, value in pairs)
+
+
+def seal(sealer: Sealer, refused: Refused) -> bytes:
+    """What is not shown, sealed for this request."""
+    hidden = {
+        "address": refused.address,
+        "query": refused.query,
+        "tail": refused.tail.decode("latin-1"),
+        "headers": {
+            str(place): value.decode("latin-1")
+            for place, (name, value) in enumerate(refused.headers)
+            if is_credential(name)
+        },
+    }
+    return sealer.seal(json.dumps(hidden).encode(), _about(refused.id))
+
+
+def unseal(sealer: Sealer, sealed: bytes, id_: UUID) -> dict[str, Any]:
+    """What `seal` was given; raises SealBroken."""
+    hidden: dict[str, Any] = json.loads(sealer.open(sealed, _about(id_)))
+    return hidden
+
+
+def restore(shown: Sequence[tuple[bytes, bytes]], hidden: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+    """Headers with their credentials in place again."""
+    told: dict[str, str] = hidden["headers"]
+    return [
+        (name, told[str(place)].encode("latin-1") if str(place) in told else value)
+        for place, (name, value) in enumerate(shown)
+    ]
+
+
+def _split(parameter: str) -> tuple[str, str, str]:
+    name, equals, value = parameter.partition("=")
+    # Without a `=` the whole may be the secret.
+    return (name, equals, value) if equals else ("", "", name)
+
+
+def _about(id_: UUID) -> str:
+    return f"inbox.quarantine {id_}"
