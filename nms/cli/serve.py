@@ -19,6 +19,7 @@ from nms.cli.command import command
 from nms.cli.parent import WithParent, stop_with_parent
 from nms.common.rendering import HANDLERS
 from nms.common.settings import Settings, get_settings
+from nms.common.strict_http import StrictHttp
 from nms.console.main import create_app as create_console
 from nms.inbox.main import create_app as create_inbox
 from nms.sync.main import create_app as create_sync
@@ -45,7 +46,8 @@ async def serve(host: Host = "127.0.0.1", port: Port = 4000, *, with_parent: Wit
         signal.signal(number, _hear)
     if with_parent:
         stop_with_parent()
-    config = uvicorn.Config(compose(get_settings()), host=host, port=port, log_config=None, access_log=False)
+    app = compose(get_settings())
+    config = uvicorn.Config(app, host=host, port=port, http=StrictHttp, log_config=None, access_log=False)
     await uvicorn.Server(config).serve()
 
 

@@ -43,13 +43,14 @@ def check_announced(document: EndpointDocument, request: Request) -> None:
 
 
 async def read_body(receive: Receive, request: Request, check: Check, largest: int) -> bytes:
-    """The body, unpacked and verified while it comes: what is signed is the content, not how it was packed.
+    """The body, unpacked, verified while it comes: what is signed is the content, not how it was packed.
 
+    What is packed is unpacked when all of it came: until then a bomb is no larger than what was sent.
     Raises BodyTooLarge, CodingRefused, WebhookUnreadable, CallerGone.
     """
     inflater = _inflater_of(request)
     chunks: list[bytes] = []
-    size = came = 0
+    came = 0
     is_over = False
     while not is_over:
         message = await receive()
@@ -60,13 +61,11 @@ async def read_body(receive: Receive, request: Request, check: Check, largest: i
         came += len(chunk)
         if came > largest:
             raise _too_large(largest)
-        for piece in (chunk,) if inflater is None else _unpack(inflater, chunk, is_over):
-            size += len(piece)
-            if size > largest:
-                raise _too_large(largest)
-            check.update(piece)
-            chunks.append(piece)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if inflater is None:
+            check.update(chunk)
+        chunks.append(chunk)
+    raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return raw if inflater is None else _unpacked(inflater, raw, check, largest)
 
 
 def check_size(document: EndpointDocument, raw: bytes) -> None:
@@ -116,11 +115,22 @@ class Rates:
         return self._budget
 
 
-def _unpack(inflater: Inflater, chunk: bytes, is_over: bool) -> Iterator[bytes]:
+def _unpacked(inflater: Inflater, packed: bytes, check: Check, largest: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    for piece in _unpack(inflater, packed):
+        size += len(piece)
+        if size > largest:
+            raise _too_large(largest)
+        check.update(piece)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _unpack(inflater: Inflater, packed: bytes) -> Iterator[bytes]:
     try:
-        yield from inflater.feed(chunk)
-        if is_over:
-            yield inflater.end()
+        yield from inflater.feed(packed)
+        yield inflater.end()
     except Unpackable as error:
         raise WebhookUnreadable(f"The body cannot be unpacked: {error}.") from None
 

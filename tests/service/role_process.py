@@ -16,7 +16,8 @@ from tests.services.process import free_port
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-UVICORN = ("uvicorn", "{app}", "--port", "{port}", "--log-config", "loggers.json")
+STRICT_HTTP = "nms.common.strict_http:StrictHttp"
+UVICORN = ("uvicorn", "{app}", "--port", "{port}", "--log-config", "loggers.json", "--http", STRICT_HTTP)
 GUNICORN = ("gunicorn", "{app}", "--bind", "127.0.0.1:{port}", "--no-control-socket", "-k")
 OF_THE_MACHINE = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV")
 

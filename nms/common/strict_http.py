@@ -1,0 +1,339 @@
+"""HTTP/1 as a stranger meets it: what is ambiguous, too large or too slow is refused before a role sees it.
+
+`uvicorn APP --http nms.common.strict_http:StrictHttp`, `gunicorn APP -k nms.common.strict_worker.StrictWorker`;
+`nms serve` and `nms up` have it. uvicorn's own protocol has no time for a request and no limit of its headers, and
+takes trailers for headers (RFC 9112, RFC 9110 sections 6.5.1, 7.2, 7.8).
+"""
+
+import asyncio
+import json
+import logging
+import re
+from typing import Any, Final, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from nms.common.callers import Caller, callers_of
+from nms.common.metrics import Counter
+from nms.common.problem import Problem, Retry
+from nms.common.rendering import MEDIA_TYPE
+
+FIELDS: Final = 100
+TARGET: Final = 8192
+"""Bytes, as RFC 9112 section 3 recommends."""
+PIPELINED: Final = 16
+DRAINED: Final = 1 << 20
+"""Bytes of a body that still come when it is answered already; then the connection ends."""
+FRAMING: Final = 8
+"""Bytes on the wire for one of the body: one-byte chunks need six, more are extensions and trailers."""
+SLASH: Final = ord("/")
+LINGER: Final = 2.0
+"""Seconds in which a refused caller may read why; closed at once, a reset could overtake it."""
+
+_HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*", re.ASCII)
+_ABSOLUTE = re.compile(rb"https?://([^/?]+)", re.IGNORECASE)
+_log = logging.getLogger(__name__)
+_refused = Counter("nms_http_refused_total", "Requests that were refused before a role saw them", ("code",))
+
+
+class HttpMalformed(Problem):
+    """What came is no HTTP/1.1, or could be read in two ways."""
+
+    status, code, title = 400, "http-malformed", "This is not HTTP/1.1 as it must be"
+    remedy = "Look at what sends it, and at the proxies between: one of them writes HTTP that others read differently."
+
+
+class RequestTooSlow(Problem):
+    """A request did not come in its time."""
+
+    status, code, retry, title = 408, "request-too-slow", Retry.LATER, "The request took too long"
+    remedy = "Send it again without pauses; HTTP_HEAD_SECONDS, HTTP_BODY_SECONDS and HTTP_RATE give more time."
+
+
+class TargetTooLong(Problem):
+    """The address of a request is too long."""
+
+    status, code, title = 414, "target-too-long", "The address is too long"
+    remedy = "Send what is long in the body."
+
+
+class HeadersTooLarge(Problem):
+    """A request has too many headers, or too much in them."""
+
+    status, code, title = 431, "headers-too-large", "The headers are too many or too large"
+    remedy = "Send fewer; HTTP_HEAD_SIZE is what all of them may have."
+
+
+IDLE, HEAD, BODY, WHOLE = range(4)
+"""What a caller owes: a request, the rest of its head, the rest of its body, nothing. No Enum: it costs a look-up."""
+
+
+class StrictHttp(HttpToolsProtocol):
+    """One connection; the methods with names of asyncio, httptools and uvicorn are called by them."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._callers = callers_of(server_state, cast("set[Caller]", server_state.connections))
+        settings = self._callers.settings
+        self._head_seconds, self._body_seconds = settings.head_seconds, settings.body_seconds
+        self._per_byte, self._head_size = 1 / settings.rate, settings.head_size
+        self._stage = IDLE
+        self._is_refused = self._is_chunked = False
+        self._size = self._came = self._body = 0
+        self._running: RequestResponseCycle | None = None
+        self._host: bytes | None = None
+        self._unread: tuple[float, int] | None = None
+        self.since = self._due = 0.0
+        self.held = 0
+
+    @property
+    def owes(self) -> bool:
+        """Whether a request is not whole, or none has begun."""
+        return self._stage != WHOLE
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a caller."""
+        super().connection_made(transport)
+        self._rest()
+        self._callers.join(len(self.connections))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let a caller go."""
+        self._hold(-self.held)
+        if self._running is not None:
+            # The newest hears of it by itself; this one would write on.
+            self._running.disconnected = True
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came; nothing behind a refused request is looked at."""
+        if self._is_refused:
+            return
+        self._unset_keepalive_if_required()
+        self._size = len(data)
+        self._came += self._size
+        try:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._feed_again(data[upgrade.args[0] :])
+            if self._stage == HEAD or self._stage == BODY:
+                self._check_rest()
+        except Problem as problem:
+            self._refuse(problem)
+        except httptools.HttpParserError as error:
+            known = error.__context__
+            self._refuse(known if isinstance(known, Problem) else HttpMalformed("The request cannot be read."))
+
+    def look(self, now: float) -> None:
+        """End it where a request, or the reading of an answer, takes longer than it may."""
+        if self.flow.write_paused or self.transport.is_closing():
+            self._look_at_reader(now)
+            return
+        self._unread = None
+        if self._stage == BODY:
+            # What came fast earns no long pause.
+            self._due = min(self._due, now + self._body_seconds)
+        if self.flow.read_paused and not self._is_refused:
+            # We do not read, so he cannot send.
+            self._due = max(self._due, now + self._body_seconds)
+        elif now > self._due and self._stage != WHOLE:
+            self._end()
+
+    def drop(self) -> None:
+        """End it at once."""
+        self._hold(-self.held)
+        _refused.labels("dropped").inc()
+        self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        HttpToolsProtocol.on_message_begin(self)
+        self._stage = HEAD
+        # It may share what came with requests before it: then it is less than this.
+        self._came = self._size
+        self._body = 0
+        self.since = self.loop.time()
+        self._due = self.since + self._head_seconds
+
+    def on_headers_complete(self) -> None:
+        """Hand a request on to the role."""
+        self._check_head()
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise HttpMalformed("This is no proxy.")
+            return
+        if len(self.pipeline) >= PIPELINED:
+            raise HttpMalformed(f"More than {PIPELINED} requests came before their answers.")
+        self._stage = BODY
+        self._due += self._body_seconds
+        # httptools adds trailers to the list it began with; proxies do not look at them.
+        self.scope["headers"] = self.headers.copy()
+        HttpToolsProtocol.on_headers_complete(self)
+        if not self.pipeline:
+            self._running = self.cycle
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._body += len(body)
+        HttpToolsProtocol.on_body(self, body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        if self.parser.should_upgrade():
+            return
+        if self.cycle.response_complete:
+            self._rest()
+        else:
+            self._stage = WHOLE
+        HttpToolsProtocol.on_message_complete(self)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        if self.held:
+            self._hold(-self.held)
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]
+        elif self._stage == WHOLE:
+            self._rest()
+        HttpToolsProtocol.on_response_complete(self)
+        if self._stage != IDLE:
+            # The next request has begun already, and has a time of its own.
+            self._unset_keepalive_if_required()
+
+    def _hold(self, size: int) -> None:
+        self.held += size
+        self._callers.hold(size)
+
+    def _rest(self) -> None:
+        self._stage = IDLE
+        self.since = self.loop.time()
+        self._due = self.since + self._head_seconds + self.timeout_keep_alive
+
+    def _feed_again(self, rest: bytes) -> None:
+        """Read a head once more as if it asked for no other protocol: with one, the parser would take no body."""
+        first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [b"%s: %s" % pair for pair in self.headers if pair[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"\r\n".join([first, *kept, b"", rest]))
+
+    def _check_rest(self) -> None:
+        """Look at a request that is not whole: what the parser holds back or throws away is seen on the wire only."""
+        if self._stage == HEAD:
+            if self._came > self._head_size + TARGET:
+                raise self._too_large() if len(self.url) <= TARGET else self._too_long()
+        elif self.cycle.response_complete:
+            if self._came > DRAINED:
+                raise HttpMalformed("The body goes on although it is answered.")
+        elif self._is_chunked and self._came > self._head_size + TARGET + FRAMING * self._body:
+            raise HttpMalformed("The body has more around it than in it.")
+        else:
+            self._due += self._size * self._per_byte
+            self._hold(self._size)
+
+    def _check_head(self) -> None:
+        """Raise HttpMalformed for what httptools takes and others may read differently."""
+        if len(self.url) > TARGET:
+            raise self._too_long()
+        if len(self.headers) > FIELDS or (self._came > self._head_size and self._count() > self._head_size):
+            raise self._too_large()
+        version = self.parser.get_http_version()
+        if version != "1.1" and version != "1.0":
+            raise HttpMalformed("The version must be HTTP/1.1 or HTTP/1.0.")
+        found = dict(self.headers)
+        host = found.get(b"host")
+        if host != self._host or host is None or len(found) != len(self.headers):
+            self._check_host(host, version)
+        self._is_chunked = b"transfer-encoding" in found
+        if self._is_chunked and (version == "1.0" or self._codings() != [b"chunked"]):
+            raise HttpMalformed("The one Transfer-Encoding that is taken is `chunked`, in HTTP/1.1.")
+        if self.url[0] != SLASH or b"#" in self.url:
+            self._check_target(host or b"")
+
+    def _check_host(self, host: bytes | None, version: str) -> None:
+        told = sum(name == b"host" for name, _ in self.headers)
+        if told > 1 or (told == 0 and version == "1.1"):
+            raise HttpMalformed("There must be one header Host.")
+        if host is not None and not _HOST.fullmatch(host):
+            raise HttpMalformed("The header Host is not a host.")
+        self._host = host
+
+    def _codings(self) -> list[bytes]:
+        return [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+
+    def _check_target(self, host: bytes) -> None:
+        absolute = _ABSOLUTE.match(self.url)
+        is_own = absolute is not None and absolute[1].lower() == host.lower()
+        is_star = self.url == b"*" and self.parser.get_method() == b"OPTIONS"
+        if b"#" in self.url or not (is_own or is_star):
+            raise HttpMalformed("The address must be a path, or name the same host as the header Host.")
+
+    def _count(self) -> int:
+        return sum(len(name) + len(value) for name, value in self.headers)
+
+    def _too_long(self) -> TargetTooLong:
+        return TargetTooLong(f"At most {TARGET} bytes are taken.", limit=TARGET)
+
+    def _too_large(self) -> HeadersTooLarge:
+        return HeadersTooLarge(
+            f"At most {FIELDS} headers with {self._head_size} bytes are taken.", limit=self._head_size
+        )
+
+    def _look_at_reader(self, now: float) -> None:
+        left = self.transport.get_write_buffer_size()
+        if self._unread is None or left > self._unread[1]:
+            self._unread = (now, left)
+        began, size = self._unread
+        if now - began > self._body_seconds + (size - left) * self._per_byte:
+            self.drop()
+
+    def _end(self) -> None:
+        if self._is_refused:
+            self.transport.abort()
+        elif self._stage == IDLE:
+            self.transport.close()
+        else:
+            self._refuse(RequestTooSlow("The request did not come in its time."))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Say why, where no other answer is due before, and end; a request that is whole still gets its answer."""
+        self._is_refused = True
+        _refused.labels(problem.code).inc()
+        _log.info("refused: %s", problem.detail, extra={"code": problem.code, "client": self.client})
+        cycle: RequestResponseCycle | None = self.cycle
+        in_head = self._stage < BODY
+        if cycle is None or (in_head and cycle.response_complete):
+            self._tell(problem)
+        elif in_head:
+            cycle.keep_alive = False
+            self._stage = WHOLE
+        else:
+            is_silent = cycle.response_started or bool(self.pipeline)
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if is_silent:
+                self.transport.close()
+            else:
+                self._tell(problem)
+
+    def _tell(self, problem: Problem) -> None:
+        body = json.dumps(problem.to_dict()).encode()
+        told = {b"content-type": MEDIA_TYPE.encode(), b"content-length": b"%d" % len(body), b"connection": b"close"}
+        lines = [b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *told.items())]
+        self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._stage = IDLE
+        self._due = self.loop.time() + LINGER
