@@ -152,6 +152,7 @@ class StrictHttp(HttpToolsProtocol):
     def drop(self) -> None:
         """End it at once."""
         self._hold(-self.held)
+        self._stage = WHOLE
         _refused.labels("dropped").inc()
         self.transport.abort()
 

@@ -1,4 +1,4 @@
-"""The inbox role, composed: `uvicorn nms.inbox.main:app --log-config loggers.json`."""
+"""The inbox role, composed: `uvicorn nms.inbox.main:app --http nms.common.strict_http:StrictHttp`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -23,7 +23,7 @@ Start = Callable[..., AbstractAsyncContextManager[RoleProcess]]
 SHORT = {"HTTP_HEAD_SECONDS": "1", "HTTP_BODY_SECONDS": "1"}
 HEAD, BODY = hook("slow")[: -len(body_of("slow"))], body_of("slow")
 CHUNKED = hook("slow", "Transfer-Encoding: chunked", sized=False)
-# What is sent before nothing more comes -> the statuses of the answers before the end.
+# What is sent before nothing more comes -> the statuses before the end.
 SLOW: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "nothing": (b"", ()),
     "empty lines": (b"\r\n\r\n", ()),
@@ -37,8 +37,6 @@ SLOW: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "no last chunk": (CHUNKED + b"3\r\nabc\r\n", (408,)),
     "half a trailer": (CHUNKED + b"3\r\nabc\r\n0\r\nX-One", (408,)),
     "expecting, no body": (HEAD[:-2] + b"Expect: 100-continue\r\n\r\n", (100, 408)),
-    "half a head behind a good request": (hook("first") + HEAD[:60], (202, 408)),
-    "half a body behind a good request": (hook("second") + HEAD + BODY[:5], (202, 408)),
 }
 
 
@@ -96,6 +94,17 @@ def reading_nothing(role: RoleProcess) -> socket.socket:
     return own
 
 
+async def ask_twice(role: RoleProcess, first: bytes, second: bytes) -> tuple[tuple[int, ...], bool]:
+    """Send the second when the first is answered."""
+    reader, writer = await connect(role, first)
+    assert await hear(reader, 1) == ((202,), False)
+    writer.write(second)
+    try:
+        return await hear(reader)
+    finally:
+        writer.close()
+
+
 async def who_came(settings: Settings) -> list[str]:
     return sorted(json.loads(row["body"])["who"] for row in await stored(settings))
 
@@ -138,11 +147,13 @@ async def test_who_sends_or_reads_too_slowly_is_closed(start: Start, settings: S
     async with start((*UVICORN, "--timeout-keep-alive", "1"), **SHORT) as role:
         own = reading_nothing(role)
         asked = [ask(role, data) for data, _ in SLOW.values()]
+        behind = [ask_twice(role, hook("first"), HEAD[:60]), ask_twice(role, hook("second"), HEAD + BODY[:5])]
         dripped = [drip(b"", b"\r\n"), drip(HEAD[:-2], b"X"), drip(CHUNKED, b"1\r\na\r\n")]
-        answers, drips = await asyncio.gather(asyncio.gather(*asked), asyncio.gather(*dripped))
+        answers, later, drips = await asyncio.gather(*(asyncio.gather(*some) for some in (asked, behind, dripped)))
         await eventually(lambda: refused(role, "dropped"))
         own.close()
     assert answers == [(statuses, True) for _, statuses in SLOW.values()]
+    assert later == [((408,), True)] * 2
     assert drips == [(), (408,), (408,)]
     assert await who_came(settings) == ["first", "second"]
 

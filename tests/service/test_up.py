@@ -100,6 +100,8 @@ async def test_one_command_serves_every_role_and_stops_all_it_started(data_dir: 
                 assert (await client.get(f"/{role}/healthz")).json()["role"] == role
                 ready = await client.get(f"/{role}/readyz")
                 assert ready.status_code == 200, ready.text
+            refused = await client.get("/healthz", headers={"Host": "two hosts"})
+            assert refused.json()["code"] == "http-malformed"
         server = Embedded(data_dir).find()
         assert server is not None
         assert await up.stop(signal.SIGINT) == 0
