@@ -100,9 +100,9 @@ class StrictHttp(HttpToolsProtocol):
         """Whether a request is not whole, or none has begun."""
         return self._stage != WHOLE
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a caller."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", transport))
         self._rest()
         self._callers.join(len(self.connections))
 
