@@ -130,7 +130,7 @@ def _x(request: Request, body: bytes, terms: Terms) -> Answer | None:
 
 def _greet(request: Request, body: bytes, terms: Terms) -> Answer | None:
     del request, terms
-    return None if body else Answer()
+    return None if body else _plain("")
 
 
 def _cloudevents(request: Request, body: bytes, terms: Terms) -> Answer | None:

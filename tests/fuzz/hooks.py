@@ -22,6 +22,13 @@ REFERENCES = {value: f"env://{name}" for name, value in VARIABLES.items()}
 HOST = "https://hooks.example.com"
 SIGNED = "X-Signed-By-The-Test"
 LOGIN = {"type": "bearer", "secrets": ["env://HOOK"]}
+SHORT = {"/in/{endpoint}": ("post",)}
+LONG = {
+    "/in/{endpoint}": ("post", "get", "head", "options"),
+    "/in/{endpoint}/{secret}": ("post", "get"),
+    "/webhook": ("post",),
+    "/webhook/{secret}": ("post",),
+}
 HANDSHAKES: Mapping[str, list[Any]] = {
     "slack": ["slack"],
     "meta": [{"type": "meta", "token": "env://HOOK_TOKEN"}],
@@ -59,9 +66,8 @@ def narrowed(document: Mapping[str, Any], *, short: bool) -> dict[str, Any]:
 
     The short form has one operation and none of its headers: making up thirty texts takes longer than asking.
     """
-    paths = {path: one for path, one in document["paths"].items() if is_front(path)}
-    if short:
-        paths = {"/in/{endpoint}": {"post": paths["/in/{endpoint}"]["post"]}}
+    wanted = SHORT if short else LONG
+    paths = {path: {method: document["paths"][path][method] for method in methods} for path, methods in wanted.items()}
     made = deepcopy({**document, "paths": paths})
     for path, operations in made["paths"].items():
         names = ["path"] if "{secret}" in path else [one["name"] for one in endpoints()]

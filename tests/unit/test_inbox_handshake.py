@@ -73,7 +73,7 @@ def test_x_gets_the_hmac_of_its_token_in_base64() -> None:
 
 @pytest.mark.parametrize(("name", "method"), [("mailchimp", "GET"), ("mailchimp", "HEAD"), ("mandrill", "HEAD")])
 def test_mailchimp_gets_an_empty_200(name: str, method: str) -> None:
-    assert ask(name, method) == Answer()
+    assert ask(name, method) == Answer(200, (("content-type", "text/plain; charset=utf-8"), NOSNIFF))
 
 
 @pytest.mark.parametrize(
