@@ -9,6 +9,7 @@ from nms.auth import problems
 from nms.auth.main import create_app
 from nms.common.problem import Problem
 from nms.common.settings import Settings, read_settings
+from nms.inbox import problems as inbox_problems
 from nms.inbox.main import create_app as create_inbox
 from nms.inbox.reference import describe
 from tests.docs.openapi import gaps_of, lacking_answers, lacking_examples, lacking_words
@@ -16,6 +17,13 @@ from tests.house.tree import refuse
 
 ELSEWHERE: dict[str, str] = {}
 """Problems of auth that no route answers with, and where they are told."""
+
+OF_THE_INBOX = {
+    "secret-unfit": "`nms endpoints`",
+    "scheme-forbidden": "`nms endpoints`",
+    "caller-gone": "nobody hears it",
+}
+"""Problems of the inbox that no route answers with, and where they are told."""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +47,21 @@ def test_every_problem_of_auth_is_an_answer_of_some_route(document: dict[str, An
     }
     silent = {"internal", problems.GrantProblem.code, *ELSEWHERE}
     refuse(f"{code}: no route of auth documents it" for code in codes - shown - silent)
+
+
+def test_every_problem_of_the_inbox_is_an_answer_of_some_route(tmp_path: Path) -> None:
+    document = create_inbox(read_settings(Settings, environment="test", data_dir=tmp_path)).openapi()
+    codes = {
+        kind.code for kind in vars(inbox_problems).values() if isinstance(kind, type) and issubclass(kind, Problem)
+    }
+    told = {
+        code
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for answer in operation["responses"].values()
+        for code in answer.get("content", {}).get("application/problem+json", {}).get("examples", ())
+    }
+    refuse(f"{code}: no route of the inbox documents it" for code in codes - told - {"internal", *OF_THE_INBOX})
 
 
 def test_what_the_receiver_answers_is_described_though_no_route_does(tmp_path: Path) -> None:
