@@ -161,7 +161,7 @@ def _facts(pipeline: Pipeline) -> dict[str, str]:
 
 
 def _position(position: Mapping[str, Any]) -> str:
-    return str(position.get("lsn") or position.get("snapshot") or "-")
+    return str(position.get("lsn") or position.get("snapshot") or position.get("number") or "-")
 
 
 def _copied(pipeline: Pipeline) -> RenderableType:

@@ -76,7 +76,8 @@ class InboxSource:
                 yield batch
             elif not events:
                 await asyncio.sleep(REST_SECONDS)
-                await first_of(self._wake, timeout=LOOK_SECONDS)
+                if not await first_of(self._wake, timeout=LOOK_SECONDS):
+                    self._delay = 0.0
 
     async def confirm(self, position: Position) -> None:
         """Nothing to tell: the target alone keeps the place."""
@@ -88,7 +89,7 @@ class InboxSource:
         return self._readers[dataset].read_held(body)
 
     def facts(self) -> dict[str, Any]:
-        """The endpoints, and the milliseconds that the last event took, or that the one under way takes so far."""
+        """The endpoints, and the milliseconds that the last event took or the one under way takes; 0 once all rests."""
         delay = self._delay
         if self._waiting is not None:
             delay = max(clock.now().timestamp() - self._waiting, 0.0)
