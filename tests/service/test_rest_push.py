@@ -251,7 +251,8 @@ async def test_what_is_purged_stays_counted_and_what_waits_stays(push: Push, mon
 
 
 async def test_a_pause_in_the_middle_leaves_no_outcome_unknown(push: Push) -> None:
-    push.api.configure("items", latency=0.05)
+    # So slow that a pause on a busy machine comes before the last.
+    push.api.configure("items", latency=0.3)
     await push.begin(unordered=2)
     async with push.streaming():
         await push.stage.at("source", "insert into item select n, 'n', null from generate_series(1, 60) n")
@@ -271,6 +272,7 @@ async def test_a_pause_in_the_middle_leaves_no_outcome_unknown(push: Push) -> No
         waiting = await push.stage.answer("changes", "list", "push", "--state", "sending")
         assert waiting == []
         assert len(push.api.records("items")) < 60
+        push.api.configure("items", latency=0)
         await push.stage.nms("resume", "push")
         await eventually(push.is_mirrored)
         reads = [one for one in push.api.requests() if one["method"] == "GET"]
