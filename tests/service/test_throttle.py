@@ -9,10 +9,10 @@ import pytest
 from nms.auth import throttle
 from nms.auth.problems import TooManyAttempts
 from nms.auth.repository import AuthRepository
-from nms.auth.throttle import ACCOUNT, NETWORK, PAIR, SITE, Admission, Rule, admit, attempt_of, welcome
+from nms.auth.throttle import ACCOUNT, NETWORK, PAIR, SITE, Admission, admit, attempt_of, welcome
 from nms.auth.worker import purge
 from nms.common.settings import Settings
-from tests.service.throttled import ADA, HOME, OFFICE, Counted, attempts, fail, turn
+from tests.service.throttled import ADA, HOME, OFFICE, Counted, attempts, fail, stretch, turn
 
 
 @pytest.fixture
@@ -30,10 +30,7 @@ def draw(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def stretched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each second of the rules is a minute, so that what a busy machine takes is next to nothing."""
-    delays = Rule.delays
-    monkeypatch.setattr(Rule, "delays", lambda rule: [60 * one for one in delays(rule)])
-    monkeypatch.setattr(throttle, "FORGIVING_SECONDS", 60 * throttle.FORGIVING_SECONDS)
+    stretch(monkeypatch)
 
 
 async def add_account(repository: AuthRepository, email: str) -> UUID:
