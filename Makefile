@@ -27,7 +27,7 @@ AUTHORITIES = $(shell $(call PIP_SETTING,cert))
 WITH_INDEX = POETRY_PYPI_MIRROR_URL="$(MIRROR)" POETRY_NO_INTERACTION=1 PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring \
 	$(if $(AUTHORITIES),REQUESTS_CA_BUNDLE="$${REQUESTS_CA_BUNDLE:-$(AUTHORITIES)}" SSL_CERT_FILE="$${SSL_CERT_FILE:-$(AUTHORITIES)}")
 
-.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest storm fuzz bench bench-auth bench-rest bench-inbox clean
+.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest faults-inbox storm fuzz bench bench-auth bench-rest bench-inbox clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -76,6 +76,9 @@ faults: services ## Kill worker and servers under load, and prove that nothing w
 
 faults-rest: services ## Time out and kill while a table is pushed to an API, and prove that nothing was lost or doubled
 	@$(RUN)/python -m pytest -q -p no:cacheprovider --hypothesis-profile=fuzz tests/service/test_rest_outcomes.py
+
+faults-inbox: services ## Kill and stop everything while webhooks come, and prove that none was lost or doubled
+	@$(RUN)/python -m tests.flow.inbox $(ARGS)
 
 storm: services ## Edit both sides of a two-way pipeline for minutes, kill its worker, and prove that both end alike
 	@$(RUN)/python -m pytest -q -p no:cacheprovider --hypothesis-profile=fuzz tests/service/test_twoway.py $(ARGS)

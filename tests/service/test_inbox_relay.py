@@ -22,7 +22,7 @@ from nms.inbox.relay import EXCHANGE, Relay, run_relay, to_letter
 from nms.inbox.repository import InboxRepository
 from tests.service.queues import Broker
 from tests.service.role_process import UVICORN, launch
-from tests.services.process import free_port
+from tests.services.door import Door
 from tests.services.rabbitmq import RabbitServer
 from tests.waiting import PATIENCE, Stopwatch, eventually
 
@@ -164,44 +164,6 @@ async def test_a_batch_is_bounded_in_bytes_and_a_large_event_goes_alone(settings
     assert await next_of(4, 1 << 20) == [5, 6, 7, 8, 9]
 
 
-class Door:
-    """A port before the broker: open, shut (nobody answers), or held (bytes are taken and nothing happens)."""
-
-    def __init__(self, dsn: str) -> None:
-        host, _, self._behind = dsn.partition("@")[2].partition("/")[0].partition(":")
-        self._host, self.port = host, free_port()
-        self.dsn = dsn.replace(f":{self._behind}/", f":{self.port}/")
-        self.held = asyncio.Event()
-        self._server: asyncio.Server | None = None
-        self._writers: list[asyncio.StreamWriter] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._enter, "127.0.0.1", self.port)
-
-    async def shut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._writers.clear()
-
-    async def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(self._host, int(self._behind))
-        self._writers += [writer, back]
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._carry(source, sink))
-            self._tasks.add(task)
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while (data := await source.read(65536)) and not self.held.is_set():
-            sink.write(data)
-        if self.held.is_set():
-            await source.read()
-        sink.close()
-
-
 async def test_while_the_broker_is_away_only_lag_grows(settings: Settings, rabbitmq: str) -> None:
     door = Door(rabbitmq)
 
@@ -239,6 +201,24 @@ async def test_a_broker_that_hangs_does_not_keep_the_process_from_stopping(setti
         watch = Stopwatch()
     assert watch.seconds() < 2
     await door.shut()
+
+
+async def test_a_queue_that_is_full_gets_what_it_refused_as_soon_as_it_takes_it(
+    settings: Settings, rabbitmq: str
+) -> None:
+    full = {"x-max-length": 2, "x-overflow": "reject-publish"}
+    taken = Taken()
+    async with Broker.at(rabbitmq) as broker:
+        await broker.declare(QUEUE, EXCHANGE, arguments=full)
+        async with relaying(settings, rabbitmq):
+            await store(*(arrival(f"{n}") for n in range(9)))
+
+            async def waits() -> bool:
+                return lag() == 9 and await broker.ready(QUEUE) > 0
+
+            await eventually(waits)
+            await (await broker.channel.get_queue(QUEUE)).consume(taken.take, no_ack=True)
+            assert sorted(await taken.has(9)) == [f"{n}" for n in range(9)]
 
 
 async def test_a_wiped_broker_gets_all_that_is_kept_once_more(
