@@ -153,19 +153,22 @@ CREATE OR REPLACE FUNCTION inbox.find_events(of_endpoint text, of_type text, ids
  RETURNS TABLE(number bigint, id uuid, received_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE
+ SET enable_sort TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
 AS $function$
 declare
     low bigint := greatest(after, case when since is not null then inbox.number_before(since) end);
     high bigint := least(upto, case when until is not null then inbox.number_behind(until) end);
-    first timestamptz := coalesce(since, '-infinity');
-    last timestamptz := coalesce(until, 'infinity');
 begin
     if ids is not null then
         return query
         select e.number, e.id, e.received_at
-        from inbox.event e
-        where e.id = any (ids) and e.endpoint = of_endpoint and (of_type is null or e.type = of_type)
-            and e.number > low and e.number <= high and e.received_at >= first and e.received_at < last
+        from unnest(ids) as wanted (id)
+        cross join lateral (select i.* from inbox.event i where i.id = wanted.id limit 1) as e
+        where e.endpoint = of_endpoint and (of_type is null or e.type = of_type)
+            and e.number > low and e.number <= high
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
         order by e.number
         limit size;
     elsif of_type is not null then
@@ -173,16 +176,18 @@ begin
         select e.number, e.id, e.received_at
         from inbox.event e
         where e.endpoint = of_endpoint and e.type = of_type
-            and e.number > low and e.number <= high and e.received_at >= first and e.received_at < last
-        order by e.endpoint, e.type, e.number
+            and e.number > low and e.number <= high
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
+        order by e.number
         limit size;
     else
         return query
         select e.number, e.id, e.received_at
         from inbox.event e
         where e.endpoint = of_endpoint
-            and e.number > low and e.number <= high and e.received_at >= first and e.received_at < last
-        order by e.endpoint, e.number
+            and e.number > low and e.number <= high
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
+        order by e.number
         limit size;
     end if;
 end
@@ -287,6 +292,35 @@ AS $function$
         ),
         9223372036854775807
     )
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.page_events(of_endpoint text, of_type text, since timestamp with time zone, until timestamp with time zone, low bigint, high bigint, size integer)
+ RETURNS SETOF inbox.event
+ LANGUAGE plpgsql
+ STABLE
+ SET enable_sort TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+    if of_type is not null then
+        return query
+        select e.*
+        from inbox.event e
+        where e.endpoint = of_endpoint and e.type = of_type and e.number > low and e.number <= high
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
+        order by e.number desc
+        limit size;
+    else
+        return query
+        select e.*
+        from inbox.event e
+        where e.endpoint = of_endpoint and e.number > low and e.number <= high
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
+        order by e.number desc
+        limit size;
+    end if;
+end
 $function$;
 
 CREATE OR REPLACE FUNCTION inbox.read_events(endpoints text[], after bigint, upto bigint, size integer)

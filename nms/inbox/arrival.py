@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from random import getrandbits
 from typing import Literal
 from uuid import UUID
@@ -52,6 +53,11 @@ class Unsent:
     body: bytes
     received_at: datetime
     run: int | None
+
+
+def key_of(identity: str) -> bytes:
+    """What a duplicate has in common with its event, of the id that the provider gave it."""
+    return sha256(identity.encode("utf-8", "surrogatepass")).digest()
 
 
 def new_event_id() -> UUID:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any, Final
 
 from nms.common.document import EndpointDocument, Finder
 from nms.common.document.handshake import OneHandshake, SigningHandshake
 from nms.common.secret import resolve
-from nms.inbox.arrival import Arrival, new_event_id
+from nms.inbox.arrival import Arrival, key_of, new_event_id
 from nms.inbox.check import Request
 from nms.inbox.cloudevent import STRUCTURED, identify, media_type
 from nms.inbox.handshake import Terms
@@ -97,7 +96,7 @@ class Endpoint:
         named = self.document.event or (None if kind else TYPES.get(self._scheme))
         if named is not None:
             kind = _find(named, request, body)
-        key = sha256(identity.encode("utf-8", "surrogatepass")).digest() if identity else body.digest
+        key = key_of(identity) if identity else body.digest
         return key, _storable(kind)
 
     @property

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from nms.inbox.selection import Status
+
 BIGGEST = 2**63 - 1
 
 
@@ -16,12 +18,21 @@ class EventFilter(BaseModel):
     endpoint: Annotated[str | None, Field(max_length=100, description="Only of this endpoint.")] = None
     type: Annotated[str | None, Field(max_length=200, description="Only of this type.")] = None
     since: Annotated[AwareDatetime | None, Field(description="Only what came at this time or later.")] = None
+    until: Annotated[AwareDatetime | None, Field(description="Only what came before this time.")] = None
+    status: Annotated[Status | None, Field(description="Only what is in this state.")] = None
+    delivery: Annotated[
+        str | None, Field(max_length=1_000, description="Only with this id, as the provider gave it.")
+    ] = None
 
 
 class Stored(BaseModel):
     """One event: what is known of it without its content."""
 
     id: UUID
+    number: int = Field(description="Its place in the order in which events are passed on.")
+    status: Status = Field(
+        description="`waiting` to be passed on to RabbitMQ, or `sent`; `stored` where there is no RabbitMQ."
+    )
     endpoint: str = Field(examples=["shop"])
     type: str = Field(description="The provider's word for its kind; empty where it has none.", examples=["push"])
     item: int = Field(description="Its place in the list with which it came; 0 where it came alone.")
@@ -36,6 +47,11 @@ class StoredWhole(Stored):
     headers: list[tuple[str, str]]
     encoding: Literal["text", "base64"] = Field(description="How `body` shows the bytes that came.")
     body: str
+
+
+def status_of(sent: bool | None, *, relayed: bool) -> Status:
+    """The status of an event that is `sent` or not; `relayed` is whether there is a RabbitMQ."""
+    return "stored" if not relayed else "sent" if sent else "waiting"
 
 
 def read_headers(lines: bytes) -> list[tuple[str, str]]:

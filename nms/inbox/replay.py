@@ -70,10 +70,10 @@ class Span(BaseModel):
     upto: int
 
 
-async def order_replay(repository: ReplayRepository, order: ReplayOrder) -> Run:
+async def order_replay(repository: ReplayRepository, order: ReplayOrder, *, relayed: bool = False) -> Run:
     """Order the run; raises EndpointUnknown, and RunExists while the endpoint has another one."""
     await check_endpoint(repository, order.endpoint)
-    span = await find_span(repository)
+    span = await find_span(repository, order, relayed=relayed)
     payload = {
         "asked": order.selection().model_dump(mode="json", exclude_none=True),
         "rate": order.rate,
@@ -86,10 +86,10 @@ async def order_replay(repository: ReplayRepository, order: ReplayOrder) -> Run:
     return run
 
 
-async def count_replay(repository: ReplayRepository, order: ReplayOrder) -> Counted:
+async def count_replay(repository: ReplayRepository, order: ReplayOrder, *, relayed: bool = False) -> Counted:
     """Count what a replay would pass on, up to a bound; raises EndpointUnknown."""
     await check_endpoint(repository, order.endpoint)
-    span = await find_span(repository)
+    span = await find_span(repository, order, relayed=relayed)
     count = looked_at = 0
     for _ in range(COUNT_PIECES):
         matching, looked, last = await _count_piece(repository, order, span)
@@ -115,9 +115,15 @@ async def check_endpoint(repository: ReplayRepository, name: str) -> None:
         raise EndpointUnknown(f"There is no endpoint {name[:100]}, and nothing ever came to one.", endpoint=name)
 
 
-async def find_span(repository: ReplayRepository) -> Span:
-    """The numbers of the events there are now: what comes later is no part of it."""
-    return Span(after=0, upto=await repository.get_last_number())
+async def find_span(repository: ReplayRepository, wanted: Selection, *, relayed: bool) -> Span:
+    """The numbers of the events that there are now, of a status if one is asked for; what comes later is no part."""
+    last = await repository.get_last_number()
+    if wanted.status is None or (wanted.status == "stored" and not relayed):
+        return Span(after=0, upto=last)
+    if wanted.status == "stored" or not relayed:
+        return Span(after=last, upto=last)
+    sent = min(await repository.get_sent_number(), last)
+    return Span(after=sent, upto=last) if wanted.status == "waiting" else Span(after=0, upto=sent)
 
 
 async def _count_piece(repository: ReplayRepository, order: Selection, span: Span) -> tuple[int, int, int | None]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
-from nms.inbox.arrival import Arrival, Receipt, Unsent
+from nms.inbox.arrival import Arrival, Receipt, Unsent, key_of
 from nms.inbox.models import (
     EventFilter,
     QuarantineCount,
@@ -19,6 +19,7 @@ from nms.inbox.models import (
     Verification,
     read_headers,
     show_body,
+    status_of,
 )
 from nms.inbox.refused import Held
 from nms.inbox.selection import Selection
@@ -78,25 +79,31 @@ class InboxRepository(BaseNmsRepository):
             found |= {one.id: receipt for one, receipt in zip(forgotten, again, strict=True)}
         return [found[one.id] for one in arrivals]
 
-    async def list_events(self, wanted: EventFilter, before: UUID | None, size: int) -> list[Stored]:
-        """Events that came before another one, the newest first."""
+    async def list_events(self, wanted: EventFilter, before: int | None, size: int, *, relayed: bool) -> list[Stored]:
+        """Events of numbers before another one, the newest first; `relayed` is whether there is a RabbitMQ."""
+        if wanted.status is not None and (wanted.status == "stored") is relayed:
+            return []
         rows = await queries.list_events(
             self.connection,
             endpoint=wanted.endpoint,
             type=wanted.type,
+            key=None if wanted.delivery is None else key_of(wanted.delivery),
             since=wanted.since,
+            until=wanted.until,
+            status=wanted.status,
             before=before,
             size=size,
         )
-        return [Stored(**row) for row in rows]
+        return [Stored(**row, status=status_of(row["sent"], relayed=relayed)) for row in rows]
 
-    async def get_event(self, id_: UUID) -> StoredWhole | None:
-        """One event with its content."""
+    async def get_event(self, id_: UUID, *, relayed: bool) -> StoredWhole | None:
+        """One event with its content; `relayed` is whether there is a RabbitMQ."""
         row = await queries.get_event(self.connection, id=id_)
         if row is None:
             return None
         encoding, body = show_body(row["body"])
-        return StoredWhole(**{**row, "headers": read_headers(row["headers"]), "encoding": encoding, "body": body})
+        headers, status = read_headers(row["headers"]), status_of(row["sent"], relayed=relayed)
+        return StoredWhole(**{**row, "headers": headers, "encoding": encoding, "body": body, "status": status})
 
     async def make_days(self, ahead: int) -> int:
         """Make the partitions of today and of so many days ahead; gives how many were missing."""
@@ -171,6 +178,10 @@ class ReplayRepository(InboxRepository):
     async def has_events(self, endpoint: str) -> bool:
         """Whether anything came to an endpoint that is still known."""
         return bool(await queries.get_receipt_of(self.connection, endpoint=endpoint))
+
+    async def get_sent_number(self) -> int:
+        """Up to this number events were passed on to RabbitMQ."""
+        return int(await queries.get_sent_number(self.connection))
 
     async def get_last_number(self) -> int:
         """The greatest number that any event has, or will have that is acknowledged by now."""

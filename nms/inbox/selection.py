@@ -1,7 +1,7 @@
 """Which events are meant: by endpoint, type, time, status, ids, and by a condition on their JSON bodies (pure)."""
 
 from functools import lru_cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import jmespath
@@ -12,6 +12,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from nms.common.document.expression import check_expression
 
 MOST_IDS: Final = 1_000
+Status = Literal["stored", "waiting", "sent"]
+"""Waiting to be passed on to RabbitMQ, or confirmed by it; `stored` where there is none, and all read it here."""
 
 
 class Selection(BaseModel):
@@ -23,6 +25,9 @@ class Selection(BaseModel):
     type: Annotated[str | None, Field(max_length=200, description="Only of this type.", examples=["push"])] = None
     since: Annotated[AwareDatetime | None, Field(description="Only what came at this time or later.")] = None
     until: Annotated[AwareDatetime | None, Field(description="Only what came before this time.")] = None
+    status: Annotated[
+        Status | None, Field(description="Only what waits for RabbitMQ, or is sent to it, when you ask.")
+    ] = None
     path: Annotated[
         Annotated[str, AfterValidator(check_expression)] | None,
         Field(

@@ -10,6 +10,7 @@ from nms.common.guard import requires
 from nms.common.paging import Page, Paging
 from nms.common.router import Router
 from nms.common.run import RunExists, RunRepository, RunState
+from nms.inbox.api.events import Relayed
 from nms.inbox.problems import EndpointUnknown
 from nms.inbox.replay import KIND, Counted, Replay, ReplayOrder, count_replay, order_replay
 from nms.inbox.repository import ReplayRepository
@@ -39,16 +40,16 @@ READ, WRITE = requires("events:read"), requires("events:write")
     },
 )
 async def start_replay(
-    repository: Repository, order: Ordered, request: Request, response: Response
+    repository: Repository, order: Ordered, relayed: Relayed, request: Request, response: Response
 ) -> Replay | Response:
     """The events that match, under their ids and in the order in which they came; what comes from now on is no part.
 
     `Location` is the run. With `dry_run` the answer is 200 with their number, and nothing is passed on.
     """
     if order.dry_run:
-        counted = await count_replay(repository, order)
+        counted = await count_replay(repository, order, relayed=relayed)
         return Response(counted.model_dump_json(), media_type="application/json")
-    run = await order_replay(repository, order)
+    run = await order_replay(repository, order, relayed=relayed)
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/tasks/{run.id}"
     return Replay.of(run)
 

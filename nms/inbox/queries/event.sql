@@ -51,18 +51,47 @@ where (endpoint, key) in (
     for update skip locked
 );
 
--- name: list_events(endpoint, type, since, before, size)
--- Ids begin with the time, so their index is the order in which events came.
-select e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(e.body) as bytes, e.received_at
-from inbox.event e
-where (:endpoint::text is null or e.endpoint = :endpoint)
-    and (:type::text is null or e.type = :type)
-    and (:since::timestamptz is null or e.received_at >= :since)
-    and (:before::uuid is null or e.id < :before)
-order by e.id desc
+-- name: list_events(endpoint, type, key, since, until, status, before, size)
+-- The newest first, of each endpoint by its indexes; a key is looked up. The endpoints are those of the receipts, whose
+-- tree is asked once for each. A status is a bound of the numbers.
+with recursive named as (
+    select coalesce(:endpoint::text, (select min(r.endpoint) from inbox.receipt r)) as endpoint
+    union all
+    select (select min(r.endpoint) from inbox.receipt r where r.endpoint > n.endpoint)
+    from named n
+    where n.endpoint is not null and :endpoint::text is null
+),
+bounds as materialized (
+    select
+        greatest(inbox.number_before(:since::timestamptz), case when :status::text = 'waiting' then c.sent end) as low,
+        least(
+            :before::bigint - 1, inbox.number_behind(:until::timestamptz), case when :status = 'sent' then c.sent end
+        ) as high,
+        c.sent
+    from (select (select r.number from inbox.relay r where r.name = 'rabbitmq') as sent) as c
+)
+select e.number, e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(e.body) as bytes, e.received_at,
+    e.number <= b.sent as sent
+from bounds b
+cross join named n
+cross join lateral (
+    select f.*
+    from inbox.page_events(n.endpoint, :type::text, :since, :until, b.low, b.high, :size::integer) f
+    where :key::bytea is null
+    union all
+    select k.*
+    from inbox.receipt r
+    cross join lateral (select i.* from inbox.event i where i.id = r.event_id limit 1) as k
+    where :key is not null and r.endpoint = n.endpoint and r.key = :key
+        and (:type is null or k.type = :type) and k.number > b.low and k.number <= b.high
+        and (:since is null or k.received_at >= :since) and (:until is null or k.received_at < :until)
+) as e
+where n.endpoint is not null
+order by e.number desc
 limit :size;
 
 -- name: get_event(id)^
-select e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(e.body) as bytes, e.received_at, e.headers, e.body
+select e.number, e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(e.body) as bytes, e.received_at,
+    e.headers, e.body, e.number <= (select r.number from inbox.relay r where r.name = 'rabbitmq') as sent
 from inbox.event e
 where e.id = :id;

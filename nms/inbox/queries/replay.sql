@@ -2,6 +2,9 @@
 -- Whatever was acknowledged has no greater one.
 select last_value - (not is_called)::integer from inbox.event_number;
 
+-- name: get_sent_number()$
+select coalesce((select r.number from inbox.relay r where r.name = 'rabbitmq'), 0);
+
 -- name: get_receipt_of(endpoint)$
 select exists (select from inbox.receipt r where r.endpoint = :endpoint);
 
