@@ -27,7 +27,7 @@ AUTHORITIES = $(shell $(call PIP_SETTING,cert))
 WITH_INDEX = POETRY_PYPI_MIRROR_URL="$(MIRROR)" POETRY_NO_INTERACTION=1 PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring \
 	$(if $(AUTHORITIES),REQUESTS_CA_BUNDLE="$${REQUESTS_CA_BUNDLE:-$(AUTHORITIES)}" SSL_CERT_FILE="$${SSL_CERT_FILE:-$(AUTHORITIES)}")
 
-.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest faults-inbox storm fuzz bench bench-auth bench-rest bench-inbox clean
+.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest faults-inbox storm fuzz bench bench-auth bench-rest bench-inbox abuse clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -98,6 +98,9 @@ bench-rest: services $(DLT) ## Measure pulls of a REST API beside a bare client 
 
 bench-inbox: services ## Measure how fast signed events are taken, beside bare servers
 	@$(RUN)/python -m bench.inbox $(ARGS)
+
+abuse: services ## Measure what slow and hostile strangers take of the rate of good requests
+	@$(RUN)/python -m bench.inbox.abuse $(ARGS)
 
 clean: ## Remove what the targets made; the data in .nms stay
 	@rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
