@@ -13,6 +13,7 @@ from nms.common.flow import DatasetSpec
 from nms.common.problem import Malformed
 from nms.common.settings import Settings
 from nms.connectors.inbox import connector, source
+from nms.connectors.postgres import target
 from tests.conftest import MakeDatabase
 from tests.service.inbox import SECRET, SHOP, receiving, send
 from tests.service.stage import Stage, pipeline
@@ -211,3 +212,28 @@ async def stands_at(stage: Stage, number: int) -> bool:
     """Whether the hub knows that the target has read up to this event."""
     [place] = await stage.at("target", "select (position ->> 'number')::bigint from nms.position where pipeline = 'in'")
     return bool(place == number and ((await stage.get("in")).position or {}).get("number") == number)
+
+
+@pytest.mark.parametrize("limit", [target.EXACT_LIMIT, 0])
+async def test_a_record_that_lacks_a_required_field_changes_its_row_and_is_held_where_there_is_none(
+    stage: Stage, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(target, "EXACT_LIMIT", limit)
+    things = {"source": "shop", "target": "public.thing"}
+    await stage.at("target", "create table public.thing (id bigint primary key, name text not null, total numeric,"
+                   " kind text not null default 'x')")  # fmt: skip
+    await stage.apply(*stage.systems(), inbox(), into(things))
+    async with stage.working():
+        await post(
+            client, {"id": 1, "name": "a"}, {"id": 2, "total": 1}, [{"id": 1, "total": 5}, {"id": 3, "name": "c"}]
+        )
+        await post(client, {"id": 1, "kind": "y"}, {"id": 1})
+        await stage.arrive("select t::text from public.thing t order by id", ["(1,a,5,y)", "(3,c,,x)"])
+
+        async def held() -> list[tuple[str, str]]:
+            rows = await stage.answer("quarantine", "list", "in")
+            return [(one["key"], one["problem"]["code"]) for one in rows]
+
+        assert await held() == [("2", "target-refused")]
+        await post(client, {"id": 4, "name": "d"})
+        await stage.arrive("select count(*) from public.thing", [3])

@@ -5,6 +5,13 @@ from collections.abc import Sequence
 from nms.connectors.postgres.statements import quote_identifier, quote_literal, quote_names
 
 
+def create_table(table: str, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
+    """A table of columns (name, type, whether required), its name quoted already."""
+    lines = [f"{quote_identifier(name)} {kind}{' not null' * required}" for name, kind, required in columns]
+    lines += [f"primary key ({quote_names(key)})"] if key else []
+    return f"create table {table} (" + ", ".join(lines) + ");"
+
+
 def add_to_publication(name: str, table: str) -> str:
     """Publish one more table."""
     return f"alter publication {quote_identifier(name)} add table {table}"

@@ -57,6 +57,11 @@ class TableColumn:
         return "bpchar" if kind == "character" else kind
 
     @property
+    def needed(self) -> bool:
+        """Whether no row can be written without a value for it."""
+        return self.required and not (self.has_default or self.generated or self.identity)
+
+    @property
     def cast(self) -> str:
         """What text is cast to on its way into the column."""
         return self.held if self.held == "regclass" else self.type

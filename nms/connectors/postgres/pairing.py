@@ -8,11 +8,12 @@ from nms.common.change import Column, Shape
 from nms.common.condition import Condition
 from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec
+from nms.connectors.postgres.alterations import create_table
 from nms.connectors.postgres.casting import cast_of, judge_casts, read_as
 from nms.connectors.postgres.catalog import Table, TableColumn
 from nms.connectors.postgres.conditions import filter_rows
 from nms.connectors.postgres.filter import Filter
-from nms.connectors.postgres.statements import Constant, TargetTable, create_table, quote_identifier
+from nms.connectors.postgres.statements import Constant, TargetTable, quote_identifier
 
 # Conversions that lose nothing and that the server does by a cast from the text form.
 _WIDER: Mapping[str, frozenset[str]] = {
@@ -110,6 +111,7 @@ class Pair:
                 column.inexact for column, (left, _) in zip(columns, self.columns, strict=True) if left.name in self.key
             ),
             only=table.only,
+            required=frozenset(at for at, column in enumerate(columns) if column.needed),
         )
 
 
@@ -276,11 +278,7 @@ def _table_findings(
     made: Pair, right: Mapping[str, TableColumn], fed: set[str], names: tuple[str, str], pointer: str
 ) -> list[Finding]:
     found: list[Finding] = []
-    unfed = [
-        column.name for column in right.values()
-        if column.required and column.name not in fed
-        and not (column.has_default or column.generated or column.identity)
-    ]  # fmt: skip
+    unfed = [column.name for column in right.values() if column.needed and column.name not in fed]
     if unfed:
         text = f"{made.spec.target}: nothing feeds the required columns {', '.join(unfed)}"
         remedy = "Feed them by `fields`, give them a default, or let them be null."

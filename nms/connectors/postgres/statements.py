@@ -39,7 +39,8 @@ class TargetTable:
     every change of a row: older values are passed over. `where` is the SQL condition that the rows of the pipeline
     meet, others are left alone; empty when all are its own. `constants` are written beside the values.
     `inexact` says that keys may be equal and not the same (1.0 and 1.00); `only` that tables which inherit from it are
-    none of ours. With a `mark` rows are read with one text more, which tells their versions apart.
+    none of ours. With a `mark` rows are read with one text more, which tells their versions apart. `required` are the
+    indexes of columns that no row can be without, and that have no default.
     """
 
     name: str
@@ -55,6 +56,7 @@ class TargetTable:
     inexact: bool = False
     only: bool = False
     mark: str = ""
+    required: frozenset[int] = frozenset()
 
     @property
     def own(self) -> str:
@@ -91,12 +93,19 @@ def quote_table(schema: str, relation: str) -> str:
     return f"{quote_identifier(schema)}.{quote_identifier(relation)}"
 
 
-def insert_row(table: TargetTable, present: Sequence[int] | None = None) -> str:
-    """Insert of a row, or its update where the key is there already: all its columns, or those present."""
+def insert_row(table: TargetTable, present: Sequence[int] | None = None, *, absent: bool = False) -> str:
+    """Insert of a row, or its update where the key is there already: all its columns, or those present.
+
+    With `absent` nothing is tried where the key is there: PostgreSQL misses required columns before it sees the key.
+    """
     places = range(len(table.columns)) if present is None else present
-    columns, values = written(table, _parameters(table, places), places)
-    conflict = on_conflict(table, places)
-    return f"insert into {table.name} as t ({columns}) overriding system value values ({values}){conflict}"
+    parameters = _parameters(table, places)
+    columns, values = written(table, parameters, places)
+    rows = f"values ({values})"
+    if absent:
+        key = _where_key(table, [parameters[places.index(at)] for at in table.key])
+        rows = f"select {values} where not exists (select from {table.own} where {key})"
+    return f"insert into {table.name} as t ({columns}) overriding system value {rows}{on_conflict(table, places)}"
 
 
 def insert_new(table: TargetTable) -> str:
@@ -165,14 +174,17 @@ def delete_staged(table: TargetTable) -> str:
     return f"delete from {table.own} t using {table.stage} s where s.{table.op_column} = {DELETE_OP} and {_join(table)}"
 
 
-def insert_staged(table: TargetTable, op: int = UPSERT_OP, present: Sequence[int] | None = None) -> str:
-    """Insert, or update where the key is there, of every staged row of one op: all its columns, or those present."""
+def insert_staged(
+    table: TargetTable, op: int = UPSERT_OP, present: Sequence[int] | None = None, *, absent: bool = False
+) -> str:
+    """Insert, or update where the key is there, of every staged row of one op, as `insert_row` has it."""
     places = range(len(table.columns)) if present is None else present
     columns, values = written(table, [_staged(table, at) for at in places], places)
-    return (
-        f"insert into {table.name} as t ({columns}) overriding system value"
-        f" select {values} from {table.stage} s where s.{table.op_column} = {op}{on_conflict(table, places)}"
-    )
+    where = f"s.{table.op_column} = {op}"
+    if absent:
+        where = f"{where} and not exists (select from {table.own} t where {_join(table)})"
+    into = f"insert into {table.name} as t ({columns}) overriding system value"
+    return f"{into} select {values} from {table.stage} s where {where}{on_conflict(table, places)}"
 
 
 def update_staged(table: TargetTable, op: int, present: Sequence[int]) -> str:
@@ -250,13 +262,6 @@ def start_replication(slot: str, lsn: str, options: dict[str, str]) -> str:
     """START_REPLICATION on a logical slot (PostgreSQL manual, 55.4)."""
     given = ", ".join(f"{quote_identifier(name)} {quote_literal(value)}" for name, value in options.items())
     return f"START_REPLICATION SLOT {quote_identifier(slot)} LOGICAL {lsn} ({given})"
-
-
-def create_table(table: str, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:
-    """A table of columns (name, type, whether required), its name quoted already."""
-    lines = [f"{quote_identifier(name)} {kind}{' not null' * required}" for name, kind, required in columns]
-    lines += [f"primary key ({quote_names(key)})"] if key else []
-    return f"create table {table} (" + ", ".join(lines) + ");"
 
 
 def select_any(table: str) -> str:

@@ -54,15 +54,23 @@ class Writer:
             present = self._written(change)
             return [self._update(present, change.values, change.key)] if present else []
         if UNCHANGED in change.values:
-            return [self._insert_present(change)]
+            return self._insert_present(change)
         known = self._statements.get("insert")
         known = known or self._statement("insert", statements.insert_row(self.table), self._oids)
         return [command_of(known, change.values)]
 
-    def _insert_present(self, change: Change) -> Command:
-        present = self._present(change)
-        sql, types = statements.insert_row(self.table, present), [self._oids[at] for at in present]
-        return command_of(self._statement(("insert", present), sql, types), [change.values[at] for at in present])
+    def _insert_present(self, change: Change) -> list[Command]:
+        present, written = self._present(change), self._written(change)
+        absent = self._lacks(present)
+        sql, types = statements.insert_row(self.table, present, absent=absent), [self._oids[at] for at in present]
+        insert = command_of(self._statement(("insert", present), sql, types), [change.values[at] for at in present])
+        if not absent or not written:
+            return [insert]
+        return [self._update(written, change.values, change.key), insert]
+
+    def _lacks(self, present: Sequence[int]) -> bool:
+        """Whether a row of these columns cannot be new, but may be an update of one that is there."""
+        return bool(self.shape.key) and not self.table.required <= set(present)
 
     def _move(self, change: Change, old_key: bytes) -> list[Command]:
         # An update, so that values left out as unchanged stay; the insert heals a row the target does not have.
@@ -124,14 +132,20 @@ class Writer:
         """The set-based statements for staged ops: deletes, then updates and inserts."""
         deletes = [statements.delete_staged(self.table)] if statements.DELETE_OP in ops else []
         masks = {op: mask for mask, op in self._partials.items()}
-        writes = [self._write_staged(op, *masks[op]) for op in sorted(ops) if op in masks and masks[op][1]]
+        writes = [
+            sql for op in sorted(ops) if op in masks and masks[op][1] for sql in self._write_staged(op, *masks[op])
+        ]
         if statements.UPSERT_OP in ops:
             writes.append(statements.insert_staged(self.table))
         return deletes, writes
 
-    def _write_staged(self, op: int, inserts: bool, present: tuple[int, ...]) -> str:
-        write = statements.insert_staged if inserts else statements.update_staged
-        return write(self.table, op, present)
+    def _write_staged(self, op: int, inserts: bool, present: tuple[int, ...]) -> list[str]:
+        if not inserts:
+            return [statements.update_staged(self.table, op, present)]
+        absent = self._lacks(present)
+        insert = statements.insert_staged(self.table, op, present, absent=absent)
+        written = [at for at in present if at not in self.shape.key]
+        return [statements.update_staged(self.table, op, written), insert] if absent and written else [insert]
 
     def _op(self, change: Change) -> int:
         if change.op is Op.DELETE:
