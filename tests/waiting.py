@@ -61,10 +61,12 @@ async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = P
     """
     watch, pause = Stopwatch(), SHORTEST
     while True:
+        # A look may take a while and tells of its beginning: the last one begins when the time is over.
+        over = watch.seconds() > seconds or watch.real_seconds() > max(seconds, PATIENCE)
         answer = await look()
         if answer:
             return answer
-        if watch.seconds() > seconds or watch.real_seconds() > max(seconds, PATIENCE):
+        if over:
             raise AssertionError(f"not within {seconds} s; the last answer was {answer!r}")
         await asyncio.sleep(pause)
         # What is asked often slows down what it waits for.

@@ -20,7 +20,9 @@ from tests.waiting import PATIENCE, eventually
 
 SERVERS = {"uvicorn": UVICORN, "gunicorn": (*GUNICORN, WORKERS[0])}
 Start = Callable[..., AbstractAsyncContextManager[RoleProcess]]
-SHORT = {"HTTP_HEAD_SECONDS": "1", "HTTP_BODY_SECONDS": "1"}
+# Long enough for a whole request on a machine that stands still for a moment; LONG is beyond any test.
+SHORT = {"HTTP_HEAD_SECONDS": "3", "HTTP_BODY_SECONDS": "3"}
+LONG = {"HTTP_HEAD_SECONDS": "300", "HTTP_BODY_SECONDS": "300"}
 HEAD, BODY = hook("slow")[: -len(body_of("slow"))], body_of("slow")
 CHUNKED = hook("slow", "Transfer-Encoding: chunked", sized=False)
 # What is sent before nothing more comes -> the statuses before the end.
@@ -180,7 +182,7 @@ async def test_when_too_many_or_too_much_came_the_slowest_go_and_good_requests_a
     start: Start, settings: Settings
 ) -> None:
     head = hook("slow", "Content-Length: 1000000", sized=False)
-    async with start(HTTP_CONNECTIONS="64", HTTP_BODIES=str(4 << 20)) as role:
+    async with start(HTTP_CONNECTIONS="64", HTTP_BODIES=str(4 << 20), **LONG) as role:
         crowd = [await connect(role, HEAD[:60] if number % 2 else HEAD) for number in range(300)]
         for number in range(20):
             assert await ask(role, hook(f"good-{number}"), 1) == ((202,), False)
