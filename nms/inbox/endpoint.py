@@ -1,6 +1,6 @@
 """An endpoint ready to receive: its verifier, and where the id and the kind of its events stand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -11,7 +11,7 @@ from nms.common.secret import resolve
 from nms.inbox.arrival import Arrival, key_of, new_event_id
 from nms.inbox.check import Request
 from nms.inbox.cloudevent import STRUCTURED, identify, media_type
-from nms.inbox.handshake import Terms
+from nms.inbox.handshake import HANDSHAKES, Terms
 from nms.inbox.item import Body, bodies_of, search
 from nms.inbox.key import plain_secrets
 from nms.inbox.problems import IdMissing, SecretUnfit
@@ -43,6 +43,7 @@ class Endpoint:
     document: EndpointDocument
     verifier: Verifier
     handshakes: Sequence[tuple[str, Terms]] = ()
+    methods: Set[str] = frozenset({"POST"})
 
     @classmethod
     def of(cls, document: EndpointDocument, *, dev: bool) -> "Endpoint":
@@ -51,7 +52,8 @@ class Endpoint:
         secrets = [resolve(reference).get_secret_value() for reference in references]
         verifier = make_verifier(document.scheme, secrets, dev=dev)
         terms = [(handshake.type, _terms_of(handshake, document, secrets)) for handshake in document.handshakes]
-        return cls(document, verifier, terms)
+        asked = (HANDSHAKES[handshake.type].methods for handshake in document.handshakes)
+        return cls(document, verifier, terms, frozenset({"POST"}).union(*asked))
 
     def read(self, request: Request, raw: bytes) -> tuple[list[Arrival], bool]:
         """The events of a request, and whether it brings them as a list.

@@ -29,7 +29,7 @@ WEBHOOK: Final = "/webhook"
 ROUTE: Final = "/in/{endpoint}"
 _ROUTE: Final = SimpleNamespace(path=ROUTE)
 """What the access log and the metrics take for the route."""
-_HEADERS: Final = {503: {"Retry-After": "5"}, 405: {"Allow": "POST"}}
+_HEADERS: Final = {503: {"Retry-After": "5"}}
 _JSON: Final = (b"content-type", b"application/json")
 Taken = tuple[int, list[str], bytes]
 """Status, ids and body of the answer to what is stored."""
@@ -73,6 +73,7 @@ class Receiver:
         except EndpointUnready:
             await self._keep_unverified(name, scope, receive)
             raise
+        _check_method(endpoint, scope["method"])
         document = endpoint.document
         request = _request_of(scope, document)
         check = endpoint.verifier.check(request)
@@ -89,7 +90,7 @@ class Receiver:
                 if shaken is not None:
                     return shaken
             if request.method != "POST":
-                raise MethodNotAllowed("Events come by POST.")
+                raise _not_allowed(endpoint)
             check_content_type(document, request)
             if refusal is not None:
                 raise not_believed(refusal)
@@ -137,6 +138,17 @@ def _request_of(scope: Scope, document: EndpointDocument) -> Request:
     query = scope["query_string"].decode("latin-1")
     url = signed_url(document, arrived_at(scope) if document.url is None else "", query)
     return Request(scope["method"], url, scope["headers"], time.time(), tail_of(scope))
+
+
+def _check_method(endpoint: Endpoint, method: str) -> None:
+    if method not in endpoint.methods:
+        raise _not_allowed(endpoint)
+
+
+def _not_allowed(endpoint: Endpoint) -> MethodNotAllowed:
+    problem = MethodNotAllowed("Events come by POST.")
+    problem.headers = {"Allow": ", ".join(sorted(endpoint.methods))}
+    return problem
 
 
 def _told(receipts: Sequence[Receipt], is_list: bool) -> Taken:

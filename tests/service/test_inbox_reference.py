@@ -14,13 +14,17 @@ from tests.service.inbox import SECRET, SHOP, declare, receiving, send
 
 BEARER = {"Authorization": f"Bearer {SECRET}"}
 LOGIN = {"type": "bearer", "secrets": ["env://SHOP_HOOK"]}
+ASKING = ["mailchimp", "cloudevents"]
 ENDPOINTS: tuple[Mapping[str, Any], ...] = (
     SHOP,
-    {"kind": "endpoint", "name": "narrow", "scheme": LOGIN, "largest": 1000, "content_types": ["application/json"]},
-    {"kind": "endpoint", "name": "list", "scheme": LOGIN, "items": "@", "id": {"path": "id"}},
+    {
+        "kind": "endpoint", "name": "narrow", "scheme": LOGIN, "largest": 1000, "content_types": ["application/json"],
+        "handshakes": ASKING,
+    },
+    {"kind": "endpoint", "name": "list", "scheme": LOGIN, "items": "@", "id": {"path": "id"}, "handshakes": ASKING},
     {"kind": "endpoint", "name": "rare", "scheme": LOGIN, "rate": {"limit": 1, "per": "1d"}},
     {"kind": "endpoint", "name": "unready", "scheme": {"type": "github", "secrets": ["env://NOBODY_SET_THIS"]}},
-)
+)  # fmt: skip
 Ask = Callable[[httpx2.AsyncClient], Awaitable[httpx2.Response]]
 
 
@@ -124,3 +128,6 @@ async def test_where_no_handshake_is_meant_the_problems_are_those_that_are_told(
         assert found == {"405", "404", "503", "415", "400", "413"}
         assert answers.keys() - {"200", "default"} == found
     assert (await inbox.delete("/in/shop")).headers["allow"] == "POST"
+    # A method that nobody asks by is refused before its body is looked at.
+    refused = await inbox.put("/in/list", content=b"x", headers={"Content-Encoding": "gzip"})
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
