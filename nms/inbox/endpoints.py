@@ -17,8 +17,11 @@ from nms.inbox.repository import InboxRepository
 log = logging.getLogger(__name__)
 
 CHANNEL = "nms_cfg"
+UNREAD = -1
 LOOK_SECONDS = 10.0
 """Between looks where nothing tells of a revision; also how soon a secret that was mended is tried again."""
+UNREAD_SECONDS = 1.0
+"""Between looks of a role that was never told what endpoints there are: until then it refuses everything."""
 
 
 class Endpoints:
@@ -30,15 +33,20 @@ class Endpoints:
         self._unfit: dict[str, Problem] = {}
         self._documents: Mapping[str, EndpointDocument] = {}
         self._wake = asyncio.Event()
-        self._revision = -1
+        self._revision = UNREAD
 
     def get(self, name: str) -> Endpoint:
-        """An endpoint by its name; raises EndpointUnknown, or EndpointUnready for one that has a problem."""
+        """An endpoint by its name; raises EndpointUnknown, or EndpointUnready for one that has a problem.
+
+        While nothing was read yet, every one is unready: a provider that hears of no such endpoint gives up.
+        """
         found = self._ready.get(name)
         if found is not None:
             return found
         if name in self._unfit:
             raise EndpointUnready("The endpoint cannot receive just now.")
+        if self._revision == UNREAD:
+            raise EndpointUnready("The endpoints were not read yet.")
         raise EndpointUnknown("There is no such endpoint.")
 
     def standing(self) -> list[tuple[str, EndpointDocument | None, Problem | None]]:
@@ -79,7 +87,7 @@ class Endpoints:
                         ear = asyncio.create_task(self._listen(), name="listen-endpoints")
                 except Problem as problem:
                     log.warning("the endpoints could not be read: %s", problem.detail)
-                await first_of(self._wake, timeout=LOOK_SECONDS)
+                await first_of(self._wake, timeout=UNREAD_SECONDS if self._revision == UNREAD else LOOK_SECONDS)
         finally:
             if ear is not None:
                 ear.cancel()

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx2
 import pytest
 
 from nms.common.db.queries import Statement
-from nms.common.settings import Settings
+from nms.common.settings import Settings, get_settings
 from nms.inbox import repository
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send, signed, stored
 from tests.service.web_client import problem_of
@@ -71,6 +72,29 @@ async def test_what_is_not_proved_is_not_stored(inbox: httpx2.AsyncClient, setti
     problem_of(await inbox.get("/in/shop"), 405, "method-not-allowed")
     problem_of(await send(inbox, b"{}", "one", "/in/nowhere"), 404, "endpoint-unknown")
     assert await stored(settings) == []
+
+
+async def test_a_role_that_starts_before_its_database_asks_to_be_tried_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_HOOK", SECRET)
+    await declare(SHOP)
+    async with AsyncExitStack() as stack:
+        with monkeypatch.context() as away:
+            away.setenv("DB_NMS_DSN", "postgresql://nms@127.0.0.1:1/nms")
+            get_settings.cache_clear()
+            client = await stack.enter_async_context(receiving(get_settings()))
+            for path in ("/in/shop", "/in/nowhere"):
+                refused = await send(client, b"{}", "one", path)
+                problem_of(refused, 503, "endpoint-unready")
+                assert refused.headers["retry-after"] == "5"
+        get_settings.cache_clear()
+
+        async def taken() -> bool:
+            return (await send(client, b"{}", "one")).status_code == 202
+
+        await eventually(taken)
+        problem_of(await send(client, b"{}", "one", "/in/nowhere"), 404, "endpoint-unknown")
 
 
 async def test_requests_that_come_together_share_a_commit(
