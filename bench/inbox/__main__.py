@@ -19,21 +19,20 @@ RATIO, P99 = 0.8, 15.0
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("bench.inbox", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="one turn of a second: shows that it runs, not how fast")
+    parser.add_argument("--short", action="store_true", help="one turn of a second of two: shows that it runs")
     parser.add_argument("--turns", type=int, help="how often each contestant has its turn; 5 unless --short")
     parser.add_argument("--seconds", type=float, help="of one turn; 6 unless --short")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result file")
     return parser.parse_args(arguments)
 
 
-async def measure(turns: int, seconds: float) -> list[Figure]:
+async def measure(names: list[str], turns: int, seconds: float) -> list[Figure]:
     """Each contestant in turn, another one first each time; a first round warms them up."""
-    names = [*BARE, OURS]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="nms-bench-") as folder:
-        async with open_place(Path(folder)) as place:
+        async with open_place(Path(folder), names) as place:
             for name in names:
-                await place.load(name, CLIENTS, min(1.0, seconds))
+                await place.load(name, CLIENTS, min(1.0, seconds / 2))
             for turn in range(turns):
                 for name in names[turn % len(names) :] + names[: turn % len(names)]:
                     found[name].append(await take_turn(place, name, seconds))
@@ -65,7 +64,8 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     turns = options.turns or (1 if options.short else 5)
     seconds = options.seconds or (1.0 if options.short else 6.0)
-    figures = asyncio.run(measure(turns, seconds))
+    names = ["shared", OURS] if options.short else [*BARE, OURS]
+    figures = asyncio.run(measure(names, turns, seconds))
     console = Console(width=None if sys.stdout.isatty() else 180)
     show(figures, console, "inbox")
     console.print(f"stored in {store(figures, options.results, 'inbox')}")

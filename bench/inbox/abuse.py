@@ -60,7 +60,7 @@ async def measure(options: argparse.Namespace) -> list[Figure]:
     ratios, shares, calm, megabytes = list[float](), list[float](), list[float](), list[float]()
     seen: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="nms-bench-") as folder:
-        async with open_place(Path(folder)) as place:
+        async with open_place(Path(folder), [OURS]) as place:
             role = place.servers[OURS].role
             await place.load(OURS, CLIENTS, 1.0)
             for pair in range(options.pairs):

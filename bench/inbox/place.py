@@ -5,7 +5,7 @@ import base64
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,14 +82,14 @@ class Place:
 
 
 @asynccontextmanager
-async def open_place(folder: Path) -> AsyncIterator[Place]:
-    """All contestants, ready; those that are not asked cost nothing."""
+async def open_place(folder: Path, names: Collection[str]) -> AsyncIterator[Place]:
+    """These contestants, ready; those that are not asked cost nothing."""
     async with AsyncExitStack() as stack:
         postgres = PostgresServer("18", settings=SERVER)
         await postgres.start()
         stack.push_async_callback(postgres.close)
-        servers = {name: await stack.enter_async_context(_bare(postgres, folder, name)) for name in BARE}
-        servers[OURS] = await stack.enter_async_context(_ours(postgres, folder))
+        made = {name: _ours(postgres, folder) if name == OURS else _bare(postgres, folder, name) for name in names}
+        servers = {name: await stack.enter_async_context(one) for name, one in made.items()}
         yield Place(servers, postgres)
 
 
