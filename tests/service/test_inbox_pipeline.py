@@ -1,18 +1,22 @@
 """The inbox as a source: what endpoints received arrives in tables, in order and once in effect."""
 
 import json
+import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import httpx2
 import pytest
 
+from nms.common.change import Change, Column, Shape
 from nms.common.document import InboxSystem
-from nms.common.flow import DatasetSpec
+from nms.common.flow import DatasetSpec, FeedSpec
 from nms.common.problem import Malformed
 from nms.common.settings import Settings
 from nms.connectors.inbox import connector, source
+from nms.connectors.inbox.reading import Event, Reader
 from nms.connectors.postgres import target
 from tests.conftest import MakeDatabase
 from tests.service.inbox import SECRET, SHOP, receiving, send
@@ -206,6 +210,46 @@ async def test_endpoints_that_are_missing_are_told_before_a_pipeline_starts(
     await stage.apply(*stage.systems(), inbox(customers=CUSTOMERS), into())
     (told,) = await stage.answer("doctor", "in")
     assert told["fit"], told
+
+
+async def test_a_batch_ends_behind_the_event_that_has_enough_changes_and_the_next_goes_on_there(
+    stage: Stage, client: httpx2.AsyncClient
+) -> None:
+    bodies = [[{"id": 1}, {"id": 2}], [{"id": 3}, {"id": 4}], [], [{"id": 5}], [{"id": 6}]]
+    await post(client, *bodies)
+    spec = FeedSpec("p", 1, {"number": 0}, {"shop": Shape("shop", (Column("id", "bigint"),), (0,))})
+    system = InboxSystem.model_validate(inbox())
+    opened = await source.InboxSource.open(system, spec, source.Limits(batch_changes=3))
+    reading = opened.batches()
+    first, second = [await anext(reading) for _ in range(2)]
+    await opened.close()
+    assert (first.changes, first.ends, first.position["number"], first.position["mark"]["number"]) == (
+        4, [(2, 1), (2, 2)], 2, 2
+    )  # fmt: skip
+    assert (second.changes, second.ends, second.position["number"]) == (2, [(0, 3), (1, 4), (1, 5)], 5)
+    again = await source.InboxSource.open(system, replace(spec, start=first.position))
+    assert (await anext(again.batches())).ends == second.ends
+    await again.close()
+
+
+async def test_events_are_read_beside_the_event_loop(
+    stage: Stage, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await post(client, {"id": 1})
+    threads = []
+    read = Reader.read
+
+    def watched(made: Reader, event: Event) -> list[Change]:
+        threads.append(threading.current_thread())
+        return read(made, event)
+
+    monkeypatch.setattr(Reader, "read", watched)
+    spec = FeedSpec("p", 1, {"number": 0}, {"shop": Shape("shop", (Column("id", "bigint"),), (0,))})
+    opened = await source.InboxSource.open(InboxSystem.model_validate(inbox()), spec)
+    assert (await anext(opened.batches())).changes == 1
+    await opened.close()
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 async def stands_at(stage: Stage, number: int) -> bool:

@@ -2,17 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nms.common import clock
-from nms.common.change import Change, Op, Shape
+from nms.common.change import Change, Shape
 from nms.common.document.inbox import InboxSystem
-from nms.common.flow import Batch, FeedSpec, Part, Poison, Position
-from nms.common.messages import MessageUnreadable
+from nms.common.flow import Batch, FeedSpec, Part, Position
 from nms.common.waiting import first_of
 from nms.connectors.inbox.ear import own_ear
+from nms.connectors.inbox.harvest import Harvest, harvest
 from nms.connectors.inbox.place import Mark, Place, judge, read_place, write_place
 from nms.connectors.inbox.reading import Event, Reader
 from nms.connectors.inbox.repository import FeedRepository
@@ -27,10 +27,11 @@ KEEP_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of a batch: events, and bytes of bodies, of which the last event may stand beyond."""
+    """The bounds of a batch: events, bytes of bodies, and changes; the last event may stand beyond the latter two."""
 
     batch_events: int = 1_000
     batch_bytes: int = 8 << 20
+    batch_changes: int = 10_000
 
 
 class InboxSource:
@@ -47,6 +48,7 @@ class InboxSource:
             name: Reader(system.resource(name), shape, heals=spec.heals) for name, shape in parents_first(spec)
         }
         self._endpoints = system.endpoints(list(spec.shapes))
+        self._rest: Sequence[Event] = ()
         self._count = int(spec.start.get("place", 0))
         self._place = self._kept = read_place(spec.start) or Place(0)
         self._kept_at = time.monotonic()
@@ -66,15 +68,14 @@ class InboxSource:
         """What has arrived, as batches; raises the Problem that ended the reading."""
         if read_place(self._spec.start) != self._kept:
             # Kept before anything arrives: else a restart would begin somewhere else.
-            yield self._batch([])
+            yield self._batch(Harvest([], []))
         while True:
             self._wake.clear()
-            events = await self._next()
-            batch = self._batch(events)
-            if batch.small or batch.poison or self._is_due():
-                self._keep(events)
-                yield batch
-            elif not events:
+            found = await self._harvest()
+            if found.changes or found.poison or self._is_due():
+                self._keep(found.events)
+                yield self._batch(found)
+            elif not found.events:
                 await asyncio.sleep(REST_SECONDS)
                 if not await first_of(self._wake, timeout=LOOK_SECONDS):
                     self._delay = 0.0
@@ -112,17 +113,13 @@ class InboxSource:
             self._place = self._kept = Place(0 if newest is None else newest.number, newest)
 
     async def _next(self) -> list[Event]:
-        """The next events, and the place moves behind them; raises where some were passed by."""
+        """The next events; raises where some were passed by."""
         before = self._place
         settled = await self._repository.settled()
         bound = (self._limits.batch_events, self._limits.batch_bytes)
         events = await self._repository.list_events(self._endpoints, before.number, settled, bound)
         judge(before, await self._repository.look(self._endpoints, before, settled))
-        own = [event for event in events if event.run is None]
-        mark = Mark(own[-1].number, own[-1].id, own[-1].received_at) if own else None
-        if events:
-            self._place = before.passed(events[-1].number, mark)
-        elif time.monotonic() - self._kept_at > KEEP_SECONDS:
+        if not events and time.monotonic() - self._kept_at > KEEP_SECONDS:
             # Events of others: to stand behind them shows, too, that time was not turned back.
             newest = await self._repository.newest(settled)
             self._place = before if newest is None else before.passed(newest.number, newest)
@@ -142,42 +139,34 @@ class InboxSource:
 
     # -- what arrived
 
-    def _batch(self, events: Sequence[Event]) -> Batch:
-        changes: list[Change] = []
-        poison: list[Poison] = []
-        ends: list[tuple[int, int]] = []
-        for event in events:
-            found = list(self._read(event, poison))
-            if all(change.op is Op.DELETE for change in found):
-                # Children go before their parents, as they come behind them.
-                found.reverse()
-            changes += found
-            ends.append((len(found), event.number))
+    async def _harvest(self) -> Harvest:
+        """What the next events hold, up to the bound of changes; the place moves behind those that were read."""
+        events = self._rest or await self._next()
+        # Beside the event loop: of one event a sender can make a million changes.
+        found = await asyncio.to_thread(harvest, self._readers, events, self._limits.batch_changes)
+        self._rest = found.rest
+        own = [event for event in found.events if event.run is None]
+        mark = Mark(own[-1].number, own[-1].id, own[-1].received_at) if own else None
+        if found.events:
+            self._place = self._place.passed(found.events[-1].number, mark)
+        return found
+
+    def _batch(self, found: Harvest) -> Batch:
         self._count += 1
-        times = [event.received_at.timestamp() for event in events]
+        times = [event.received_at.timestamp() for event in found.events]
         return Batch(
             {"generation": self._spec.generation, "place": self._count, **write_place(self._place)},
-            lambda: _parts(changes),
-            changes=len(changes),
-            transactions=len(events),
+            lambda: _parts(found.changes),
+            changes=len(found.changes),
+            transactions=len(found.events),
             committed=times[-1] if times else None,
             place=self._count,
-            small=changes,
-            ends=ends,
+            small=found.changes,
+            ends=found.ends,
             times=times,
-            poison=poison,
+            poison=found.poison,
             keep=True,
         )
-
-    def _read(self, event: Event, poison: list[Poison]) -> Iterator[Change]:
-        """The changes of an event, dataset by dataset; those that cannot read it are noted."""
-        for name, reader in self._readers.items():
-            if not reader.takes(event):
-                continue
-            try:
-                yield from reader.read(event)
-            except MessageUnreadable as problem:
-                poison.append(Poison(name, str(event.id), reader.hold(event), problem))
 
 
 def parents_first(spec: FeedSpec) -> list[tuple[str, Shape]]:
