@@ -3,10 +3,10 @@
 import hmac
 import re
 from base64 import b64encode
+from binascii import a2b_qp
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from nms.inbox.check import Check, Refusal, Request, read_headers, read_url
 from nms.inbox.key import plain_secrets
@@ -14,7 +14,8 @@ from nms.inbox.scheme import Parameters
 from nms.inbox.signature import malformed, mismatch, shape_of
 
 MOST_PARAMETERS: Final = 1_000
-_PART: Final = re.compile(rb"(?:[A-Za-z0-9._~!$'()*,;:@/?+|-]|%[0-9A-Fa-f]{2})*")
+# Possessive: who may step back keeps a place to step back to for every character of a stranger's body.
+_PART: Final = re.compile(rb"(?:[A-Za-z0-9._~!$'()*,;:@/?+|-]++|%[0-9A-Fa-f]{2})*+")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _PORTED: Final = re.compile(r"(https?)://((?:[^/?@:\[\]]+|\[[0-9A-Fa-f:.]+\]))(:[0-9]{1,5})?([/?].*)?")
 _PORTS: Final = {"http": ":80", "https": ":443"}
@@ -41,7 +42,8 @@ def _read_parameter(part: bytes) -> tuple[bytes, bytes]:
 
 
 def _decode(part: bytes) -> bytes:
-    return unquote_to_bytes(part.replace(b"+", b" "))
+    # What `_PART` takes is quoted-printable (RFC 2045) but for the sign; the one of urllib makes an object per `%`.
+    return a2b_qp(part.replace(b"+", b" ").replace(b"%", b"="))
 
 
 class FormVerifier:

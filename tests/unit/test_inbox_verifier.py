@@ -2,12 +2,14 @@
 
 import hmac
 import re
+import tracemalloc
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -195,6 +197,26 @@ def test_a_refusal_that_is_kept_keeps_nothing_of_the_body() -> None:
         if isinstance(found, Refusal):
             assert found.__traceback__ is None
             assert found.__context__ is None
+
+
+@pytest.mark.parametrize("filling", [b"a", b"%41", b"a%41"])
+def test_a_form_of_a_stranger_takes_no_more_memory_than_a_few_times_its_size(filling: bytes) -> None:
+    case = genuine("twilio")
+    raw = b"a=" + filling * ((1 << 20) // len(filling))
+    tracemalloc.start()
+    try:
+        refusal = judge(replace(case, body=raw), 1 << 16)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert refusal is not None
+    assert refusal.code == "signature-mismatch"
+    assert most < 12 << 20
+
+
+@given(st.binary(max_size=60))
+def test_a_form_is_read_as_it_was_meant(value: bytes) -> None:
+    assert form.read_form(b"a=" + quote_plus(value).encode()) == [(b"a", value)]
 
 
 def test_a_clock_that_is_off_is_told_by_how_much_before_the_body_comes() -> None:
