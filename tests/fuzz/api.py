@@ -20,6 +20,8 @@ MEANT = frozenset({
     "token-type-refused",
 })  # fmt: skip
 """Problems of requests that have the right form: no document can say which token, cursor or password is good."""
+AHEAD = frozenset({"target-too-long", "headers-too-large"})
+"""Problems of what the server refuses before it looks for a route: no route names them."""
 BAD_FORM = "The request does not have the right form."
 
 
@@ -103,13 +105,16 @@ def count(fuzzed: Fuzzed, recorder: ScenarioRecorder, role: Role) -> None:
         for fault in (*faults_of(recorder, number, role), *told):
             fuzzed.faults[f"{operation.label}: {fault}"] += 1
         guarded = role.document["paths"][operation.path][operation.method].get("security")
-        if role.token is None and guarded and response.status_code not in (401, 405) and not is_nowhere(response):
+        elsewhere = response.status_code in (401, 405) or is_nowhere(response) or is_ahead(response)
+        if role.token is None and guarded and not elsewhere:
             fuzzed.faults[f"{operation.label}: answers {response.status_code} to nobody"] += 1
 
 
 def faults_of(recorder: ScenarioRecorder, number: str, role: Role) -> Iterator[str]:
     response = recorder.interactions[number].response
     assert response is not None, f"{recorder.label} was not answered"
+    if is_ahead(response):
+        return
     for check in recorder.checks.get(number, ()):
         if check.name in role.unjudged:
             continue
@@ -133,6 +138,11 @@ def is_meant(response: Response) -> bool:
     problem = response.json()
     code = problem.get("code")
     return code in MEANT or (code == "malformed" and problem["detail"] != BAD_FORM)
+
+
+def is_ahead(response: Response) -> bool:
+    """Whether the server refused it before it looked for a route."""
+    return response.status_code in (414, 431) and response.json()["code"] in AHEAD
 
 
 def is_nowhere(response: Response) -> bool:
