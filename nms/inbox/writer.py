@@ -78,7 +78,7 @@ class Lane:
     async def _write_some(self) -> None:
         taken = self._take()
         try:
-            receipts = iter(await self._store_all([together for together, _ in taken]))
+            receipts = iter(await self._store_twice([together for together, _ in taken]))
         except Problem as problem:
             await self._settle_failure(taken, problem)
             return
@@ -93,6 +93,15 @@ class Lane:
             mine = [next(receipts) for _ in together]
             if not future.done():
                 future.set_result(mine)
+
+    async def _store_twice(self, taken: Sequence[Together]) -> Sequence[Receipt]:
+        """Store; what is meant to be repeated is repeated here, once, since a provider would wait long to do so."""
+        try:
+            return await self._store_all(taken)
+        except Problem as problem:
+            if problem.retry is not Retry.NOW:
+                raise
+            return await self._store_all(taken)
 
     async def _store_all(self, taken: Sequence[Together]) -> Sequence[Receipt]:
         if len(taken) == 1 and len(taken[0]) > 1:
@@ -111,7 +120,7 @@ class Lane:
             return
         for together, future in taken:
             try:
-                receipts = await self._store_all([together])
+                receipts = await self._store_twice([together])
             except Problem as own:
                 _fail(future, own)
             else:

@@ -10,8 +10,10 @@ import pytest
 from nms.common.settings import Settings
 from nms.inbox.arrival import Arrival, new_event_id
 from nms.inbox.repository import InboxRepository
+from tests.waiting import eventually
 
 BIG = 2**31
+WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
 
 def arrival(key: str, endpoint: str = "shop") -> Arrival:
@@ -30,6 +32,21 @@ async def passed_on(repository: InboxRepository, after: int = 0, *endpoints: str
 
 async def store(*keys: str) -> None:
     await (await InboxRepository.open()).store([arrival(key) for key in keys])
+
+
+async def test_two_that_store_the_same_keys_in_another_order_never_wait_for_each_other(settings: Settings) -> None:
+    repository = await InboxRepository.open()
+    small, large = sorted((arrival("a"), arrival("b")), key=lambda one: one.key)
+    async with repository.transaction() as first:
+        await first.store([small])
+        second = asyncio.create_task(repository.store([large, small]))
+
+        async def is_waiting() -> bool:
+            return bool(await repository.connection.fetchval(WAITING))
+
+        await eventually(is_waiting)
+        assert [one.kind for one in await first.store([large])] == ["new"]
+    assert [one.kind for one in await second] == ["known", "known"]
 
 
 @pytest.mark.parametrize("start", [0, BIG - 3, BIG * 5 + 7])

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import pytest
 
+from nms.common.db.problems import TransactionConflict
 from nms.common.problem import Malformed, Unavailable
 from nms.inbox.arrival import Arrival, Receipt, new_event_id
 from nms.inbox.problems import InboxBusy
@@ -18,19 +19,23 @@ def arrival(body: bytes = b"{}") -> Arrival:
 
 
 class Disk:
-    """Keeps what it is given, one call at a time; `bad` is refused, and all while it is away."""
+    """Keeps what it is given, a call at a time; `bad` is refused, and all while it is away or has `conflicts` left."""
 
     def __init__(self) -> None:
         self.calls: list[list[bytes]] = []
         self.open = asyncio.Event()
         self.open.set()
         self.away = False
+        self.conflicts = 0
 
     async def store(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         await self.open.wait()
         self.calls.append([one.body for one in arrivals])
         if self.away:
             raise Unavailable("away")
+        if self.conflicts:
+            self.conflicts -= 1
+            raise TransactionConflict("in the way")
         if any(one.body == b"bad" for one in arrivals):
             raise Malformed("bad")
         return [Receipt(one.id, "new") for one in arrivals]
@@ -58,6 +63,19 @@ async def test_one_that_cannot_be_stored_takes_none_along() -> None:
     disk.open.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(one, Malformed) for one in results] == [False, True, False]
+
+
+async def test_what_another_transaction_was_in_the_way_of_is_repeated_once_for_all_and_no_more() -> None:
+    disk = Disk()
+    lane = Lane(disk.store, disk.store)
+    disk.conflicts = 1
+    receipts = await asyncio.gather(*(lane.put([arrival(body)]) for body in (b"a", b"b")))
+    assert [one.kind for (one,) in receipts] == ["new", "new"]
+    assert disk.calls == [[b"a", b"b"]] * 2
+    disk.conflicts = 2
+    with pytest.raises(TransactionConflict):
+        await lane.put([arrival()])
+    assert len(disk.calls) == 4
 
 
 async def test_a_database_that_is_away_is_asked_once_for_all_and_again_for_the_next() -> None:

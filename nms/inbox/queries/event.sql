@@ -1,5 +1,6 @@
 -- name: insert_events(ids, endpoints, keys, digests, types, items, content_types, headers, bodies)
--- One statement, one commit for all that came meanwhile; what it gives back is new.
+-- One statement, one commit for all that came meanwhile; what it gives back is new. Whoever stores takes keys in the
+-- same order, so that two who have the same ones never wait for each other; numbers are in the order of arrival.
 with given as (
     select *
     from unnest(
@@ -9,7 +10,7 @@ with given as (
 ),
 fresh as (
     insert into inbox.receipt (endpoint, key, event_id, digest)
-    select g.endpoint, g.key, g.id, g.digest from given g
+    select g.endpoint, g.key, g.id, g.digest from given g order by g.key, g.endpoint, g.place
     on conflict (endpoint, key) do nothing
     returning event_id
 ),
