@@ -78,8 +78,11 @@ def test_a_list_is_records_in_order_and_the_event_has_facts_of_its_own() -> None
     ("deleted", "body", "kind", "op"),
     [
         ("gone", {"id": 1, "gone": True}, "push", Op.DELETE),
-        ("gone", {"id": 1, "gone": 0}, "push", Op.DELETE),
-        ("gone", {"id": 1, "gone": ""}, "push", Op.INSERT),
+        ("gone", {"id": 1, "gone": False}, "push", Op.INSERT),
+        ("gone", {"id": 1, "gone": None}, "push", Op.INSERT),
+        ("gone", {"id": 1}, "push", Op.INSERT),
+        ("gone == `1`", {"id": 1, "gone": 1}, "push", Op.DELETE),
+        ("gone == `1`", {"id": 1, "gone": 0}, "push", Op.INSERT),
         ("version > `3`", {"id": 1, "version": 4}, "push", Op.DELETE),
         ("version > `3`", {"id": 1, "version": 3}, "push", Op.INSERT),
         (["removed"], {"id": 1}, "removed", Op.DELETE),
@@ -93,10 +96,28 @@ def test_a_record_is_deleted_by_a_condition_or_by_the_type_of_its_event(
     assert change.op is op
 
 
-def test_cloud_events_are_what_they_are_everywhere_else() -> None:
-    (change,) = reader().read(event(OURS))
+@pytest.mark.parametrize("gone", [0, 1, 1.5, "", "no", "false", [], [True], {}], ids=repr)
+def test_what_is_neither_true_nor_false_deletes_nothing_and_is_held(gone: Any) -> None:
+    with pytest.raises(MessageUnreadable, match="neither true, false nor null"):
+        reader(deleted="gone").read(event({"id": 1, "gone": gone}))
+
+
+def test_cloud_events_are_what_they_are_everywhere_else_where_the_resource_says_so() -> None:
+    (change,) = reader(format="nms").read(event(OURS))
     assert (change.op, change.key[4:]) == (Op.DELETE, b"3")
+    (plain,) = read(reader(format="nms"), {"id": 5})
+    assert plain == {"id": "5"}
     assert read(reader(records="it"), OTHERS) == [{"id": "4"}]
+
+
+@pytest.mark.parametrize("data", [OURS["data"], {"op": "truncate"}, {"op": "t"}])
+def test_nobody_deletes_or_empties_by_the_form_of_an_event_of_another_nms(data: Any) -> None:
+    body = {**OURS, "type": "nms.change.truncate", "data": data}
+    with pytest.raises(MessageUnreadable):
+        reader().read(event(body))
+    with pytest.raises(MessageUnreadable):
+        Reader(InboxResource.model_construct(endpoint="shop"), reader().shape).read(event(body))
+    assert read(reader(), {**body, "data": {**data, "id": 1}}) == [{"id": "1"}]
 
 
 def test_a_form_is_an_object_of_its_parameters() -> None:
@@ -134,7 +155,7 @@ def test_a_held_event_is_read_with_its_own_facts() -> None:
 @pytest.mark.parametrize("expression", ["ceil(id)", "sum([id, id])", "sort_by(@, &id)", "avg([id, `1`])"])
 def test_no_number_of_a_sender_ends_the_reading(expression: str) -> None:
     for number in (b"1e999", b"-1e999", b"9" * 400):
-        made = reader(derive={"more": expression}, deleted=expression)
+        made = reader(derive={"more": expression}, deleted=f"{expression} > `3`")
         assert len(made.read(event(b'{"id": ' + number + b"}"))) == 1
 
 
@@ -192,6 +213,7 @@ def test_a_place_that_events_would_be_passed_by_at_is_told(sight: Sight, code: s
     [
         {"deleted": []}, {"deleted": 5}, {"deleted": "a ||"}, {"deleted": [""]}, {"types": ["a"], "deleted": ["b"]},
         {"key": ["id", "id"]}, {"derive": {"$event.id": "id"}}, {"records": "nofunction(@)"}, {"endpoint": "Shop"},
+        {"format": "cloudevents"}, {"format": "nms", "records": "data"},
     ],
 )  # fmt: skip
 def test_a_resource_that_means_nothing_is_refused(resource: dict[str, Any]) -> None:

@@ -61,6 +61,13 @@ class InboxResource(Part):
             description="where in the body a record stands, or a list of them; an event without has none of this kind"
         ),
     ] = "@"
+    format: Annotated[
+        Literal["nms"] | None,
+        Field(
+            description="`nms`: events of another NMS do what they say: delete, move keys, and empty the table; "
+            "else their data are a record as any"
+        ),
+    ] = None
     derive: Annotated[
         dict[Column, Expression],
         Field(max_length=500, description="further fields of a record, each a JMESPath expression on it"),
@@ -74,8 +81,16 @@ class InboxResource(Part):
         Field(min_length=1, max_length=8, strict=False, description="default: as the pipeline or the table has it"),
     ] = None
     deleted: Annotated[
-        Deleted, Field(description="when a record is to be deleted: a JMESPath condition on it, or types of events")
+        Deleted,
+        Field(description="when a record is to be deleted: a JMESPath condition that gives true, or types of events"),
     ] = None
+
+    @field_validator("format")
+    @classmethod
+    def _take_ours_whole(cls, said: str | None, info: ValidationInfo) -> str | None:
+        if said is not None and info.data.get("records", "@") != "@":
+            raise refusal("an event of another NMS has its record in a place of its own: leave `records` out")
+        return said
 
     @field_validator("derive")
     @classmethod

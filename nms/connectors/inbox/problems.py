@@ -1,5 +1,6 @@
 """Problems of the inbox as a source."""
 
+from nms.common.messages import MessageUnreadable
 from nms.common.problem import Problem
 
 
@@ -32,3 +33,13 @@ class InboxOnlyRead(Problem):
 
     status, code, title = 409, "inbox-only-read", "The inbox is no target"
     remedy = "Events come to the inbox over HTTP only; name another target."
+
+
+class DeletedUnclear(MessageUnreadable):
+    """The condition that tells deletions gives a number, a text, a list or an object: 0 and "no" may mean either."""
+
+    code, title = "deleted-unclear", "It is not clear whether a record is deleted"
+    remedy = (
+        "Write `deleted` of the resource as a comparison, such as deleted == `1` or deleted_at != `null`, and replay "
+        "what is held."
+    )

@@ -27,6 +27,7 @@ from nms.common.messages import (
 )
 from nms.common.search import search
 from nms.common.strict_json import TooDeep
+from nms.connectors.inbox.problems import DeletedUnclear
 
 EVENT_LINE: Final = b"inbox-event: "
 FORM: Final = "application/x-www-form-urlencoded"
@@ -107,12 +108,12 @@ class Reader:
         """The changes that an event holds, none where it has no such record; raises a MessageUnreadable.
 
         A record is written where it is new, or deleted; fields that it lacks are unchanged. Of a CloudEvent its data
-        are the body; one of ours does what its data say.
+        are the body; one of ours does what its data say where the resource is of `nms`.
         """
         value = event.value
         if isinstance(value, dict) and is_event(value):
             kind, value = value["type"], value.get("data")
-            if kind.startswith(TYPE) and self.resource.records == "@" and isinstance(value, dict):
+            if self.resource.format == "nms" and kind.startswith(TYPE) and isinstance(value, dict):
                 return [read_ours(as_written(value), self.shape)]
         found = search(value, self.resource.records)
         if found is None:
@@ -153,12 +154,10 @@ class Reader:
         condition = self.resource.deleted
         if isinstance(condition, tuple):
             return event.type in condition
-        return condition is not None and _holds(search(record, condition))
-
-
-def _holds(found: Any) -> bool:
-    """Whether a value is true as JMESPath has it: null, false and what is empty are not."""
-    return found is not None and found is not False and found not in ("", [], {})
+        found = None if condition is None else search(record, condition)
+        if found is not None and not isinstance(found, bool):
+            raise DeletedUnclear("`deleted` gives neither true, false nor null", expression=condition)
+        return found is True
 
 
 def _form(body: bytes) -> dict[str, Any]:
