@@ -11,7 +11,7 @@ from nms.common.problem import Problem
 from nms.common.seal import Sealer
 from nms.common.settings import Settings
 from nms.inbox.address import whole_url
-from nms.inbox.endpoint import HIDDEN
+from nms.inbox.header import HIDDEN
 from nms.inbox.refused import Refused
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def shown_url(refused: Refused) -> str:
 
 def shown_headers(refused: Refused) -> bytes:
     """The headers of a request as lines, without credentials."""
-    pairs = ((name, HIDDEN if is_credential(name) else value) for name, value in refused.headers)
+    places = _credentials(refused)
+    pairs = ((name, HIDDEN if place in places else value) for place, (name, value) in enumerate(refused.headers))
     return b"\n".join(name + b": " + value for name, value in pairs)
 
 
@@ -56,13 +57,19 @@ def seal(sealer: Sealer, refused: Refused) -> bytes:
         "address": refused.address,
         "query": refused.query,
         "tail": refused.tail.decode("latin-1"),
-        "headers": {
-            str(place): value.decode("latin-1")
-            for place, (name, value) in enumerate(refused.headers)
-            if is_credential(name)
-        },
+        "headers": {str(place): refused.headers[place][1].decode("latin-1") for place in _credentials(refused)},
     }
     return sealer.seal(json.dumps(hidden).encode(), _about(refused.id))
+
+
+def _credentials(refused: Refused) -> Sequence[int]:
+    """Places of headers that are credentials by their names, or have in them what the request shows elsewhere."""
+    shown = [value.partition(b" ")[2] for name, value in refused.headers if name.lower() == b"authorization"]
+    # Proxies tell the address that was called in headers of many names.
+    shown += [b"/" + refused.tail if refused.tail else b"", b"?" + refused.query.encode("latin-1")]
+    words = [word for word in shown if len(word) > 1]
+    pairs = enumerate(refused.headers)
+    return [place for place, (name, value) in pairs if is_credential(name) or any(word in value for word in words)]
 
 
 def unseal(sealer: Sealer, sealed: bytes, id_: UUID) -> dict[str, Any]:

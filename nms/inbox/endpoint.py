@@ -12,14 +12,13 @@ from nms.inbox.arrival import Arrival, key_of, new_event_id
 from nms.inbox.check import Request
 from nms.inbox.cloudevent import STRUCTURED, identify, media_type
 from nms.inbox.handshake import HANDSHAKES, Terms
-from nms.inbox.item import Body, bodies_of, search
+from nms.inbox.header import lines_of
+from nms.inbox.item import Body, bodies_of, check_repeated, search
 from nms.inbox.key import plain_secrets
 from nms.inbox.problems import IdMissing, SecretUnfit
 from nms.inbox.verifier import Verifier, make_verifier
 
 LONGEST_WORD: Final = 200
-SECRETS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
-HIDDEN: Final = b"(hidden)"
 IDS: Final[Mapping[str, str]] = {
     "standard": "webhook-id",
     "standard-svix": "svix-id",
@@ -61,7 +60,8 @@ class Endpoint:
         Raises WebhookUnreadable, IdMissing, BatchTooLarge.
         """
         bodies, is_list = bodies_of(self.document, request, raw)
-        lines = b"\n".join([b"%b: %b" % (name, HIDDEN if name in SECRETS else one) for name, one in request.headers])
+        lines = lines_of(request.headers, self.verifier.hidden)
+        check_repeated(len(bodies), len(lines))
         told = _read_header(request, b"content-type")
         arrivals = []
         for item, body in enumerate(bodies):

@@ -49,6 +49,8 @@ def _decode(part: bytes) -> bytes:
 class FormVerifier:
     """A scheme that signs URL and form, with its secrets; raises SecretUnfit."""
 
+    hidden: Sequence[bytes] = ()
+
     def __init__(self, rule: Parameters, secrets: Sequence[str]) -> None:
         self.rule = rule
         self.keys = plain_secrets(secrets)

@@ -28,6 +28,7 @@ class LoginVerifier:
         if rule.kind == "path" and not all(map(_UNRESERVED.fullmatch, given)):
             raise SecretUnfit("A secret in a path is made of letters, digits, `-`, `.`, `_` and `~`.")
         self.shown = given
+        self.hidden: Sequence[bytes] = sorted({*given, *plain_secrets(secrets)}, key=len, reverse=True)
 
     def check(self, request: Request) -> Check:
         """The check of one request."""
@@ -57,6 +58,8 @@ class LoginCheck(Check):
 
 class OpenVerifier:
     """No scheme: every request is believed."""
+
+    hidden: Sequence[bytes] = ()
 
     def check(self, request: Request) -> Check:
         """The check of one request, which nothing can fail."""

@@ -26,6 +26,8 @@ Values = Mapping[bytes, bytes]
 class SignedVerifier:
     """A scheme that signs, with its secrets: what the checks of all requests share; raises SecretUnfit."""
 
+    hidden: Sequence[bytes] = ()
+
     def __init__(self, rule: Signed, secrets: Sequence[str]) -> None:
         self.rule = rule
         self.shared, self.public = shared_keys(rule, secrets)

@@ -12,7 +12,8 @@ from nms.common.seal import SealBroken, Sealer
 from nms.common.settings import Settings
 from nms.inbox.arrival import Arrival, Receipt
 from nms.inbox.credential import restore, sealer_of, unseal
-from nms.inbox.endpoint import HIDDEN, Endpoint
+from nms.inbox.endpoint import Endpoint
+from nms.inbox.header import HIDDEN
 from nms.inbox.limit import check_content_type, check_depth, check_size
 from nms.inbox.models import Verification, Verified, VerifiedMany
 from nms.inbox.problems import BodyNotKept, CredentialsAway, EndpointUnknown, NotBelieved, StillRefused

@@ -16,6 +16,10 @@ from nms.inbox.signed import SignedVerifier
 class Verifier(Protocol):
     """What verifies the requests of one endpoint; it keeps nothing of them."""
 
+    @property
+    def hidden(self) -> Sequence[bytes]:
+        """What a request may show that nobody else may see, the longest first."""
+
     def check(self, request: Request) -> Check:
         """The check of one request; `Check.refusal` may tell at once that its body need not be read."""
 

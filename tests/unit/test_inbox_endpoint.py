@@ -1,5 +1,6 @@
 """What tells an event of an endpoint apart."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from nms.common.document import EndpointDocument
 from nms.inbox.check import Request
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.login import OpenVerifier
+from nms.inbox.problems import BatchTooLarge
+from nms.inbox.verifier import make_verifier
 
 
 def key_of(scheme: dict[str, Any], headers: dict[str, str], body: bytes) -> bytes:
@@ -36,3 +39,44 @@ def test_an_event_is_known_by_the_id_of_its_provider(scheme: dict[str, Any], hea
 def test_an_event_without_an_id_is_known_by_its_body() -> None:
     signed = {"type": "stripe", "secrets": ["env://HOOK"]}
     assert key_of(signed, {}, b"{}") == key_of(signed, {"webhook-id": "1"}, b"{}") != key_of(signed, {}, b"[]")
+
+
+def headers_of(scheme: dict[str, Any], secret: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    told = {"kind": "endpoint", "name": "a", "scheme": {**scheme, "secrets": ["env://HOOK"]}}
+    document = EndpointDocument.model_validate(told)
+    endpoint = Endpoint(document, make_verifier(document.scheme, [secret, f"{secret}-new"]))
+    return endpoint.read(Request("POST", "http://a/in/a", headers, 0.0), b"{}")[0][0].headers
+
+
+@pytest.mark.parametrize("scheme", [{"type": "path"}, {"type": "bearer"}, {"type": "basic", "user": "ann"}])
+def test_a_secret_is_hidden_whatever_header_of_a_proxy_repeats_it(scheme: dict[str, Any]) -> None:
+    basic = base64.b64encode(b"ann:word")
+    shown = [(b"x-forwarded-uri", b"/in/a/word?b=c"), (b"x-new", b"word-new"), (b"x-was", b"word and again word")]
+    more = [(b"x-login", b"Basic " + basic)] if scheme["type"] == "basic" else []
+    lines = headers_of(scheme, "word", [*shown, *more, (b"authorization", b"x"), (b"word", b"kept")]).split(b"\n")
+    assert lines[:3] == [
+        b"x-forwarded-uri: /in/a/(hidden)?b=c",
+        b"x-new: (hidden)",
+        b"x-was: (hidden) and again (hidden)",
+    ]
+    assert lines[3:] == [*([b"x-login: Basic (hidden)"] if more else []), b"authorization: (hidden)", b"word: kept"]
+
+
+def test_what_is_signed_keeps_its_headers_as_they_came() -> None:
+    assert headers_of({"type": "github"}, "word", [(b"x-github-delivery", b"word")]) == b"x-github-delivery: word"
+
+
+def test_headers_that_are_stored_with_each_item_of_a_list_are_bounded() -> None:
+    told = {"kind": "endpoint", "name": "a", "scheme": {"type": "none"}, "items": "@"}
+    endpoint = Endpoint(EndpointDocument.model_validate(told), OpenVerifier())
+    request = Request("POST", "http://a/in/a", [(b"a", bytes(30_000))], 0.0)
+
+    def listed(count: int) -> bytes:
+        return b"[%b]" % b",".join(b"%d" % number for number in range(count))
+
+    with pytest.raises(BatchTooLarge) as caught:
+        endpoint.read(request, listed(1_000))
+    most = caught.value.facts["limit"]
+    assert len(endpoint.read(request, listed(most))[0]) == most
+    with pytest.raises(BatchTooLarge):
+        endpoint.read(request, listed(most + 1))

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from nms.common.seal import SealBroken, Sealer
-from nms.inbox.credential import is_credential, seal, shown_headers, shown_url, unseal
+from nms.inbox.credential import is_credential, restore, seal, shown_headers, shown_url, unseal
 from nms.inbox.quarantine import BOUNDS, Notes
 from nms.inbox.refused import Refused, Standing
 
@@ -78,6 +78,23 @@ def test_headers_are_shown_without_credentials() -> None:
     assert shown_headers(ONE) == b"x-signature: ab\nauthorization: (hidden)\nX-Auth-Token: (hidden)"
     assert not any(map(is_credential, (b"X-Auth-Signature", b"stripe-signature", b"webhook-id", b"content-type")))
     assert all(map(is_credential, (b"Proxy-Authorization", b"COOKIE", b"x-gitlab-token", b"x-api-key")))
+
+
+@pytest.mark.parametrize(
+    ("headers", "tail", "query"),
+    [
+        ([(b"x-forwarded-uri", b"/in/shop/word"), (b"referer", b"https://a/in/shop/word?a")], b"word", ""),
+        ([(b"x-original-url", b"/in/shop?token=word")], b"", "token=word"),
+        ([(b"authorization", b"Bearer word"), (b"x-was", b"bearer word")], b"", ""),
+    ],
+)
+def test_a_header_that_repeats_what_the_request_shows_is_hidden_too_and_comes_back(
+    headers: list[tuple[bytes, bytes]], tail: bytes, query: str
+) -> None:
+    sealer, one = Sealer(b"k" * 32), replace(ONE, headers=[*headers, (b"x-word", b"word")], tail=tail, query=query)
+    pairs = [line.partition(b": ")[::2] for line in shown_headers(one).split(b"\n")]
+    assert [value for _, value in pairs[: len(headers)]] == [b"(hidden)"] * len(headers)
+    assert restore(pairs, unseal(sealer, seal(sealer, one), one.id)) == one.headers
 
 
 def test_what_is_sealed_is_of_one_request_only() -> None:
