@@ -119,33 +119,32 @@ begin
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION inbox.drop_days(kept interval)
- RETURNS integer
+CREATE OR REPLACE FUNCTION inbox.drop_day(kept interval)
+ RETURNS boolean
  LANGUAGE plpgsql
  SET "TimeZone" TO 'UTC'
  SET lock_timeout TO '5s'
 AS $function$
 declare
-    name text;
-    dropped integer := 0;
+    day regclass;
 begin
     perform pg_advisory_xact_lock(hashtextextended('inbox.day', 0));
-    for name in
-        select c.relname
-        from pg_inherits i join pg_class c on c.oid = i.inhrelid
-        where i.inhparent = 'inbox.event'::regclass
-            and c.relname ~ '^event_[0-9]{8}$'
-            and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= now() - kept
-        order by 1
-    loop
-        execute format(
-            'insert into inbox.dropped (endpoint, number) select endpoint, max(number) from inbox.%I group by endpoint '
-            'on conflict (endpoint) do update set number = greatest(dropped.number, excluded.number)', name
-        );
-        execute format('drop table inbox.%I', name);
-        dropped := dropped + 1;
-    end loop;
-    return dropped;
+    select c.oid::regclass into day
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'inbox.event'::regclass
+        and c.relname ~ '^event_[0-9]{8}$'
+        and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= now() - kept
+    order by c.relname
+    limit 1;
+    if day is null then
+        return false;
+    end if;
+    insert into inbox.dropped (endpoint, number)
+    select n.endpoint, n.number from inbox.list_newest(day) as n
+    on conflict (endpoint) do update set number = greatest(dropped.number, excluded.number);
+    perform inbox.take_tables(array['inbox.event', 'inbox.event_rest', day]::regclass[]);
+    execute format('drop table %s', day);
+    return true;
 end
 $function$;
 
@@ -203,6 +202,27 @@ select
     (select coalesce(max(d.number), 0) from inbox.dropped d)
 $function$;
 
+CREATE OR REPLACE FUNCTION inbox.list_newest(day regclass)
+ RETURNS TABLE(endpoint text, number bigint)
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+    return query execute format(
+        'with recursive known (endpoint) as ('
+        '(select d.endpoint from %1$s d order by d.endpoint limit 1) '
+        'union all '
+        'select (select d.endpoint from %1$s d where d.endpoint > k.endpoint order by d.endpoint limit 1) '
+        'from known k where k.endpoint is not null) '
+        'select k.endpoint, (select max(d.number) from %1$s d where d.endpoint = k.endpoint) '
+        'from known k where k.endpoint is not null',
+        day
+    );
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION inbox.make_days(ahead integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -223,9 +243,9 @@ begin
     loop
         name := 'event_' || to_char(day, 'YYYYMMDD');
         continue when to_regclass('inbox.' || name) is not null;
-        -- Whoever comes waits here. A row on its way to the default partition would be refused; a reader that had
-        -- looked up the partitions before would find the moved rows in none of them.
-        lock table inbox.event in access exclusive mode;
+        -- A row on its way to the default partition would be refused; a reader that had looked up the partitions
+        -- before would find the moved rows in none of them.
+        perform inbox.take_tables(array['inbox.event', 'inbox.event_rest']::regclass[]);
         execute format('create table inbox.%I (like inbox.event including all)', name);
         execute format(
             'with moved as (delete from inbox.event_rest where received_at >= %L and received_at < %L returning *) '
@@ -377,6 +397,41 @@ begin
     where l.locktype = 'advisory' and l.classid = 1852666729 and l.objsubid = 2
         and l.database = (select d.oid from pg_database d where d.datname = current_database());
     return last - greatest(coalesce(behind, 0), 0);
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.take_tables(tables regclass[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET lock_timeout TO '200ms'
+AS $function$
+declare
+    holders text[];
+    one regclass;
+begin
+    for attempt in 1..50 loop
+        holders := array(
+            select l.virtualtransaction
+            from pg_locks l
+            where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_backend_pid()
+                and l.database = (select d.oid from pg_database d where d.datname = current_database())
+                and l.relation = any (tables::oid[])
+                and (holders is null or l.virtualtransaction = any (holders))
+        );
+        if holders = '{}' then
+            begin
+                foreach one in array tables loop
+                    execute format('lock table only %s in access exclusive mode', one);
+                end loop;
+                return;
+            exception when lock_not_available then
+                holders := null;
+            end;
+        else
+            perform pg_sleep(0.05);
+        end if;
+    end loop;
+    raise lock_not_available using message = 'somebody holds the tables of the inbox';
 end
 $function$;
 

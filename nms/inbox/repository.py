@@ -109,9 +109,9 @@ class InboxRepository(BaseNmsRepository):
         """Make the partitions of today and of so many days ahead; gives how many were missing."""
         return int(await queries.insert_days(self.connection, ahead=ahead))
 
-    async def drop_days(self, kept: float) -> int:
-        """Drop the days that ended so many seconds ago; gives how many."""
-        return int(await queries.delete_days(self.connection, kept=kept))
+    async def drop_day(self, kept: float) -> bool:
+        """Drop the oldest day that ended so many seconds ago; tells whether there was one."""
+        return bool(await queries.delete_day(self.connection, kept=kept))
 
     async def delete_old_receipts(self, kept: float, size: int) -> int:
         """Delete receipts of such days, so many at a time; gives how many."""

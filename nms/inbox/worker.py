@@ -70,9 +70,9 @@ async def forget(repository: InboxRepository, stop: asyncio.Event) -> None:
     if kept is None:
         log.warning("an endpoint cannot be read: how long it keeps its events is not known, and none are dropped")
         return
-    dropped = await repository.drop_days(kept)
-    if dropped:
-        log.info("%d days of events that no endpoint keeps were dropped", dropped)
+    while await repository.drop_day(kept) and not stop.is_set():
+        log.info("a day of events that no endpoint keeps was dropped")
+        await first_of(stop, timeout=BITE_SECONDS)
     for forget_bite in (repository.delete_old_receipts, repository.delete_old_again):
         while await forget_bite(kept, BITE) == BITE and not stop.is_set():
             await first_of(stop, timeout=BITE_SECONDS)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nms.common.configuration import build_configuration
+from nms.common.db.problems import LockTimeout
 from nms.common.settings import Settings
 from nms.inbox.repository import InboxRepository
 from nms.inbox.worker import AHEAD_DAYS, forget, longest_keep
@@ -22,6 +23,16 @@ with e as (
 insert into inbox.receipt (endpoint, key, event_id, digest, received_at)
 select endpoint, key, id, key, received_at from e
 """
+THREE = """
+insert into inbox.event (id, endpoint, type, key, content_type, headers, body, received_at)
+select gen_random_uuid(), 'shop', '', '', '', '', '', now() - make_interval(days => n) from unnest(array[1, 39, 40]) as n
+"""
+MANY = """
+insert into inbox.event (id, endpoint, type, key, content_type, headers, body, received_at)
+select gen_random_uuid(), 'e' || n % 3, '', '', '', '', '', now() - interval '40 d' from generate_series(1, 3000) as n
+"""
+QUEUED = "select count(*) from pg_locks where not granted and relation = 'inbox.event'::regclass"
+READ = "select pg_stat_get_xact_tuples_returned(oid) from pg_class where relname = 'event_{0}'"
 WAITING = """
 select count(*) from pg_locks
 where not granted and database = (select oid from pg_database where datname = current_database())
@@ -91,6 +102,45 @@ async def test_a_reader_that_comes_while_rows_are_moved_to_their_day_finds_them(
         reading = asyncio.create_task(count(repository, "event"))
         await eventually(is_waiting)
     assert await reading == 41
+
+
+async def test_days_go_one_by_one_and_leave_a_note_for_which_no_day_is_read_whole(settings: Settings) -> None:
+    repository = await InboxRepository.open()
+    await repository.connection.execute(THREE)
+    await repository.connection.execute(MANY)
+    await repository.make_days(0)
+    before = await partitions(repository)
+    (day,) = days_from(-40, -40)
+    async with repository.transaction() as tx:
+        read = await tx.connection.fetchval(READ.format(day))
+        newest = await tx.connection.fetch(f"select * from inbox.list_newest('inbox.event_{day}')")
+        assert await tx.connection.fetchval(READ.format(day)) - read < 100
+    assert {row["endpoint"]: row["number"] for row in newest} == {"e0": 3003, "e1": 3001, "e2": 3002, "shop": 3}
+    assert await repository.drop_day(30 * 86_400)
+    assert set(before) - set(await partitions(repository)) == {day}
+    assert await repository.drop_day(30 * 86_400)
+    assert not await repository.drop_day(30 * 86_400)
+    dropped = await repository.connection.fetch("select endpoint, number from inbox.dropped")
+    assert {row["endpoint"]: row["number"] for row in dropped} == {"e0": 3003, "e1": 3001, "e2": 3002, "shop": 3}
+
+
+@pytest.mark.parametrize("what", ["make", "drop"])
+async def test_days_are_left_alone_while_a_dump_reads_and_who_stores_never_waits_for_them(
+    settings: Settings, what: str
+) -> None:
+    repository = await InboxRepository.open()
+    await repository.connection.execute(THREE)
+    await repository.make_days(0)
+    queued = 0
+    async with repository.transaction() as dump:
+        await dump.connection.execute("lock table inbox.event in access share mode")
+        keeping = asyncio.create_task(repository.make_days(3) if what == "make" else repository.drop_day(86_400))
+        while not keeping.done():
+            queued += await repository.connection.fetchval(QUEUED)
+        with pytest.raises(LockTimeout):
+            await keeping
+    assert queued == 0
+    assert await (repository.make_days(3) if what == "make" else repository.drop_day(86_400))
 
 
 def test_while_an_endpoint_cannot_be_read_nothing_is_forgotten() -> None:

@@ -40,7 +40,7 @@ OLD = """
 insert into inbox.event (id, endpoint, type, key, content_type, headers, body, received_at)
 values (gen_random_uuid(), 'shop', '', '', '', '', '', now() - interval '40 d');
 select inbox.make_days(0);
-select inbox.drop_days('30 d')
+select inbox.drop_day('30 d')
 """
 _numbers = count(1)
 

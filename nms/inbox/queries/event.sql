@@ -36,8 +36,8 @@ join unnest(:endpoints::text[], :keys::bytea[]) as g (endpoint, key) on g.endpoi
 -- name: insert_days(ahead)$
 select inbox.make_days(:ahead::integer);
 
--- name: delete_days(kept)$
-select inbox.drop_days(make_interval(secs => :kept::double precision));
+-- name: delete_day(kept)$
+select inbox.drop_day(make_interval(secs => :kept::double precision));
 
 -- name: delete_old_receipts(kept, size)!
 -- Whole days only: a receipt is never gone before its event.
