@@ -602,6 +602,12 @@ create table inbox.event (
     number bigint default nextval('inbox.event_number'::regclass) not null
 ) partition by RANGE (received_at);
 
+create table inbox.kept (
+    endpoint text not null,
+    keep double precision not null,
+    missed_at timestamp with time zone
+);
+
 create table inbox.quarantine (
     number bigint generated always as identity not null,
     id uuid not null,
@@ -788,6 +794,7 @@ alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
 alter table inbox.again add constraint again_pkey PRIMARY KEY (endpoint, number);
 alter table inbox.dropped add constraint dropped_pkey PRIMARY KEY (endpoint);
 alter table inbox.event add constraint event_pkey PRIMARY KEY (id, received_at);
+alter table inbox.kept add constraint kept_pkey PRIMARY KEY (endpoint);
 alter table inbox.quarantine add constraint quarantine_pkey PRIMARY KEY (number);
 alter table inbox.quarantine add constraint quarantine_id_key UNIQUE (id);
 alter table inbox.quarantine add constraint quarantine_standing_check CHECK ((standing = ANY (ARRAY['believed'::text, 'signed'::text, 'bare'::text])));

@@ -109,6 +109,13 @@ class InboxRepository(BaseNmsRepository):
         """Make the partitions of today and of so many days ahead; gives how many were missing."""
         return int(await queries.insert_days(self.connection, ahead=ahead))
 
+    async def note_keeps(self, keeps: Mapping[str, float], grace: float) -> float | None:
+        """Note how many seconds endpoints keep; gives the most, one that was taken out counting for `grace` more."""
+        longest: float | None = await queries.upsert_kept(
+            self.connection, endpoints=list(keeps), keeps=list(keeps.values()), grace=grace
+        )
+        return longest
+
     async def drop_day(self, kept: float) -> bool:
         """Drop the oldest day that ended so many seconds ago; tells whether there was one."""
         return bool(await queries.delete_day(self.connection, kept=kept))

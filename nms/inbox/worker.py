@@ -25,6 +25,8 @@ ROUND_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = 30.0
 REPLAYS: Final = 4
 """Replays that a process works at a time."""
+GRACE_SECONDS: Final = 7 * 86_400.0
+"""How long the events of an endpoint that was taken out are kept as if it were there: it may have been a mistake."""
 BITE: Final = 5_000
 BITE_SECONDS: Final = 0.05
 """Between bites, so that what arrives is never kept waiting for long."""
@@ -66,7 +68,7 @@ async def keep_days(repository: InboxRepository, stop: asyncio.Event) -> None:
 
 async def forget(repository: InboxRepository, stop: asyncio.Event) -> None:
     """Drop the days that no endpoint keeps, and then the receipts of their events."""
-    kept = longest_keep(await current_documents(repository))
+    kept = await longest_keep(repository, await current_documents(repository))
     if kept is None:
         log.warning("an endpoint cannot be read: how long it keeps its events is not known, and none are dropped")
         return
@@ -78,8 +80,10 @@ async def forget(repository: InboxRepository, stop: asyncio.Event) -> None:
             await first_of(stop, timeout=BITE_SECONDS)
 
 
-def longest_keep(configuration: Configuration) -> float | None:
-    """Seconds that the most patient endpoint keeps; None where an endpoint cannot be read."""
+async def longest_keep(repository: InboxRepository, configuration: Configuration) -> float | None:
+    """Seconds that the most patient endpoint keeps, or did a while ago; None where an endpoint cannot be read."""
     if any(kind == "endpoint" for kind, _ in configuration.unreadable):
         return None
-    return max((one.keep for one in configuration.endpoints.values()), default=KEEP)
+    keeps = {name: one.keep for name, one in configuration.endpoints.items()}
+    longest = await repository.note_keeps(keeps, GRACE_SECONDS)
+    return KEEP if longest is None else longest

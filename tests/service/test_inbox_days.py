@@ -25,7 +25,8 @@ select endpoint, key, id, key, received_at from e
 """
 THREE = """
 insert into inbox.event (id, endpoint, type, key, content_type, headers, body, received_at)
-select gen_random_uuid(), 'shop', '', '', '', '', '', now() - make_interval(days => n) from unnest(array[1, 39, 40]) as n
+select gen_random_uuid(), 'shop', '', '', '', '', '', now() - make_interval(days => n)
+from unnest(array[1, 39, 40]) as n
 """
 MANY = """
 insert into inbox.event (id, endpoint, type, key, content_type, headers, body, received_at)
@@ -143,7 +144,24 @@ async def test_days_are_left_alone_while_a_dump_reads_and_who_stores_never_waits
     assert await (repository.make_days(3) if what == "make" else repository.drop_day(86_400))
 
 
-def test_while_an_endpoint_cannot_be_read_nothing_is_forgotten() -> None:
+async def test_while_an_endpoint_cannot_be_read_nothing_is_forgotten(settings: Settings) -> None:
+    repository = await InboxRepository.open()
     broken = {"revision": 1, "kind": "endpoint", "name": "shop", "body": {"kind": "endpoint", "name": "shop"}}
-    assert longest_keep(build_configuration([broken])) is None
-    assert longest_keep(build_configuration([])) == 30 * 86_400
+    assert await longest_keep(repository, build_configuration([broken])) is None
+    assert await longest_keep(repository, build_configuration([])) == 30 * 86_400
+
+
+async def test_an_endpoint_that_is_taken_out_keeps_its_events_for_a_week_more(settings: Settings) -> None:
+    repository = await InboxRepository.open()
+    shop = build_configuration([{"revision": 1, "kind": "endpoint", "name": "shop", "body": SHOP | {"keep": "365d"}}])
+    other = build_configuration(
+        [{"revision": 2, "kind": "endpoint", "name": "other", "body": SHOP | {"name": "other", "keep": "1d"}}]
+    )
+    age = "update inbox.kept set missed_at = missed_at - interval '4 d'"
+    assert await longest_keep(repository, shop) == 365 * 86_400
+    for _ in range(2):
+        assert await longest_keep(repository, other) == 365 * 86_400
+        await repository.connection.execute(age)
+    assert await longest_keep(repository, other) == 86_400
+    assert await longest_keep(repository, shop) == 365 * 86_400
+    assert await longest_keep(repository, build_configuration([])) == 365 * 86_400

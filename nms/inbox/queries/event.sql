@@ -96,3 +96,25 @@ select e.number, e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(
     e.headers, e.body, e.number <= (select r.number from inbox.relay r where r.name = 'rabbitmq') as sent
 from inbox.event e
 where e.id = :id;
+
+-- name: upsert_kept(endpoints, keeps, grace)$
+-- Notes what is declared, and gives the longest time that anything is kept for: an endpoint that is missed counts for
+-- some seconds more. Null where there is none.
+with declared as (
+    select * from unnest(:endpoints::text[], :keeps::double precision[]) as d (endpoint, keep)
+),
+missed as (
+    select k.*
+    from inbox.kept k
+    where k.endpoint <> all (:endpoints::text[])
+        and coalesce(k.missed_at, now()) >= now() - make_interval(secs => :grace::double precision)
+),
+noted as (
+    insert into inbox.kept (endpoint, keep, missed_at)
+    select d.endpoint, d.keep, null from declared d
+    union all
+    select m.endpoint, m.keep, coalesce(m.missed_at, now()) from missed m
+    order by 1
+    on conflict (endpoint) do update set keep = excluded.keep, missed_at = excluded.missed_at
+)
+select max(b.keep) from (select d.keep from declared d union all select m.keep from missed m) as b;
