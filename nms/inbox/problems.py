@@ -95,7 +95,10 @@ class IdMissing(Problem):
     """The event has no id where the endpoint looks for one; facts: `place`."""
 
     status, code, title = 400, "id-missing", "The event has no id"
-    remedy = "Correct `id` of the endpoint, or leave it out to tell events apart by their bodies."
+    remedy = (
+        "Let what `place` names come through to the inbox, or point `id` of the endpoint at what each event has; "
+        "`{path: to_string(@)}` is the whole JSON body."
+    )
 
 
 class IdReused(Problem):

@@ -6,6 +6,7 @@ import hmac
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,18 @@ create trigger note after insert or update on public.customers for each row exec
 """
 
 
+def signed(raw: bytes, delivery: str) -> dict[str, str]:
+    """The headers of a delivery of now."""
+    now = str(int(time.time()))
+    digest = hmac.new(SECRET.encode(), f"{delivery}.{now}.".encode() + raw, hashlib.sha256).hexdigest()
+    return {
+        "X-Signature": digest,
+        "X-Delivery": delivery,
+        "X-Timestamp": now,
+        "Content-Type": "application/json",
+    }
+
+
 class Sender:
     """Somebody who signs what it sends."""
 
@@ -43,13 +56,13 @@ class Sender:
         """Status and event of an answer; another delivery each time where none is named."""
         self.sent += 1
         raw = json.dumps(body).encode()
-        headers = {
-            "X-Signature": hmac.new(SECRET.encode(), raw, hashlib.sha256).hexdigest(),
-            "X-Delivery": delivery or f"delivery-{self.sent}",
-            "Content-Type": "application/json",
-        }
-        answer = await self._client.post("/webhook", content=raw, headers=headers)
+        headers = signed(raw, delivery or f"delivery-{self.sent}")
+        answer = await self.post(raw, headers)
         return answer.status_code, answer.json().get("id", answer.text)
+
+    async def post(self, raw: bytes, headers: dict[str, str]) -> httpx2.Response:
+        """The answer to a request as it is."""
+        return await self._client.post("/webhook", content=raw, headers=headers)
 
 
 @pytest.fixture
@@ -96,6 +109,13 @@ async def test_customers_and_campaigns_come_change_and_go(stage: Stage, sender: 
         await stage.arrive(CAMPAIGNS, ["2 Both"])
         await sender.send({"customer": {"id": 7, "deleted": True}})
         await stage.arrive(CUSTOMERS, ["8"])
+
+
+async def test_who_saw_a_delivery_cannot_send_it_again_as_another_one(sender: Sender) -> None:
+    raw = b'{"customer": {"id": 7}}'
+    seen = signed(raw, "one")
+    answers = [await sender.post(raw, {**seen, "X-Delivery": delivery}) for delivery in ("one", "two")]
+    assert [answer.status_code for answer in answers] == [202, 401]
 
 
 async def test_a_worker_that_is_killed_loses_and_doubles_nothing(stage: Stage, sender: Sender, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from nms.common.document import EndpointDocument
 from nms.inbox.check import Request
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.login import OpenVerifier
-from nms.inbox.problems import BatchTooLarge
+from nms.inbox.problems import BatchTooLarge, IdMissing
 from nms.inbox.verifier import make_verifier
 
 
@@ -39,6 +39,20 @@ def test_an_event_is_known_by_the_id_of_its_provider(scheme: dict[str, Any], hea
 def test_an_event_without_an_id_is_known_by_its_body() -> None:
     signed = {"type": "stripe", "secrets": ["env://HOOK"]}
     assert key_of(signed, {}, b"{}") == key_of(signed, {"webhook-id": "1"}, b"{}") != key_of(signed, {}, b"[]")
+
+
+def test_an_event_of_a_scheme_with_an_id_of_its_own_can_be_known_by_its_whole_body() -> None:
+    told = {
+        "kind": "endpoint",
+        "name": "a",
+        "scheme": {"type": "github", "secrets": ["env://HOOK"]},
+        "id": {"path": "to_string(@)"},
+    }
+    endpoint = Endpoint(EndpointDocument.model_validate(told), OpenVerifier())
+    request = Request("POST", "http://a/in/a", [], 0.0)
+    one, same, other = (endpoint.read(request, body)[0][0].key for body in (b'{"a":1}', b'{"a":1}', b'{"a":1.0}'))
+    assert one == same != other
+    assert "to_string(@)" in IdMissing.remedy
 
 
 def headers_of(scheme: dict[str, Any], secret: str, headers: list[tuple[bytes, bytes]]) -> bytes:
