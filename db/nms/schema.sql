@@ -284,6 +284,13 @@ order by n.number desc
 limit 1
 $function$;
 
+CREATE OR REPLACE FUNCTION inbox.newest_number()
+ RETURNS bigint
+ LANGUAGE sql
+AS $function$
+select last_value - (not is_called)::integer from inbox.event_number
+$function$;
+
 CREATE OR REPLACE FUNCTION inbox.number_before(at timestamp with time zone)
  RETURNS bigint
  LANGUAGE sql

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from nms.common.settings import Settings
+from nms.connectors.inbox.place import Mark, Place, judge
+from nms.connectors.inbox.repository import FeedRepository
 from nms.inbox.arrival import Arrival, new_event_id
 from nms.inbox.repository import InboxRepository
 from tests.waiting import eventually
@@ -28,6 +30,21 @@ async def passed_on(repository: InboxRepository, after: int = 0, *endpoints: str
         "select * from inbox.read_events($1, $2, $3, 1000)", list(endpoints or ("shop",)), after, upto
     )
     return upto, [row["body"].decode() for row in rows]
+
+
+async def test_a_place_holds_where_one_that_stores_was_put_to_sleep_before_it_left_its_mark(settings: Settings) -> None:
+    feed, inbox = await FeedRepository.open(), await InboxRepository.open()
+    await store("a")
+    async with inbox.transaction() as slow:
+        # `begin_storing` in two steps, with what others store between them.
+        number = await slow.connection.fetchval("select last_value from inbox.event_number")
+        await store("b")
+        settled = await feed.settled()
+        *_, last = await feed.list_events(["shop"], 0, settled, (100, 1 << 20))
+        place = Place(0).passed(last.number, Mark(last.number, last.id, last.received_at))
+        await slow.connection.execute("select pg_advisory_xact_lock_shared(1852666729, $1::bigint::integer)", number)
+        assert (await feed.settled(), place.number) == (number, settled)
+        judge(place, await feed.look(["shop"], place))
 
 
 async def store(*keys: str) -> None:

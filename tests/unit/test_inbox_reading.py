@@ -190,13 +190,13 @@ def test_a_place_is_kept_as_json_and_found_again() -> None:
 @pytest.mark.parametrize(
     ("sight", "code"),
     [
-        (Sight(settled=9, found=7, lost=0, aged=0), None),
-        (Sight(settled=30, found=None, lost=0, aged=7), None),
-        (Sight(settled=30, found=7, lost=9, aged=20), None),
-        (Sight(settled=8, found=7, lost=0, aged=0), "inbox-restored"),
-        (Sight(settled=30, found=None, lost=0, aged=6), "inbox-restored"),
-        (Sight(settled=30, found=8, lost=0, aged=9), "inbox-restored"),
-        (Sight(settled=30, found=None, lost=10, aged=20), "events-dropped"),
+        (Sight(newest=9, found=7, lost=0, aged=0), None),
+        (Sight(newest=30, found=None, lost=0, aged=7), None),
+        (Sight(newest=30, found=7, lost=9, aged=20), None),
+        (Sight(newest=8, found=7, lost=0, aged=0), "inbox-restored"),
+        (Sight(newest=30, found=None, lost=0, aged=6), "inbox-restored"),
+        (Sight(newest=30, found=8, lost=0, aged=9), "inbox-restored"),
+        (Sight(newest=30, found=None, lost=10, aged=20), "events-dropped"),
     ],
 )
 def test_a_place_that_events_would_be_passed_by_at_is_told(sight: Sight, code: str | None) -> None:

@@ -33,12 +33,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the inbox tells of a place: up to where all is settled, the number that the mark has, what was dropped.
+    """What the inbox tells of a place: its newest number, the number that the mark has, what was dropped.
 
     `lost` is the highest number of events of the endpoints read that were dropped for their age, `aged` that of all.
     """
 
-    settled: int
+    newest: int
     found: int | None
     lost: int
     aged: int
@@ -67,8 +67,9 @@ def write_place(place: Place) -> dict[str, Any]:
 def judge(place: Place, sight: Sight) -> None:
     """Raise InboxRestored or EventsDropped where reading on from a place would pass events by."""
     mark = place.mark
-    if sight.settled < place.number:
-        raise InboxRestored(f"event {place.number} was read, and the newest one is {sight.settled}")
+    # Not by what is settled: that goes back where one that stores was put to sleep before it left its mark.
+    if sight.newest < place.number:
+        raise InboxRestored(f"event {place.number} was read, and the newest one is {sight.newest}")
     if mark is not None and sight.found != mark.number and (sight.found is not None or mark.number > sight.aged):
         raise InboxRestored(f"event {mark.number} was {mark.id}, which is not there any more", number=mark.number)
     if sight.lost > place.number:

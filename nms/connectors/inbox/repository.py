@@ -25,7 +25,7 @@ class FeedRepository(BaseNmsRepository):
         )
         return [Event(**row) for row in rows]
 
-    async def look(self, endpoints: Sequence[str], place: Place | None, settled: int) -> Sight:
+    async def look(self, endpoints: Sequence[str], place: Place | None) -> Sight:
         """What is told of a place; to be asked after reading on from it, so that no drop in between is missed."""
         mark = None if place is None else place.mark
         row = await queries.get_place(
@@ -34,7 +34,7 @@ class FeedRepository(BaseNmsRepository):
             event=None if mark is None else mark.id,
             arrived=None if mark is None else mark.received_at,
         )
-        return Sight(settled, row["found"], row["lost"], row["aged"])
+        return Sight(row["newest"], row["found"], row["lost"], row["aged"])
 
     async def newest(self, upto: int) -> Mark | None:
         """The newest event of any endpoint up to a number."""

@@ -103,13 +103,12 @@ class InboxSource:
     # -- where to read
 
     async def _begin(self) -> None:
-        settled = await self._repository.settled()
         if read_place(self._spec.start) is not None:
-            judge(self._place, await self._repository.look(self._endpoints, self._place, settled))
+            judge(self._place, await self._repository.look(self._endpoints, self._place))
         elif self._spec.copy:
-            self._place = self._kept = Place((await self._repository.look(self._endpoints, None, settled)).lost)
+            self._place = self._kept = Place((await self._repository.look(self._endpoints, None)).lost)
         else:
-            newest = await self._repository.newest(settled)
+            newest = await self._repository.newest(await self._repository.settled())
             self._place = self._kept = Place(0 if newest is None else newest.number, newest)
 
     async def _next(self) -> list[Event]:
@@ -118,7 +117,7 @@ class InboxSource:
         settled = await self._repository.settled()
         bound = (self._limits.batch_events, self._limits.batch_bytes)
         events = await self._repository.list_events(self._endpoints, before.number, settled, bound)
-        judge(before, await self._repository.look(self._endpoints, before, settled))
+        judge(before, await self._repository.look(self._endpoints, before))
         if not events and time.monotonic() - self._kept_at > KEEP_SECONDS:
             # Events of others: to stand behind them shows, too, that time was not turned back.
             newest = await self._repository.newest(settled)

@@ -13,7 +13,7 @@ where w.ahead < :bytes::bigint
 order by w.number;
 
 -- name: get_place(endpoints, event, arrived)^
-select p.found, p.lost, p.aged
+select inbox.newest_number() as newest, p.found, p.lost, p.aged
 from inbox.find_place(:endpoints::text[], :event::uuid, :arrived::timestamptz) as p;
 
 -- name: get_newest(upto)^
