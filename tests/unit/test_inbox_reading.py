@@ -1,6 +1,7 @@
 """Events of the inbox read as changes, and the places that they are read from."""
 
 import json
+from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -22,7 +23,7 @@ ID = UUID("01a20117-9865-70d7-8e57-6d1c76333f8e")
 KINDS = {"id": "bigint", "name": "text", "total": "numeric", "more": "jsonb", "user.mail": "text"}
 OURS = {"specversion": "1.0", "id": "x", "source": "/nms", "type": "nms.change.delete",
         "data": {"op": "delete", "key": {"id": 3}}}  # fmt: skip
-OTHERS = {"specversion": "1.0", "id": "x", "source": "/crm", "type": "made", "data": {"it": {"id": 4}}}
+OTHERS: dict[str, Any] = {"specversion": "1.0", "id": "x", "source": "/crm", "type": "made", "data": {"it": {"id": 4}}}
 
 
 def event(body: Any, **parts: Any) -> Event:
@@ -108,6 +109,18 @@ def test_cloud_events_are_what_they_are_everywhere_else_where_the_resource_says_
     (plain,) = read(reader(format="nms"), {"id": 5})
     assert plain == {"id": "5"}
     assert read(reader(records="it"), OTHERS) == [{"id": "4"}]
+
+
+@pytest.mark.parametrize("kind", [{}, {"datacontenttype": "application/vnd.crm+json; charset=utf-8"}])
+def test_data_of_a_cloud_event_may_be_base64(kind: dict[str, str]) -> None:
+    envelope = {name: value for name, value in OTHERS.items() if name != "data"} | kind
+    data = b64encode(b'{"it": {"id": 4, "total": 1.10}}').decode()
+    assert read(reader(records="it"), {**envelope, "data_base64": data}) == [{"id": "4", "total": "1.10"}]
+    strange: list[dict[str, Any]] = [{"data_base64": "no"}, {"data_base64": 5}, {"data_base64": ""},
+               {"data_base64": "\u00e9"}, {"data_base64": data, "datacontenttype": "image/png"}]  # fmt: skip
+    for more in strange:
+        with pytest.raises(MessageUnreadable):
+            reader(records="it").read(event({**envelope, **more}))
 
 
 @pytest.mark.parametrize("data", [OURS["data"], {"op": "truncate"}, {"op": "t"}])

@@ -1,6 +1,7 @@
 """An event of the inbox, read as the changes of a dataset (pure)."""
 
 import json
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from nms.common.strict_json import TooDeep
 from nms.connectors.inbox.problems import DeletedUnclear
 
 EVENT_LINE: Final = b"inbox-event: "
+JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 MOST_PARAMETERS: Final = 10_000
 _MISSING: Any = object()
@@ -53,16 +55,7 @@ class Event:
     @cached_property
     def value(self) -> Any:
         """The value of the body, numbers as they were written; raises MessageNotJson, MessageTooDeep."""
-        if self.content_type.partition(";")[0].strip().lower() == FORM:
-            return _form(self.body)
-        try:
-            return exact_json.parse(self.body, unique=True)
-        except TooDeep as error:
-            raise MessageTooDeep(f"the body is not read: {error}") from error
-        except UnicodeDecodeError as error:
-            raise MessageNotJson(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
-        except ValueError as error:
-            raise MessageNotJson(f"the body is not JSON: {error}") from error
+        return _form(self.body) if _media_type(self.content_type) == FORM else _json(self.body)
 
     def facts(self, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
         """Those of the names that are facts of the event itself, with their values; a header that it lacks is left out.
@@ -112,7 +105,7 @@ class Reader:
         """
         value = event.value
         if isinstance(value, dict) and is_event(value):
-            kind, value = value["type"], value.get("data")
+            kind, value = value["type"], _data(value)
             if self.resource.format == "nms" and kind.startswith(TYPE) and isinstance(value, dict):
                 return [read_ours(as_written(value), self.shape)]
         found = search(value, self.resource.records)
@@ -158,6 +151,36 @@ class Reader:
         if found is not None and not isinstance(found, bool):
             raise DeletedUnclear("`deleted` gives neither true, false nor null", expression=condition)
         return found is True
+
+
+def _data(event: Mapping[str, Any]) -> Any:
+    """The data of a CloudEvent, also where they stand there as base64 (JSON format 1.0.2, section 3.1)."""
+    encoded = event.get("data_base64")
+    if encoded is None or "data" in event:
+        return event.get("data")
+    kind = _media_type(str(event.get("datacontenttype") or JSON))
+    if kind != JSON and not kind.endswith("+json"):
+        raise MessageNotJson(f"the event has data of the kind {kind[:100]}")
+    try:
+        body = b64decode(encoded, validate=True)
+    except (TypeError, ValueError) as error:
+        raise MessageNotJson(f"data_base64 of the event is not base64: {error}") from error
+    return _json(body)
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return exact_json.parse(body, unique=True)
+    except TooDeep as error:
+        raise MessageTooDeep(f"the body is not read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise MessageNotJson(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+    except ValueError as error:
+        raise MessageNotJson(f"the body is not JSON: {error}") from error
 
 
 def _form(body: bytes) -> dict[str, Any]:
