@@ -98,6 +98,14 @@ def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> F
         redirect_slashes=False,
         lifespan=_lifespan,
         exception_handlers=rendering.HANDLERS,
+        # To ask at each request whether somebody listens costs 5 us, and exceptions would leave without redaction.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     app.role = role
     app.state.settings = settings
