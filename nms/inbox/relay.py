@@ -34,6 +34,11 @@ _lag = Gauge(
 )
 _relayed = Counter("nms_inbox_relayed", "Events that RabbitMQ has confirmed, those that were sent again included")
 
+_lost = Counter(
+    "nms_inbox_relay_lost",
+    "Numbers of events that were dropped for their age before RabbitMQ had them; of some the transaction was undone",
+)
+
 
 class Relay:
     """Sends what stands behind a cursor, and moves it once RabbitMQ has confirmed.
@@ -46,6 +51,7 @@ class Relay:
         self._repository = repository
         self._settings = settings
         self._wake = asyncio.Event()
+        self._told = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until told to stop; any number of processes may do so, one at a time sends."""
@@ -101,10 +107,21 @@ class Relay:
             if events:
                 await exchange.publish([to_letter(event) for event in events])
                 point("inbox.after_publish")
+            # Later than the events were read: a day that goes in between is told too early, and not never.
+            dropped = await tx.get_dropped()
             # Where there are none, the numbers up to there are those of transactions that were rolled back.
             await tx.move_relay(events[-1].number if events else upto)
         _relayed.inc(len(events))
+        self._tell_lost(after, dropped)
         return len(events)
+
+    def _tell_lost(self, after: int, dropped: int) -> None:
+        """Tell once that days were dropped behind the cursor; one that begins anew was to get what is kept."""
+        lost = dropped - max(after, self._told)
+        if after > 0 and lost > 0:
+            _lost.inc(lost)
+            log.error("events were dropped for their age before RabbitMQ had them: %d numbers up to %d", lost, dropped)
+        self._told = max(self._told, dropped)
 
     async def _measure(self) -> None:
         try:

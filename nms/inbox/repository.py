@@ -142,6 +142,10 @@ class InboxRepository(BaseNmsRepository):
         rows = await queries.list_unsent(self.connection, after=after, upto=upto, size=size, most=most)
         return [Unsent(**row) for row in rows]
 
+    async def get_dropped(self) -> int:
+        """Up to which number events were dropped for their age; 0: none were."""
+        return int(await queries.get_dropped(self.connection))
+
     async def move_relay(self, number: int) -> None:
         """Keep that events were passed on up to a number; 0: nothing was."""
         await queries.update_relay(self.connection, number=number)

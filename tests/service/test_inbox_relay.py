@@ -91,6 +91,14 @@ def lag() -> float:
     return REGISTRY.get_sample_value("nms_inbox_relay_lag") or 0.0
 
 
+def lost() -> float:
+    return REGISTRY.get_sample_value("nms_inbox_relay_lost_total") or 0.0
+
+
+async def is_at(repository: InboxRepository, number: int) -> bool:
+    return bool(await repository.connection.fetchval("select number = $1 from inbox.relay", number))
+
+
 async def test_a_message_is_the_event_as_it_came(settings: Settings, rabbitmq: str) -> None:
     event = arrival('{"n": 1}')
     async with listening(rabbitmq) as taken:
@@ -122,6 +130,32 @@ async def test_all_endpoints_are_passed_on_in_order_by_several_processes_at_once
             return lag() == 0
 
         await eventually(measured)
+
+
+async def test_what_is_dropped_for_its_age_before_it_was_passed_on_is_told_once(
+    settings: Settings, rabbitmq: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository = await InboxRepository.open()
+    before = lost()
+    async with listening(rabbitmq) as taken:
+        await store(arrival("a"))
+        async with relaying(settings, rabbitmq):
+            await taken.has(1)
+            await eventually(lambda: is_at(repository, 1))
+        await store(*(arrival(f"lost {n}") for n in range(3)))
+        await repository.connection.execute(
+            "update inbox.event set received_at = received_at - interval '40 d' where number > 1"
+        )
+        await repository.make_days(0)
+        assert await repository.drop_day(30 * 86_400)
+        await store(arrival("b"))
+        async with relaying(settings, rabbitmq):
+            assert await taken.has(2) == ["a", "b"]
+            await store(arrival("c"))
+            assert await taken.has(3) == ["a", "b", "c"]
+            await eventually(lambda: is_at(repository, 6))
+    assert lost() - before == 3
+    assert [record.levelname for record in caplog.records if "before RabbitMQ had them" in record.message] == ["ERROR"]
 
 
 async def test_a_replayed_event_is_passed_on_under_its_own_id_with_its_run(settings: Settings, rabbitmq: str) -> None:

@@ -35,3 +35,7 @@ order by f.number;
 
 -- name: get_relay_lag()$
 select greatest(inbox.settled() - number, 0) from inbox.relay where name = 'rabbitmq';
+
+-- name: get_dropped()$
+-- Up to which number events of any endpoint were dropped for their age.
+select coalesce(max(number), 0) from inbox.dropped;
