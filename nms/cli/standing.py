@@ -73,6 +73,8 @@ def draw_pipeline(pipeline: Pipeline, now: datetime) -> RenderableType:
             told = "paused" if name in pipeline.left_out else "copied" if state["done"] else "copying"
             table.add_row(name, _number(done), about, bar, told)
         parts += [Text(), table]
+    if pipeline.status.get("events"):
+        parts += [Text(), _draw_events(pipeline.status["events"])]
     compared = pipeline.status.get("compared") or {}
     if compared:
         table = new_table("dataset", "rows at source", "at target", "apart", "written at source", "at target")
@@ -85,6 +87,15 @@ def draw_pipeline(pipeline: Pipeline, now: datetime) -> RenderableType:
     for name, pause in pipeline.left_out.items():
         parts += [Text(), *_draw_pause(pipeline.name, name, pause)]
     return Group(*parts)
+
+
+def _draw_events(datasets: Mapping[str, Mapping[str, int]]) -> RenderableType:
+    """What came by since the worker began, and in how much of it each dataset found a record."""
+    table = new_table("dataset", "events", "with a record")
+    for name, told in datasets.items():
+        missed = told["seen"] > 0 and told["met"] == 0
+        table.add_row(name, _number(told["seen"]), Text(_number(told["met"]), style="bold yellow" if missed else ""))
+    return table
 
 
 def _draw_pause(pipeline: str, table: str, pause: Mapping[str, Any]) -> list[RenderableType]:

@@ -92,6 +92,12 @@ async def test_records_of_events_are_written_changed_and_deleted(stage: Stage, c
         await post(client, {"customer": {"id": 1, "deleted": True}}, {"customer": [{"id": 3}, {"id": 2, "name": "c"}]})
         await stage.arrive(ALL, ["(2,c,,)", "(3,,,)"])
 
+        async def counted() -> bool:
+            return (await stage.get("in")).status.get("events") == {"customers": {"seen": 6, "met": 5}}
+
+        await eventually(counted)
+        assert "with a record" in (await stage.nms("pipelines", "in")).stdout
+
 
 async def test_an_event_that_two_resources_find_something_in_changes_both_at_once_and_in_order(
     stage: Stage, client: httpx2.AsyncClient
@@ -222,6 +228,7 @@ async def test_a_batch_ends_behind_the_event_that_has_enough_changes_and_the_nex
     opened = await source.InboxSource.open(system, spec, source.Limits(batch_changes=3))
     reading = opened.batches()
     first, second = [await anext(reading) for _ in range(2)]
+    assert opened.facts()["events"] == {"shop": {"seen": 5, "met": 4}}
     await opened.close()
     assert (first.changes, first.ends, first.position["number"], first.position["mark"]["number"]) == (
         4, [(2, 1), (2, 2)], 2, 2

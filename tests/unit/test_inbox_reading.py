@@ -14,6 +14,7 @@ from nms.common.document import InboxResource, InboxSystem
 from nms.common.flow import FeedSpec
 from nms.common.messages import MessageUnreadable
 from nms.common.problem import Problem
+from nms.connectors.inbox.harvest import harvest
 from nms.connectors.inbox.place import Mark, Place, Sight, judge, read_place, write_place
 from nms.connectors.inbox.reading import Event, Reader
 from nms.connectors.inbox.source import parents_first
@@ -182,6 +183,15 @@ def test_an_event_is_taken_by_its_endpoint_and_type() -> None:
     assert [made.takes(event({}, type=kind)) for kind in ("push", "pull", "other", "")] == [True, True, False, False]
     assert not made.takes(event({}, endpoint="other"))
     assert reader().takes(event({}, type=""))
+
+
+def test_what_comes_by_and_finds_no_record_is_counted() -> None:
+    readers = {"right": reader(records="it"), "typo": reader(records="ti"), "kind": reader(types=["pusch"])}
+    events = [event({"it": {"id": 1}}), event({"it": {}}), event({}), event({"it": {"id": 2}}, endpoint="other")]
+    found = harvest(readers, events, 100)
+    assert found.seen == {"right": 3, "typo": 3, "kind": 3}
+    assert (found.met["right"], found.met["typo"], found.met["kind"]) == (2, 0, 0)
+    assert (len(found.changes), len(found.poison), found.rest) == (1, 1, [])
 
 
 def test_datasets_come_behind_those_they_refer_to() -> None:

@@ -1,7 +1,8 @@
 """What some events hold for all datasets of a pipeline, bounded by changes (pure)."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nms.common.change import Change, Op
 from nms.common.flow import Poison
@@ -11,38 +12,45 @@ from nms.connectors.inbox.reading import Event, Reader
 
 @dataclass(frozen=True, slots=True)
 class Harvest:
-    """Changes of whole events in order, how many each has, and what could not be read; `rest` is still to be read."""
+    """Changes of whole events in order, how many each has, and what could not be read; `rest` is still to be read.
+
+    By dataset: `seen` events of its endpoint, of which `met` had a record or could not be read.
+    """
 
     events: Sequence[Event]
     rest: Sequence[Event]
     changes: list[Change] = field(default_factory=list)
     poison: list[Poison] = field(default_factory=list)
     ends: list[tuple[int, int]] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
 
 
 def harvest(readers: Mapping[str, Reader], events: Sequence[Event], most: int) -> Harvest:
     """Read events up to the one with which there are `most` changes; it is read whole."""
-    changes: list[Change] = []
-    poison: list[Poison] = []
-    ends: list[tuple[int, int]] = []
+    made = Harvest(events, ())
     for event in events:
-        found = list(_read(readers, event, poison))
+        found = list(_read(readers, event, made))
         if all(change.op is Op.DELETE for change in found):
             # Children go before their parents, as they come behind them.
             found.reverse()
-        changes += found
-        ends.append((len(found), event.number))
-        if len(changes) >= most:
+        made.changes.extend(found)
+        made.ends.append((len(found), event.number))
+        if len(made.changes) >= most:
             break
-    return Harvest(events[: len(ends)], events[len(ends) :], changes, poison, ends)
+    return replace(made, events=events[: len(made.ends)], rest=events[len(made.ends) :])
 
 
-def _read(readers: Mapping[str, Reader], event: Event, poison: list[Poison]) -> Iterator[Change]:
+def _read(readers: Mapping[str, Reader], event: Event, made: Harvest) -> Iterator[Change]:
     """The changes of an event, dataset by dataset; those that cannot read it are noted."""
     for name, reader in readers.items():
+        made.seen[name] += event.endpoint == reader.resource.endpoint
         if not reader.takes(event):
             continue
         try:
-            yield from reader.read(event)
+            found = reader.read(event)
+            made.met[name] += bool(found)
+            yield from found
         except MessageUnreadable as problem:
-            poison.append(Poison(name, str(event.id), reader.hold(event), problem))
+            made.met[name] += 1
+            made.poison.append(Poison(name, str(event.id), reader.hold(event), problem))

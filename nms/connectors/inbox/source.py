@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ class InboxSource:
         }
         self._endpoints = system.endpoints(list(spec.shapes))
         self._rest: Sequence[Event] = ()
+        self._seen: Counter[str] = Counter()
+        self._met: Counter[str] = Counter()
         self._count = int(spec.start.get("place", 0))
         self._place = self._kept = read_place(spec.start) or Place(0)
         self._kept_at = time.monotonic()
@@ -90,11 +93,15 @@ class InboxSource:
         return self._readers[dataset].read_held(body)
 
     def facts(self) -> dict[str, Any]:
-        """The endpoints, and the milliseconds that the last event took or the one under way takes; 0 once all rests."""
+        """The endpoints, and the milliseconds that the last event took or the one under way takes; 0 once all rests.
+
+        By dataset, since it was opened: how many events of its endpoint came by, and how many had a record for it.
+        """
         delay = self._delay
         if self._waiting is not None:
             delay = max(clock.now().timestamp() - self._waiting, 0.0)
-        return {"endpoints": list(self._endpoints), "delay_ms": round(delay * 1000, 1)}
+        events = {name: {"seen": self._seen[name], "met": self._met[name]} for name in self._readers}
+        return {"endpoints": list(self._endpoints), "delay_ms": round(delay * 1000, 1), "events": events}
 
     async def close(self) -> None:
         """Listen no more; safe to call twice."""
@@ -144,6 +151,8 @@ class InboxSource:
         # Beside the event loop: of one event a sender can make a million changes.
         found = await asyncio.to_thread(harvest, self._readers, events, self._limits.batch_changes)
         self._rest = found.rest
+        self._seen += found.seen
+        self._met += found.met
         own = [event for event in found.events if event.run is None]
         mark = Mark(own[-1].number, own[-1].id, own[-1].received_at) if own else None
         if found.events:
