@@ -55,9 +55,12 @@ class Unsent:
     run: int | None
 
 
-def key_of(identity: str) -> bytes:
-    """What a duplicate has in common with its event, of the id that the provider gave it."""
-    return sha256(identity.encode("utf-8", "surrogatepass")).digest()
+def key_of(place: str, identity: str) -> bytes:
+    """What a duplicate has in common with its event, of where its id stands and the id that the provider gave it.
+
+    The place, so that an `id` of the endpoint that was mended meets no ids of the place where it stood before.
+    """
+    return sha256(f"{place}\0{identity}".encode("utf-8", "surrogatepass")).digest()
 
 
 def new_event_id() -> UUID:

@@ -1,6 +1,6 @@
 """An endpoint ready to receive: its verifier, and where the id and the kind of its events stand."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -19,13 +19,16 @@ from nms.inbox.problems import IdMissing, SecretUnfit
 from nms.inbox.verifier import Verifier, make_verifier
 
 LONGEST_WORD: Final = 200
-IDS: Final[Mapping[str, str]] = {
-    "standard": "webhook-id",
-    "standard-svix": "svix-id",
-    "github": "x-github-delivery",
-    "shopify": "x-shopify-event-id",
+IDS: Final[Mapping[str, Sequence[str]]] = {
+    "standard": ("webhook-id",),
+    "standard-svix": ("svix-id",),
+    "github": ("x-github-delivery",),
+    # The id is that of what somebody did in the shop, which may be told under several topics.
+    "shopify": ("x-shopify-event-id", "x-shopify-topic"),
 }
-"""The header with the id of an event, by scheme; the others tell duplicates by the body."""
+"""The header with the id of an event, and one that belongs to it, by scheme; the others tell duplicates by the body."""
+PLACES: Final[Mapping[str, str]] = {scheme: f"header:{','.join(names)}" for scheme, names in IDS.items()}
+CLOUD_EVENT: Final = "cloudevent"
 TYPES: Final[Mapping[str, Finder]] = {
     "github": Finder(header="x-github-event"),
     "shopify": Finder(header="x-shopify-topic"),
@@ -83,23 +86,34 @@ class Endpoint:
 
     def _tell(self, request: Request, body: Body, item: int | None) -> tuple[bytes, str]:
         """What a duplicate has in common with its event, as 32 bytes, and the provider's word for the kind of event."""
-        identity = kind = ""
+        place = identity = kind = ""
         if self.document.format == "cloudevents":
             in_body = item is not None or media_type(request) == STRUCTURED
             identity, kind = identify(request, body.parse() if in_body else None)
-        finder = self.document.id or (None if identity else _header(IDS.get(self._scheme)))
-        if finder is not None:
-            identity = _find(finder, request, body)
-            if not identity:
-                raise IdMissing(f"The event has no id: {_place(finder)} is missing or empty.", place=_place(finder))
-            if item is not None and finder.header is not None:
-                # One header for all of them; a list that comes again has them in the same order.
-                identity = f"{identity}\0{item}"
+            place = CLOUD_EVENT
+        if self.document.id is not None or not identity:
+            place, identity = self._find_identity(request, body, item)
         named = self.document.event or (None if kind else TYPES.get(self._scheme))
         if named is not None:
             kind = _find(named, request, body)
-        key = key_of(identity) if identity else body.digest
+        key = key_of(place, identity) if identity else body.digest
         return key, _storable(kind)
+
+    def _find_identity(self, request: Request, body: Body, item: int | None) -> tuple[str, str]:
+        """Where the id of an event stands, and the id; both are empty where only its body tells it apart."""
+        finder, names = self.document.id, IDS.get(self._scheme, ())
+        if finder is None and not names:
+            return "", ""
+        found = finder or _header(names[0])
+        identity = _find(found, request, body)
+        if not identity:
+            raise IdMissing(f"The event has no id: {_place(found)} is missing or empty.", place=_place(found))
+        for name in names[1:] if finder is None else ():
+            identity = f"{identity}\0{_read_header(request, name.encode())}"
+        if item is not None and found.header is not None:
+            # One header for all of them; a list that comes again has them in the same order.
+            identity = f"{identity}\0{item}"
+        return place_of(finder) if finder is not None else PLACES[self._scheme], identity
 
     @property
     def _scheme(self) -> str:
@@ -119,9 +133,21 @@ def _terms_of(handshake: OneHandshake, document: EndpointDocument, secrets: Sequ
     return Terms([own], rate)
 
 
+def place_of(finder: Finder) -> str:
+    """Where an id stands, as the keys of events have it."""
+    return f"path:{finder.path}" if finder.header is None else f"header:{finder.header.lower()}"
+
+
+def keys_of(delivery: str, documents: Iterable[EndpointDocument]) -> list[bytes]:
+    """All keys that an event with this id may have at any of these endpoints, or by the words of the providers."""
+    places = {CLOUD_EVENT, *PLACES.values(), *(place_of(one.id) for one in documents if one.id is not None)}
+    spellings = {delivery, delivery.replace(" ", "\0", 1)}
+    return [key_of(place, identity) for place in places for identity in spellings]
+
+
 @lru_cache(maxsize=100)
-def _header(name: str | None) -> Finder | None:
-    return None if name is None else Finder(header=name)
+def _header(name: str) -> Finder:
+    return Finder(header=name)
 
 
 def _read_header(request: Request, wanted: bytes) -> str:

@@ -21,7 +21,12 @@ class EventFilter(BaseModel):
     until: Annotated[AwareDatetime | None, Field(description="Only what came before this time.")] = None
     status: Annotated[Status | None, Field(description="Only what is in this state.")] = None
     delivery: Annotated[
-        str | None, Field(max_length=1_000, description="Only with this id, as the provider gave it.")
+        str | None,
+        Field(
+            max_length=1_000,
+            description="Only with this id, as the provider gave it, where `id` of the endpoint is what it was then. "
+            "With a space between: event id and topic of Shopify, source and id of a CloudEvent.",
+        ),
     ] = None
 
 

@@ -168,7 +168,7 @@ def _signatures() -> Iterator[Part]:
                 told.setdefault(rule.time.header, []).append(f"the time of `{name}`")
             for header, value in rule.demands.items():
                 told.setdefault(header, []).append(f"`{value}` for `{name}`")
-    for name, header in IDS.items():
+    for name, (header, *_) in IDS.items():
         told.setdefault(header, []).append(f"what tells events of `{name}` apart")
     for name, finder in TYPES.items():
         if finder.header is not None:

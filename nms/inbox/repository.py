@@ -8,7 +8,7 @@ from uuid import UUID
 
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
-from nms.inbox.arrival import Arrival, Receipt, Unsent, key_of
+from nms.inbox.arrival import Arrival, Receipt, Unsent
 from nms.inbox.models import (
     EventFilter,
     QuarantineCount,
@@ -79,20 +79,25 @@ class InboxRepository(BaseNmsRepository):
             found |= {one.id: receipt for one, receipt in zip(forgotten, again, strict=True)}
         return [found[one.id] for one in arrivals]
 
-    async def list_events(self, wanted: EventFilter, before: int | None, size: int, *, relayed: bool) -> list[Stored]:
-        """Events of numbers before another one, the newest first; `relayed` is whether there is a RabbitMQ."""
+    async def list_events(
+        self, wanted: EventFilter, keys: Sequence[bytes] | None, page: tuple[int | None, int], *, relayed: bool
+    ) -> list[Stored]:
+        """Events of numbers before another one, so many, the newest first; of these keys only, where there are any.
+
+        `relayed` is whether there is a RabbitMQ.
+        """
         if wanted.status is not None and (wanted.status == "stored") is relayed:
             return []
         rows = await queries.list_events(
             self.connection,
             endpoint=wanted.endpoint,
             type=wanted.type,
-            key=None if wanted.delivery is None else key_of(wanted.delivery),
+            keys=keys,
             since=wanted.since,
             until=wanted.until,
             status=wanted.status,
-            before=before,
-            size=size,
+            before=page[0],
+            size=page[1],
         )
         return [Stored(**row, status=status_of(row["sent"], relayed=relayed)) for row in rows]
 

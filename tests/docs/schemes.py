@@ -37,7 +37,7 @@ def _row(name: str, rule: Signed | Parameters) -> tuple[str, ...]:
     known = IDS.get("standard" if name == "standard-webhook" else type_)
     finder = TYPES.get(type_)
     kind = "" if finder is None else f"header `{finder.header}`" if finder.header else f"`{finder.path}` of the body"
-    ends = (f"header `{known}`" if known else "body", kind)
+    ends = (f"header {' and '.join(f'`{one}`' for one in known)}" if known else "body", kind)
     if isinstance(rule, Parameters):
         form = f"URL, then the form ({rule.only})" if rule.only else "URL, then the form, names sorted"
         hashed = f", or the body's SHA-256 in `{rule.hashed}` of the query" if rule.hashed else ""

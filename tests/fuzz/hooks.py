@@ -111,7 +111,7 @@ class Provider(AuthBase):
 def shaped(request: requests.PreparedRequest, name: str, body: bytes, number: int) -> bytes:
     """The body in a form that the endpoint can read, where chance would never find it; ids come again now and then."""
     if name in ("github", "shopify"):
-        request.headers.setdefault(IDS[name], str(number % 50))
+        request.headers.setdefault(IDS[name][0], str(number % 50))
     if name == "mandrill":
         request.headers["Content-Type"] = "application/x-www-form-urlencoded"
         return b"mandrill_events=" + quote(body).encode()

@@ -1,6 +1,9 @@
 """What came, looked at: lists in pages, one event with its body, and no secret."""
 
+import hmac
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -13,6 +16,7 @@ from nms.common.token import mint_token
 from nms.inbox.repository import InboxRepository, queries
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send, signed
 from tests.service.web_client import problem_of
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -89,6 +93,38 @@ async def test_events_are_chosen_by_time_and_by_the_id_that_the_provider_gave(
     assert await listed(inbox, settings, until=times[0]) == [sent[3]]
 
 
+async def test_an_event_is_found_by_its_id_wherever_the_endpoint_has_it(
+    inbox: httpx2.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", SECRET)
+    bearer = {"kind": "endpoint", "scheme": {"type": "bearer", "secrets": ["env://TOKEN"]}}
+    await declare(
+        {"kind": "endpoint", "name": "shopify", "scheme": {"type": "shopify", "secrets": ["env://SHOP_HOOK"]}},
+        {**bearer, "name": "crm", "id": {"path": "id"}},
+        {**bearer, "name": "cloud", "format": "cloudevents"},
+    )
+    body = b'{"id": "e1", "specversion": "1.0", "source": "/crm", "type": "made"}'
+    proof = b64encode(hmac.digest(SECRET.encode(), body, "sha256")).decode()
+    shopify = {"X-Shopify-Hmac-Sha256": proof, "X-Shopify-Event-Id": "e1"}
+    login = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/cloudevents+json"}
+    made = {}
+
+    async def taken(name: str, headers: dict[str, str]) -> bool:
+        answer = await inbox.post(f"/in/{name}", content=body, headers=headers)
+        made[headers.get("X-Shopify-Topic", name)] = answer.json().get("id")
+        return answer.status_code == 202
+
+    for topic in ("orders/create", "orders/paid"):
+        await eventually(partial(taken, "shopify", {**shopify, "X-Shopify-Topic": topic}))
+    for name in ("crm", "cloud"):
+        assert await taken(name, login)
+    for topic in ("orders/create", "orders/paid"):
+        assert await listed(inbox, settings, delivery=f"e1 {topic}") == [made[topic]]
+    assert await listed(inbox, settings, delivery="e1") == [made["crm"]]
+    assert await listed(inbox, settings, delivery="/crm e1") == [made["cloud"]]
+    assert await listed(inbox, settings, delivery="e2") == []
+
+
 async def test_events_show_whether_rabbitmq_has_them(inbox: httpx2.AsyncClient, settings: Settings) -> None:
     sent = [(await send(inbox, b"{}", f"n{n}")).json()["id"] for n in range(3)]
     repository = await InboxRepository.open()
@@ -153,7 +189,7 @@ async def test_a_page_and_a_step_of_a_replay_read_little_of_many_events(many: In
         {"status": "sent"},
         {"status": "waiting", "type": "old"},
         {"before": number},
-        {"key": b"none"},
+        {"keys": [b"none"]},
     ]
     for one in asked:
         for plan in PLANS:
@@ -202,4 +238,6 @@ async def blocks_of(repository: InboxRepository, sql: str, values: Sequence[Any]
 def literal(value: Any) -> str:
     if value is None:
         return "null"
+    if isinstance(value, list):
+        return f"array[{', '.join(map(literal, value))}]::bytea[]"
     return f"'\\x{value.hex()}'" if isinstance(value, bytes) else f"'{value}'"

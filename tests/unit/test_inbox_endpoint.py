@@ -13,8 +13,8 @@ from nms.inbox.problems import BatchTooLarge, IdMissing
 from nms.inbox.verifier import make_verifier
 
 
-def key_of(scheme: dict[str, Any], headers: dict[str, str], body: bytes) -> bytes:
-    document = EndpointDocument.model_validate({"kind": "endpoint", "name": "a", "scheme": scheme})
+def key_of(scheme: dict[str, Any], headers: dict[str, str], body: bytes, **more: Any) -> bytes:
+    document = EndpointDocument.model_validate({"kind": "endpoint", "name": "a", "scheme": scheme, **more})
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     arrivals, _ = Endpoint(document, OpenVerifier()).read(Request("POST", "http://a/in/a", raw, 0.0), body)
     return arrivals[0].key
@@ -94,3 +94,22 @@ def test_headers_that_are_stored_with_each_item_of_a_list_are_bounded() -> None:
     assert len(endpoint.read(request, listed(most))[0]) == most
     with pytest.raises(BatchTooLarge):
         endpoint.read(request, listed(most + 1))
+
+
+def test_what_somebody_did_at_shopify_is_an_event_for_each_topic_that_tells_of_it() -> None:
+    signed = {"type": "shopify", "secrets": ["env://HOOK"]}
+    created, paid = ({"x-shopify-event-id": "1", "x-shopify-topic": f"orders/{one}"} for one in ("create", "paid"))
+    assert key_of(signed, created, b"{}") == key_of(signed, created, b"[]") != key_of(signed, paid, b"{}")
+
+
+def test_an_id_is_no_duplicate_of_the_same_word_in_another_place() -> None:
+    scheme = {"type": "bearer", "secrets": ["env://HOOK"]}
+    cloud = b'{"specversion": "1.0", "source": "7", "id": "7", "type": "a"}'
+    kind = {"content-type": "application/cloudevents+json", "x-a": "7", "x-b": "7"}
+    places: list[dict[str, Any]] = [
+        {"id": {"header": "X-A"}}, {"id": {"header": "X-B"}}, {"id": {"path": "id"}}, {"id": {"path": "source"}},
+        {"format": "cloudevents"}, {},
+    ]  # fmt: skip
+    keys = [key_of(scheme, kind, cloud, **one) for one in places]
+    assert len(set(keys)) == len(keys)
+    assert key_of(scheme, kind, cloud, id={"header": "x-a"}) == keys[0]

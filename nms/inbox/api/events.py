@@ -12,6 +12,8 @@ from nms.common.paging import Page, Paging
 from nms.common.problem import NotFound
 from nms.common.router import Router
 from nms.common.settings import Settings
+from nms.inbox.endpoint import keys_of
+from nms.inbox.endpoints import Endpoints
 from nms.inbox.models import EventFilter, Stored, StoredWhole
 from nms.inbox.repository import InboxRepository
 
@@ -27,16 +29,25 @@ async def is_relayed(request: Request) -> bool:
     return settings.amqp_dsn is not None
 
 
+async def find_keys(request: Request, wanted: Annotated[EventFilter, Query()]) -> list[bytes] | None:
+    """The keys of the id that is asked for, at the endpoints of this process; None where none is asked for."""
+    if wanted.delivery is None:
+        return None
+    endpoints: Endpoints = request.app.state.endpoints
+    return keys_of(wanted.delivery, [document for _, document, _ in endpoints.standing() if document is not None])
+
+
 Relayed = Annotated[bool, Depends(is_relayed)]
+Keys = Annotated[list[bytes] | None, Depends(find_keys)]
 
 
 @router.get("", dependencies=[READ], summary="List what came")
 async def list_events(
-    repository: Repository, paging: Paging, wanted: Annotated[EventFilter, Query()], relayed: Relayed
+    repository: Repository, paging: Paging, wanted: Annotated[EventFilter, Query()], relayed: Relayed, keys: Keys
 ) -> Page[Stored]:
     """The events that are stored, the newest first, without their bodies. All that is given must hold."""
     before = paging.after[0] if paging.after else None
-    rows = await repository.list_events(wanted, before, paging.size, relayed=relayed)
+    rows = await repository.list_events(wanted, keys, (before, paging.size), relayed=relayed)
     return paging.page(rows, key=lambda row: (row.number,))
 
 

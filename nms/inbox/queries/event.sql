@@ -52,8 +52,8 @@ where (endpoint, key) in (
     for update skip locked
 );
 
--- name: list_events(endpoint, type, key, since, until, status, before, size)
--- The newest first, of each endpoint by its indexes; a key is looked up. The endpoints are those of the receipts, whose
+-- name: list_events(endpoint, type, keys, since, until, status, before, size)
+-- The newest first, of each endpoint by its indexes; keys are looked up. The endpoints are those of the receipts, whose
 -- tree is asked once for each. A status is a bound of the numbers.
 with recursive named as (
     select coalesce(:endpoint::text, (select min(r.endpoint) from inbox.receipt r)) as endpoint
@@ -78,12 +78,12 @@ cross join named n
 cross join lateral (
     select f.*
     from inbox.page_events(n.endpoint, :type::text, :since, :until, b.low, b.high, :size::integer) f
-    where :key::bytea is null
+    where :keys::bytea[] is null
     union all
     select k.*
     from inbox.receipt r
     cross join lateral (select i.* from inbox.event i where i.id = r.event_id limit 1) as k
-    where :key is not null and r.endpoint = n.endpoint and r.key = :key
+    where :keys is not null and r.endpoint = n.endpoint and r.key = any(:keys)
         and (:type is null or k.type = :type) and k.number > b.low and k.number <= b.high
         and (:since is null or k.received_at >= :since) and (:until is null or k.received_at < :until)
 ) as e
