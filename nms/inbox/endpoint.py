@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from nms.common.document import EndpointDocument, Finder
 from nms.common.document.handshake import OneHandshake, SigningHandshake
+from nms.common.search import search
 from nms.common.secret import resolve
 from nms.inbox.arrival import Arrival, key_of, new_event_id
 from nms.inbox.check import Request
 from nms.inbox.cloudevent import STRUCTURED, identify, media_type
 from nms.inbox.handshake import HANDSHAKES, Terms
 from nms.inbox.header import lines_of
-from nms.inbox.item import Body, bodies_of, check_repeated, search
+from nms.inbox.item import Body, bodies_of, check_repeated
 from nms.inbox.key import plain_secrets
 from nms.inbox.problems import IdMissing, SecretUnfit
 from nms.inbox.verifier import Verifier, make_verifier

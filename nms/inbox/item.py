@@ -1,15 +1,12 @@
 """The events of one request: the request itself, or the items of the list that it brings."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-
 from nms.common import strict_json
 from nms.common.document import EndpointDocument
+from nms.common.search import search
 from nms.inbox.check import Refusal, Request
 from nms.inbox.cloudevent import BATCH, STRUCTURED, media_type
 from nms.inbox.form import read_form
@@ -84,20 +81,6 @@ def check_repeated(items: int, size: int) -> None:
     if items > 1 and items * size > MOST_REPEATED:
         most = MOST_REPEATED // size
         raise BatchTooLarge(f"With {size} bytes of headers at most {most} events are taken at once.", limit=most)
-
-
-def search(value: Any, path: str) -> Any:
-    """What an expression finds; None where it finds nothing or meets a value of another type."""
-    try:
-        return _compiled(path).search(value)
-    except (JMESPathError, TypeError):
-        # Numbers are texts of their own type, which cannot be compared with those of an expression.
-        return None
-
-
-@lru_cache(maxsize=1_000)
-def _compiled(path: str) -> Any:
-    return jmespath.compile(path)
 
 
 def _json_of(scheme: str, raw: bytes) -> bytes:

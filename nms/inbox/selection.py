@@ -1,15 +1,13 @@
 """Which events are meant: by endpoint, type, time, status, ids, and by a condition on their JSON bodies (pure)."""
 
-from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-import jmespath
 import orjson
-from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from nms.common.document.expression import check_expression
+from nms.common.search import search
 
 MOST_IDS: Final = 1_000
 Status = Literal["stored", "waiting", "sent"]
@@ -44,12 +42,7 @@ class Selection(BaseModel):
 def holds(condition: str, body: bytes) -> bool:
     """Whether a condition is true of a JSON body, as JMESPath tells truth; false of what it cannot be asked about."""
     try:
-        found = _compiled(condition).search(orjson.loads(body))
-    except (orjson.JSONDecodeError, JMESPathError, TypeError, ValueError, RecursionError):
+        found = search(orjson.loads(body), condition)
+    except orjson.JSONDecodeError:
         return False
     return found is not None and found is not False and found not in ("", [], {})
-
-
-@lru_cache(maxsize=1_000)
-def _compiled(condition: str) -> Any:
-    return jmespath.compile(condition)

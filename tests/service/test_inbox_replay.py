@@ -348,3 +348,8 @@ def test_a_condition_is_true_as_jmespath_tells_truth(condition: str, true: bool)
     body = b'{"a": 1, "b": "", "c": 0, "d": [], "e": [{"x": "y"}], "f": "hello"}'
     assert holds(condition, body) is true
     assert holds(condition, b"") is holds(condition, b"\xff") is holds(condition, b"{") is False
+
+
+@pytest.mark.parametrize(("condition", "text"), [("ceil(to_number(a))", "1e999"), ("floor(to_number(a))", "nan")])
+def test_a_condition_on_a_number_that_nothing_holds_is_not_true(condition: str, text: str) -> None:
+    assert holds(condition, b'{"a": "%s"}' % text.encode()) is False

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from nms.common.document import EndpointDocument
+from nms.inbox.arrival import Arrival
 from nms.inbox.check import Request
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.login import OpenVerifier
@@ -16,8 +17,12 @@ from nms.inbox.verifier import make_verifier
 def key_of(scheme: dict[str, Any], headers: dict[str, str], body: bytes, **more: Any) -> bytes:
     document = EndpointDocument.model_validate({"kind": "endpoint", "name": "a", "scheme": scheme, **more})
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    arrivals, _ = Endpoint(document, OpenVerifier()).read(Request("POST", "http://a/in/a", raw, 0.0), body)
-    return arrivals[0].key
+    return read(document, raw, body).key
+
+
+def read(document: EndpointDocument, headers: list[tuple[bytes, bytes]], body: bytes) -> Arrival:
+    arrivals, _ = Endpoint(document, OpenVerifier()).read(Request("POST", "http://a/in/a", headers, 0.0), body)
+    return arrivals[0]
 
 
 @pytest.mark.parametrize(
@@ -113,3 +118,16 @@ def test_an_id_is_no_duplicate_of_the_same_word_in_another_place() -> None:
     keys = [key_of(scheme, kind, cloud, **one) for one in places]
     assert len(set(keys)) == len(keys)
     assert key_of(scheme, kind, cloud, id={"header": "x-a"}) == keys[0]
+
+
+@pytest.mark.parametrize(("function", "text"), [("ceil", "1e999"), ("floor", "nan")])
+def test_an_expression_that_meets_a_number_that_nothing_holds_finds_nothing(function: str, text: str) -> None:
+    document = EndpointDocument.model_validate(
+        {
+            "kind": "endpoint",
+            "name": "a",
+            "scheme": {"type": "bearer", "secrets": ["env://HOOK"]},
+            "event": {"path": f"to_string({function}(to_number(total)))"},
+        }
+    )
+    assert read(document, [], b'{"total": "%s"}' % text.encode()).type == ""
