@@ -49,6 +49,11 @@ class Configuration:
         )
 
 
+async def current_revision(repository: BaseNmsRepository) -> int:
+    """The number of the newest revision, 0 where there is none; costs far less than its documents."""
+    return int(await _queries.get_revision(repository.connection))
+
+
 async def current_documents(repository: BaseNmsRepository) -> Configuration:
     """The newest revision; `repository` may be any of the database `nms`, inside a transaction too."""
     return build_configuration(await _queries.list_configuration(repository.connection))

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from nms.common.configuration import current_documents
+from nms.common.configuration import current_documents, current_revision
 from nms.common.document import EndpointDocument
 from nms.common.listen import listen
 from nms.common.problem import Problem
@@ -61,9 +61,10 @@ class Endpoints:
 
     async def look(self) -> None:
         """Take over the current revision; raises a Problem where it cannot be read."""
-        configuration = await current_documents(await InboxRepository.open())
-        if configuration.revision == self._revision and not self._unfit:
+        repository = await InboxRepository.open()
+        if not self._unfit and await current_revision(repository) == self._revision:
             return
+        configuration = await current_documents(repository)
         unfit = {name: problem for (kind, name), problem in configuration.unreadable.items() if kind == "endpoint"}
         ready: dict[str, Endpoint] = {}
         for name, document in configuration.endpoints.items():

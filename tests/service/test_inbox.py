@@ -8,9 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from nms.common.configuration import Configuration, current_documents
 from nms.common.db.queries import Statement
+from nms.common.db.repositories import BaseNmsRepository
 from nms.common.settings import Settings, get_settings
-from nms.inbox import repository
+from nms.inbox import endpoints, repository
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send, signed, stored
 from tests.service.web_client import problem_of
 from tests.waiting import eventually
@@ -72,6 +74,24 @@ async def test_what_is_not_proved_is_not_stored(inbox: httpx2.AsyncClient, setti
     problem_of(await inbox.get("/in/shop"), 405, "method-not-allowed")
     problem_of(await send(inbox, b"{}", "one", "/in/nowhere"), 404, "endpoint-unknown")
     assert await stored(settings) == []
+
+
+async def test_documents_are_read_once_for_a_revision(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_HOOK", SECRET)
+    read = []
+
+    async def counted(repository: BaseNmsRepository) -> Configuration:
+        read.append(await current_documents(repository))
+        return read[-1]
+
+    monkeypatch.setattr(endpoints, "current_documents", counted)
+    looking = endpoints.Endpoints(dev=False)
+    for revision in (1, 2):
+        await declare({**SHOP, "name": f"shop{revision}"})
+        for _ in range(3):
+            await looking.look()
+        assert [one.revision for one in read] == list(range(1, revision + 1))
+        assert looking.get(f"shop{revision}")
 
 
 async def test_a_role_that_starts_before_its_database_asks_to_be_tried_again(

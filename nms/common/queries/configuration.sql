@@ -1,3 +1,6 @@
+-- name: get_revision()$
+select r.revision from cfg.current_revision as r;
+
 -- name: list_configuration()
 -- One statement, so that the revision and its documents are of one moment.
 select r.revision, d.kind, d.name, d.body
