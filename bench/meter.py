@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
+GONE = (FileNotFoundError, ProcessLookupError)
 
 
 @dataclass
@@ -18,19 +20,24 @@ class Usage:
 
 @dataclass
 class Meter:
-    """Measures from now on."""
+    """Measures from now on; a process that ends meanwhile, as a worker of autovacuum, is left out."""
 
     pids: Sequence[int]
     begun: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for pid in self.pids:
-            self.begun[pid] = cpu_seconds(pid)
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the high-water mark, see proc(5)
+            with suppress(*GONE):
+                self.begun[pid] = cpu_seconds(pid)
+                Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the high-water mark, see proc(5)
 
     def read(self) -> Usage:
-        cpu = sum(cpu_seconds(pid) - self.begun[pid] for pid in self.pids)
-        return Usage(round(cpu, 2), round(sum(peak_mib(pid) for pid in self.pids), 1))
+        usage = Usage()
+        for pid, begun in self.begun.items():
+            with suppress(*GONE):
+                usage.cpu_seconds += cpu_seconds(pid) - begun
+                usage.peak_mib += peak_mib(pid)
+        return Usage(round(usage.cpu_seconds, 2), round(usage.peak_mib, 1))
 
 
 def cpu_seconds(pid: int) -> float:
