@@ -48,7 +48,7 @@ def request_of(document: Mapping[str, Any]) -> tuple[str, bytes, dict[str, str]]
         return path, body, {"Authorization": LOGINS[kind], "Content-Type": "application/json", **CLOUD}
     if kind == "hmac":
         now = str(int(time.time()))
-        signature = mac(SECRET.encode(), f"{now}.".encode() + body).hex()
+        signature = mac(SECRET.encode(), f"1.{now}.".encode() + body).hex()
         return path, body, {"X-Timestamp": now, "X-Signature": f"sha256={signature}", "X-Event-Id": "1"}
     if kind in ("path", "none"):
         return path, body, {}
