@@ -321,35 +321,6 @@ AS $function$
     )
 $function$;
 
-CREATE OR REPLACE FUNCTION inbox.page_events(of_endpoint text, of_type text, since timestamp with time zone, until timestamp with time zone, low bigint, high bigint, size integer)
- RETURNS SETOF inbox.event
- LANGUAGE plpgsql
- STABLE
- SET enable_sort TO 'off'
- SET enable_seqscan TO 'off'
- SET enable_bitmapscan TO 'off'
-AS $function$
-begin
-    if of_type is not null then
-        return query
-        select e.*
-        from inbox.event e
-        where e.endpoint = of_endpoint and e.type = of_type and e.number > low and e.number <= high
-            and (e.received_at >= since) is not false and (e.received_at < until) is not false
-        order by e.number desc
-        limit size;
-    else
-        return query
-        select e.*
-        from inbox.event e
-        where e.endpoint = of_endpoint and e.number > low and e.number <= high
-            and (e.received_at >= since) is not false and (e.received_at < until) is not false
-        order by e.number desc
-        limit size;
-    end if;
-end
-$function$;
-
 CREATE OR REPLACE FUNCTION inbox.read_events(endpoints text[], after bigint, upto bigint, size integer)
  RETURNS TABLE(number bigint, id uuid, endpoint text, type text, item integer, content_type text, key bytea, headers bytea, body bytea, received_at timestamp with time zone, run bigint)
  LANGUAGE plpgsql
@@ -770,6 +741,35 @@ create table sync.token (
 );
 
 create table inbox.event_rest partition of inbox.event DEFAULT;
+
+CREATE OR REPLACE FUNCTION inbox.page_events(of_endpoint text, of_type text, since timestamp with time zone, until timestamp with time zone, low bigint, high bigint, size integer)
+ RETURNS SETOF inbox.event
+ LANGUAGE plpgsql
+ STABLE
+ SET enable_sort TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+    if of_type is not null then
+        return query
+        select e.*
+        from inbox.event e
+        where e.endpoint = of_endpoint and e.type = of_type and e.number > low and e.number <= high
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
+        order by e.number desc
+        limit size;
+    else
+        return query
+        select e.*
+        from inbox.event e
+        where e.endpoint = of_endpoint and e.number > low and e.number <= high
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
+        order by e.number desc
+        limit size;
+    end if;
+end
+$function$;
 
 alter table cfg.document add constraint document_pkey PRIMARY KEY (kind, name, revision);
 alter table cfg.document add constraint document_body_check CHECK (((deleted = (body IS NULL)) AND (deleted = (checksum IS NULL)) AND (deleted OR (((body ->> 'kind'::text) = kind) AND ((body ->> 'name'::text) = name)))));

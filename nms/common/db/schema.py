@@ -45,8 +45,9 @@ async def dump_schema(dsn: str) -> str:
                     "\n".join(_lines(await queries.list_schemas(connection))),
                     "\n".join(_lines(await queries.list_types(connection))),
                     "\n".join(_lines(await queries.list_sequences(connection))),
-                    "\n".join(f"{line.rstrip()};\n" for line in _lines(await queries.list_functions(connection))),
+                    await _dump_functions(connection, of_rows=False),
                     "\n".join([_write_table(row) for row in await queries.list_tables(connection)]),
+                    await _dump_functions(connection, of_rows=True),
                     "\n".join(_lines(await queries.list_constraints(connection))),
                     "\n".join(_lines(await queries.list_indexes(connection))),
                     "\n\n".join(_lines(await queries.list_views(connection))),
@@ -54,6 +55,11 @@ async def dump_schema(dsn: str) -> str:
                     "\n".join(_lines(await queries.list_comments(connection))),
                 ]
     return "\n".join([_HEAD, *(part.strip("\n") + "\n" for part in parts if part)])
+
+
+async def _dump_functions(connection: Any, *, of_rows: bool) -> str:
+    lines = _lines(await queries.list_functions(connection, of_rows=of_rows))
+    return "\n".join(f"{line.rstrip()};\n" for line in lines)
 
 
 def _lines(rows: Sequence[Mapping[str, str]]) -> list[str]:

@@ -54,10 +54,15 @@ where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlemb
   )
 order by n.nspname, c.relname;
 
--- name: list_functions()
+-- name: list_functions(of_rows)
+-- Those that take or give rows of a table stand behind the tables, the others before them: defaults may call those.
 select pg_get_functiondef(p.oid) as line
 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
 where p.prokind in ('f', 'p', 'w') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+    and :of_rows = exists (
+        select from pg_type t join pg_class c on c.oid = t.typrelid and c.relkind <> 'c'
+        where t.oid = p.prorettype or t.oid = any(coalesce(p.proallargtypes, p.proargtypes::oid[]))
+    )
 order by n.nspname, p.proname, pg_get_function_identity_arguments(p.oid);
 
 -- name: list_tables()
