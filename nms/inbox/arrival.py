@@ -68,3 +68,11 @@ def new_event_id() -> UUID:
     # Nobody gains by guessing one; asking the system for chance costs more than all the rest.
     chance = getrandbits(74)
     return UUID(int=time.time_ns() // 1_000_000 << 80 | 0x7 << 76 | chance >> 62 << 64 | 0x2 << 62 | chance & LOW)
+
+
+def storable(text: str, longest: int | None = None) -> str:
+    """A text of a stranger as PostgreSQL can hold it, so many characters of it at most."""
+    text = text[:longest]
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

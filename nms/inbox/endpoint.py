@@ -9,7 +9,7 @@ from nms.common.document import EndpointDocument, Finder
 from nms.common.document.handshake import OneHandshake, SigningHandshake
 from nms.common.search import search
 from nms.common.secret import resolve
-from nms.inbox.arrival import Arrival, key_of, new_event_id
+from nms.inbox.arrival import Arrival, key_of, new_event_id, storable
 from nms.inbox.check import Request
 from nms.inbox.cloudevent import STRUCTURED, identify, media_type
 from nms.inbox.handshake import HANDSHAKES, Terms
@@ -77,7 +77,7 @@ class Endpoint:
                     key=key,
                     digest=body.digest,
                     type=kind,
-                    content_type=_storable(body.content_type or told),
+                    content_type=storable(body.content_type or told, LONGEST_WORD),
                     headers=lines,
                     body=body.raw,
                     item=item,
@@ -98,7 +98,7 @@ class Endpoint:
         if named is not None:
             kind = _find(named, request, body)
         key = key_of(place, identity) if identity else body.digest
-        return key, _storable(kind)
+        return key, storable(kind, LONGEST_WORD)
 
     def _find_identity(self, request: Request, body: Body, item: int | None) -> tuple[str, str]:
         """Where the id of an event stands, and the id; both are empty where only its body tells it apart."""
@@ -162,13 +162,6 @@ def _find(finder: Finder, request: Request, body: Body) -> str:
         return _read_header(request, finder.header.lower().encode())
     assert finder.path is not None
     return _as_text(search(body.parse(), finder.path))
-
-
-def _storable(word: str) -> str:
-    """A word of a stranger as PostgreSQL's text can hold it."""
-    if len(word) <= LONGEST_WORD and word.isascii() and "\0" not in word:
-        return word
-    return word[:LONGEST_WORD].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _as_text(value: Any) -> str:

@@ -14,7 +14,7 @@ from nms.common.problem import Problem, Retry
 from nms.common.seal import Sealer
 from nms.common.waiting import first_of
 from nms.events.inbox import IdReused
-from nms.inbox.arrival import Arrival
+from nms.inbox.arrival import Arrival, storable
 from nms.inbox.credential import seal, shown_headers, shown_url
 from nms.inbox.refused import Refused, Seen, Standing
 from nms.inbox.repository import QuarantineRepository
@@ -229,7 +229,7 @@ def _row(refused: Refused, sealer: Sealer | None) -> dict[str, Any]:
         "remote": refused.remote,
         "arrived": refused.arrived,
     }
-    text = {name: _storable(value) if isinstance(value, str) else value for name, value in facts.items()}
+    text = {name: storable(value) if isinstance(value, str) else value for name, value in facts.items()}
     return {
         "id": refused.id,
         "facts": json.dumps(text),
@@ -237,8 +237,3 @@ def _row(refused: Refused, sealer: Sealer | None) -> dict[str, Any]:
         "sealed": seal(sealer, refused) if sealer is not None else None,
         "body": refused.body,
     }
-
-
-def _storable(text: str) -> str:
-    """A text as PostgreSQL can hold it."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
