@@ -2,7 +2,8 @@
 
 A route asks for one scope: `noun:verb` such as `pipelines:read`, or `noun:verb:instance` such as
 `entities:read:customers`. A caller holds grants: scopes, or the wildcards `noun:*` (every verb of one noun)
-and `*` (everything); `noun:verb` allows every instance.
+and `*` (everything); `noun:verb` allows every instance. A route that shows what the caller may see of many instances
+asks for `noun:verb` of any of them.
 """
 
 import re
@@ -16,7 +17,7 @@ from fastapi import Request, Security
 from fastapi.openapi.models import HTTPBearer as BearerModel
 from fastapi.security.base import SecurityBase
 
-from nms.common.problem import Problem
+from nms.common.problem import NOTHING_HERE, NotFound, Problem
 
 PASSWORD, BEARER = "token", "bearer"
 """The two ways to bear a token in the OpenAPI document."""
@@ -96,6 +97,10 @@ class Caller:
         verb, colon, _ = rest.partition(":")
         return f"{noun}:*" in held or (colon != "" and f"{noun}:{verb}" in held)
 
+    def may_any(self, scope: str) -> bool:
+        """Whether the grants allow `noun:verb` for every instance, or for one at least."""
+        return self.may(scope) or any(held.startswith(f"{scope}:") for held in self.scopes)
+
     def covers(self, grants: Iterable[str]) -> bool:
         """Whether everything that these grants allow is allowed to this caller too: nobody gives more than he has."""
         return all(is_grant(grant) and self.may(grant) for grant in grants)
@@ -114,12 +119,11 @@ class Identifier(Protocol):
 class Guard(SecurityBase):
     """The dependency behind `requires`: it knows one scope and answers with the caller."""
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str, *, seen_by: str | None = None, of_any: bool = False) -> None:
         self.scope = scope
         # FastAPI documents a guard that it solves itself by these two; `reference.with_logins` says the rest.
         self.model, self.scheme_name = BearerModel(), PASSWORD
-        self._plain, brace, parameter = scope.partition(":{")
-        self._parameter = parameter.removesuffix("}") if brace else None
+        self._seen_by, self._of_any = seen_by, of_any
         noun, verb = scope.split(":")[:2]
         self._enough = frozenset({scope, f"{noun}:{verb}", f"{noun}:*", "*"})
 
@@ -135,27 +139,39 @@ class Guard(SecurityBase):
         return None if caller is None or self._enough.isdisjoint(caller.scopes) else caller
 
     async def __call__(self, request: Request) -> Caller:
-        """Let the caller of this request in; raises Unauthenticated, TokenRefused, Forbidden."""
+        """Let the caller of this request in; raises Unauthenticated, TokenRefused, Forbidden, NotFound."""
         caller = await identify(request)
-        scope = self.scope if self._parameter is None else self._scope_of(request.path_params)
-        if not caller.may(scope):
-            raise Forbidden(scope)
+        self.check(caller, request.path_params)
         return caller
 
-    def _scope_of(self, parameters: Mapping[str, Any]) -> str:
-        """The scope of one instance; what cannot be a name of one is left to those who may do it to all."""
-        instance = parameters[str(self._parameter)]
-        return f"{self._plain}:{instance}" if _KNOWN_INSTANCE.fullmatch(instance) else self._plain
+    def check(self, caller: Caller, parameters: Mapping[str, Any]) -> None:
+        """Let this caller in to the instance that the parameters of a path name; raises Forbidden, NotFound."""
+        scope = _fill(self.scope, parameters)
+        if caller.may(scope) or (self._of_any and caller.may_any(scope)):
+            return
+        if self._seen_by is not None and not caller.may(_fill(self._seen_by, parameters)):
+            raise NotFound(NOTHING_HERE)
+        raise Forbidden(scope)
 
 
-def requires(scope: str) -> Any:
+def _fill(scope: str, parameters: Mapping[str, Any]) -> str:
+    """The scope of one instance; what cannot be a name of one is left to those who may do it to all."""
+    plain, brace, parameter = scope.partition(":{")
+    if not brace:
+        return scope
+    instance = parameters[parameter.removesuffix("}")]
+    return f"{plain}:{instance}" if _KNOWN_INSTANCE.fullmatch(instance) else plain
+
+
+def requires(scope: str, *, seen_by: str | None = None, of_any: bool = False) -> Any:
     """A dependency that asks for one scope: `caller: Caller = requires("pipelines:read")`, or in `dependencies=`.
 
-    An instance may come from the path: `requires("entities:read:{entity}")`.
+    An instance may come from the path: `requires("entities:read:{entity}")`. Whoever lacks the scope `seen_by` too is
+    told that nothing is there, as where there is no such instance. `of_any` lets in who may do it to one instance.
     """
-    if not _ASKED.fullmatch(scope):
+    if not all(_ASKED.fullmatch(one) for one in (scope, seen_by or scope)):
         raise ValueError(f"a scope reads noun:verb or noun:verb:instance, not {scope!r}")
-    return Security(Guard(scope), scopes=[scope])
+    return Security(Guard(scope, seen_by=seen_by, of_any=of_any), scopes=[scope])
 
 
 async def identify(request: Request) -> Caller:

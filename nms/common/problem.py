@@ -79,6 +79,10 @@ class Problem(Exception):
         return body | {name: value for name, value in self.facts.items() if name not in body}
 
 
+NOTHING_HERE = "Nothing stands at this path."
+"""The sentence of whoever asks for what is not there, or is hidden from him: no word may tell them apart."""
+
+
 class NotFound(Problem):
     """Nothing stands under this name."""
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from nms.common import log
-from nms.common.problem import Malformed, NotFound, Pointer, Problem, Retry
+from nms.common.problem import NOTHING_HERE, Malformed, NotFound, Pointer, Problem, Retry
 
 MEDIA_TYPE = "application/problem+json"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -73,7 +73,7 @@ async def _handle_http(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return render_problem(MethodNotAllowed("This path has no such method."), {"Allow": _allowed_methods(request)})
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return render_problem(NotFound("Nothing stands at this path."))
+        return render_problem(NotFound(NOTHING_HERE))
     if error.status_code == HTTPStatus.BAD_REQUEST:
         return render_problem(BadRequest("The body of the request cannot be read."), error.headers)
     return render_problem(_problem_of(error), error.headers)

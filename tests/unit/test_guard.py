@@ -82,7 +82,35 @@ def test_nobody_gives_more_than_he_has(held: str, given: str, covered: bool) -> 
     assert Caller("ann", "one", frozenset(held.split()), NOW).covers(given.split()) is covered
 
 
+@pytest.mark.parametrize(
+    ("held", "allowed"),
+    [
+        ("entities:read:customers", True),
+        ("entities:read", True),
+        ("entities:*", True),
+        ("*", True),
+        ("entities:write:customers", False),
+        ("entities:reading:customers", False),
+        ("", False),
+    ],
+)
+def test_one_instance_is_enough_where_any_will_do(held: str, allowed: bool) -> None:
+    assert Caller("ann", "one", frozenset(held.split()), NOW).may_any("entities:read") is allowed
+
+
 router = Router(prefix="/entities")
+
+
+@router.get("")
+async def read_any(caller: Caller = requires("entities:read", of_any=True)) -> str:
+    return caller.subject
+
+
+@router.put("/{entity}")
+async def write_entity(
+    entity: str, caller: Caller = requires("entities:write:{entity}", seen_by="entities:read:{entity}")
+) -> list[str]:
+    return [entity, caller.subject]
 
 
 @router.get("/{entity}")
@@ -104,3 +132,27 @@ async def test_an_instance_is_taken_from_the_path(tmp_path: Path) -> None:
             assert problem_of(answer, 403, "scope-missing")["scope"] == "entities:read"
     async with client_of(app, mint_token(settings, ["entities:read"], subject="ann")) as every:
         assert (await every.get("/entities/Posts")).json() == ["Posts", "ann"]
+
+
+@pytest.mark.parametrize(
+    ("held", "put", "listed"),
+    [
+        ("entities:write:posts", 200, 403),
+        ("entities:write", 200, 403),
+        ("*", 200, 200),
+        ("entities:read:posts", 403, 200),
+        ("entities:read", 403, 200),
+        ("entities:read:customers entities:write:customers", 404, 200),
+        ("tasks:read", 404, 403),
+    ],
+)
+async def test_what_a_caller_may_not_see_is_not_there(tmp_path: Path, held: str, put: int, listed: int) -> None:
+    settings = settings_in(tmp_path)
+    role = web.Role(name="demo", summary="", description="", routers=[router])
+    app: FastAPI = web.create_app(role, settings, RoleSettings())
+    async with client_of(app, mint_token(settings, held.split(), subject="ann")) as client:
+        answer = await client.put("/entities/posts")
+        assert (answer.status_code, (await client.get("/entities")).status_code) == (put, listed)
+        if put == 404:
+            nowhere = (await client.get("/nowhere/at/all")).json()
+            assert {**answer.json(), "request_id": ""} == {**nowhere, "request_id": ""}
