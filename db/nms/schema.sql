@@ -774,7 +774,11 @@ $function$;
 alter table cfg.document add constraint document_pkey PRIMARY KEY (kind, name, revision);
 alter table cfg.document add constraint document_body_check CHECK (((deleted = (body IS NULL)) AND (deleted = (checksum IS NULL)) AND (deleted OR (((body ->> 'kind'::text) = kind) AND ((body ->> 'name'::text) = name)))));
 alter table cfg.document add constraint document_kind_check CHECK ((kind ~ '^[a-z]+$'::text));
-alter table cfg.document add constraint document_name_check CHECK ((name ~ '^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$'::text));
+alter table cfg.document add constraint document_name_check CHECK (
+CASE kind
+    WHEN 'entity'::text THEN (name ~ '^[a-z][a-z0-9_]{0,38}$'::text)
+    ELSE (name ~ '^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$'::text)
+END);
 alter table cfg.revision add constraint revision_pkey PRIMARY KEY (id);
 alter table cfg.revision add constraint revision_author_check CHECK ((author <> ''::text));
 alter table common.bucket add constraint bucket_pkey PRIMARY KEY (name);

@@ -1,4 +1,4 @@
-"""What no single document can tell: whether systems and pipelines fit together."""
+"""What no single document can tell: whether systems, pipelines and entities fit together."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic_core import PydanticCustomError
 
+from nms.cfg.entities import find_entity_faults
 from nms.cfg.models import Identity
 from nms.cfg.resources import check_reading, check_receiving, check_writing
 from nms.common.document import (
@@ -47,24 +48,24 @@ class _Edge:
     target: Node
 
 
-def find_faults(documents: Mapping[Identity, Document]) -> dict[str, list[Pointer]]:
-    """Faults by the name of the pipeline that has them; pointers are those within its document.
+def find_faults(documents: Mapping[Identity, Document]) -> dict[Identity, list[Pointer]]:
+    """Faults by the document that has them; pointers are those within it.
 
     Unknown systems and endpoints, a pipeline into its own source, several pipelines into one table without `shared` on
-    each of them, rows that would go round in circles.
+    each of them, rows that would go round in circles, children of entities that are not there.
     """
     pipelines = [each for each in documents.values() if isinstance(each, PipelineDocument)]
-    faults: dict[str, list[Pointer]] = {}
+    faults = find_entity_faults(documents)
     edges: list[_Edge] = []
     for pipeline in pipelines:
         found = list(_check_systems(pipeline, documents))
         if found:
-            faults[pipeline.name] = found
+            faults["pipeline", pipeline.name] = found
         else:
             edges.extend(_list_edges(pipeline, documents))
     for edge, sentence in (*_check_sharing(edges), *_check_circles(edges)):
         pointer = Pointer(f"/datasets/{edge.dataset}/target", sentence)
-        faults.setdefault(edge.pipeline.name, []).append(pointer)
+        faults.setdefault(("pipeline", edge.pipeline.name), []).append(pointer)
     return faults
 
 

@@ -73,8 +73,15 @@ def _compare_values(path: str, before: Any, after: Any) -> Iterator[FieldDiffere
             yield from _compare_values(f"{path}.{key}" if path else key, before.get(key), after.get(key))
     elif path == "datasets" and isinstance(before, list) and isinstance(after, list):
         yield from _compare_datasets(before, after)
-    else:
+    elif path != "order" or not _is_same_order(before, after):
         yield FieldDifference(path, before, after)
+
+
+def _is_same_order(before: Any, after: Any) -> bool:
+    """Whether fields that were there and stay have kept their order; those that come and go are told of apart."""
+    if not isinstance(before, list) or not isinstance(after, list):
+        return False
+    return [name for name in before if name in after] == [name for name in after if name in before]
 
 
 def _variant(path: str, part: Mapping[str, Any]) -> Any:

@@ -80,18 +80,20 @@ class _Places:
         earlier = self._drafts[self._numbers[identity]].file
         return equal and earlier != self._drafts[number].file
 
-    def refuse(self, found: Mapping[str, Sequence[Pointer]], earlier: Mapping[str, Sequence[Pointer]]) -> None:
-        """Raise Malformed for faults of pipelines: those of the changeset, and new ones of those stored before."""
+    def refuse(
+        self, found: Mapping[Identity, Sequence[Pointer]], earlier: Mapping[Identity, Sequence[Pointer]]
+    ) -> None:
+        """Raise Malformed for faults between documents: those of the changeset, and new ones of those stored before."""
         faults: list[Pointer] = []
-        for name, pointers in found.items():
-            number = self._numbers.get(("pipeline", name))
+        for identity, pointers in found.items():
+            number = self._numbers.get(identity)
             if number is not None:
                 faults.extend(self._point(number, each) for each in pointers)
                 continue
-            known = {each.pointer for each in earlier.get(name, ())}
+            known = {each.pointer for each in earlier.get(identity, ())}
             for each in pointers:
                 if each.pointer not in known:
-                    faults.append(Pointer("", f"stored pipeline `{name}`, {each.pointer}: {each.detail}"))
+                    faults.append(Pointer("", f"stored {identity[0]} `{identity[1]}`, {each.pointer}: {each.detail}"))
         self._raise(faults)
 
     def _point(self, number: int, fault: Pointer) -> Pointer:

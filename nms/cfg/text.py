@@ -28,7 +28,7 @@ DEPTH: Final = 32
 VALUES: Final = 100_000
 """Values of one text after anchors are followed: a small text must not grow without bounds."""
 
-_LISTS: Final = {"systems": "system", "pipelines": "pipeline", "endpoints": "endpoint"}
+_LISTS: Final = {"systems": "system", "pipelines": "pipeline", "endpoints": "endpoint", "entities": "entity"}
 _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
 _DECIMAL: Final = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{0,18}")
 _WORDS: Final[Mapping[str, Any]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
-from nms.common.document import EndpointDocument, PipelineDocument, SystemDocument, parse_document
+from nms.common.document import EndpointDocument, EntityDocument, PipelineDocument, SystemDocument, parse_document
 from nms.common.problem import Malformed, NotFound, Problem
 
 _queries = load("nms.common")
@@ -14,7 +14,7 @@ _queries = load("nms.common")
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Systems, pipelines and endpoints of one revision by name; revision 0 is the empty one.
+    """Systems, pipelines, endpoints and entities of one revision by name; revision 0 is the empty one.
 
     A stored document that this version cannot read stands in `unreadable` by (kind, name), so that one document
     never takes its neighbours along.
@@ -24,6 +24,7 @@ class Configuration:
     systems: Mapping[str, SystemDocument] = field(default_factory=dict)
     pipelines: Mapping[str, PipelineDocument] = field(default_factory=dict)
     endpoints: Mapping[str, EndpointDocument] = field(default_factory=dict)
+    entities: Mapping[str, EntityDocument] = field(default_factory=dict)
     unreadable: Mapping[tuple[str, str], Problem] = field(default_factory=dict)
 
     def system(self, name: str) -> SystemDocument:
@@ -65,6 +66,7 @@ def build_configuration(records: Iterable[Mapping[str, Any]]) -> Configuration:
     systems: dict[str, SystemDocument] = {}
     pipelines: dict[str, PipelineDocument] = {}
     endpoints: dict[str, EndpointDocument] = {}
+    entities: dict[str, EntityDocument] = {}
     unreadable: dict[tuple[str, str], Problem] = {}
     for record in records:
         revision, kind, name = record["revision"], record["kind"], record["name"]
@@ -81,4 +83,6 @@ def build_configuration(records: Iterable[Mapping[str, Any]]) -> Configuration:
             pipelines[name] = document
         elif isinstance(document, EndpointDocument):
             endpoints[name] = document
-    return Configuration(revision, systems, pipelines, endpoints, unreadable)
+        elif isinstance(document, EntityDocument):
+            entities[name] = document
+    return Configuration(revision, systems, pipelines, endpoints, entities, unreadable)

@@ -49,6 +49,14 @@ async def test_what_is_applied_is_what_other_rooms_read(repository: DocumentRepo
     assert (revision.author, revision.message) == ("ada", "first")
 
 
+async def test_an_entity_is_named_as_a_path_and_keeps_the_order_of_its_fields(repository: DocumentRepository) -> None:
+    fields = {"status": {"type": "text"}, "id": {"type": "bigint"}}
+    entity = {"kind": "entity", "name": "subscription_status", "key": "id", "fields": fields}
+    await apply_changeset(repository, changeset(entity))
+    stored = (await current_documents(repository)).entities["subscription_status"]
+    assert list(stored.fields) == ["status", "id"]
+
+
 async def test_applying_the_same_again_makes_no_revision(repository: DocumentRepository) -> None:
     first = await apply_changeset(repository, changeset(BILLING, CRM, PIPELINE))
     again = await apply_changeset(repository, changeset(PIPELINE, BILLING))

@@ -19,7 +19,7 @@ router = Router(tags=["documents"])
 
 Repository = Annotated[DocumentRepository, Depends(get_db_repository(DocumentRepository))]
 Kind = Annotated[str, Path(pattern="^[a-z]+$", max_length=40)]
-Name = Annotated[str, Path(pattern="^[a-z][a-z0-9-]*$", max_length=40)]
+Name = Annotated[str, Path(pattern="^[a-z][a-z0-9_-]*$", max_length=40)]
 READ, WRITE = "config:read", "config:write"
 
 

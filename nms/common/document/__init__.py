@@ -1,7 +1,8 @@
-"""Documents: systems, pipelines and endpoints as validated values, read by every room, stored by cfg."""
+"""Documents: systems, pipelines, endpoints and entities as validated values, read by every room, stored by cfg."""
 
 from nms.common.document.address import Address, parse_address
 from nms.common.document.endpoint import EndpointDocument, Finder
+from nms.common.document.entity import EntityDocument, EntityField
 from nms.common.document.inbox import InboxResource, InboxSystem
 from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
 from nms.common.document.mapping import DatasetMapping
@@ -25,6 +26,8 @@ __all__ = [
     "DatasetMapping",
     "Document",
     "EndpointDocument",
+    "EntityDocument",
+    "EntityField",
     "Finder",
     "InboxResource",
     "InboxSystem",

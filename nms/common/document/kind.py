@@ -6,6 +6,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from nms.common.document.endpoint import EndpointDocument
+from nms.common.document.entity import EntityDocument
 from nms.common.document.fault import point_faults
 from nms.common.document.inbox import InboxSystem
 from nms.common.document.pipeline import PipelineDocument
@@ -25,6 +26,7 @@ KINDS: Final[Mapping[str, type[Document]]] = {
     "system": SystemDocument,
     "pipeline": PipelineDocument,
     "endpoint": EndpointDocument,
+    "entity": EntityDocument,
 }
 
 
@@ -72,13 +74,21 @@ def short_form(document: Document) -> dict[str, Any]:
     for dataset in body.get("datasets", ()):
         if dataset["target"] == dataset["source"]:
             del dataset["target"]
+    if isinstance(document, EntityDocument):
+        _write_entity(body)
     return body
+
+
+def _write_entity(body: dict[str, Any]) -> None:
+    del body["order"]
+    if len(body["key"]) == 1:
+        [body["key"]] = body["key"]
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of one document of any kind, for editors and validators."""
     systems = PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | InboxSystem
-    any_document = systems | PipelineDocument | EndpointDocument
+    any_document = systems | PipelineDocument | EndpointDocument | EntityDocument
     schema = TypeAdapter(any_document).json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "NMS document", **schema}
 
