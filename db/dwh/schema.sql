@@ -3,9 +3,12 @@
 set check_function_bodies = off;
 
 create schema common;
+create schema entity;
+create schema warehouse;
 
 create sequence common.outbox_position as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 create sequence common.run_epoch as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
+create sequence warehouse.sequence as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 
 CREATE OR REPLACE FUNCTION common.check_run()
  RETURNS trigger
@@ -83,6 +86,75 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION warehouse.begin_writing()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+    mine text := pg_current_xact_id()::text;
+begin
+    if current_setting('warehouse.marked', true) is distinct from mine then
+        perform pg_advisory_xact_lock_shared(
+            1852666743, ((last_value - (not is_called)::integer) & 2147483647)::integer
+        ) from warehouse.sequence;
+        perform pg_notify('nms_warehouse', '');
+        -- Rolled back together with the mark where a savepoint is.
+        perform set_config('warehouse.marked', mine, true);
+    end if;
+    return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION warehouse.encode_part(part text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT
+AS $function$
+begin
+    if part ~ '^[A-Za-z0-9._~-]*$' then
+        return part;
+    end if;
+    return (
+        select string_agg(
+            case
+                when letter ~ '^[A-Za-z0-9._~-]$' then letter
+                else upper(regexp_replace(encode(convert_to(letter, 'UTF8'), 'hex'), '(..)', '%\1', 'g'))
+            end, '' order by place
+        )
+        from regexp_split_to_table(part, '') with ordinality as letters (letter, place)
+    );
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION warehouse.settled()
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+declare
+    last bigint;
+    behind integer;
+begin
+    -- Before the locks are looked at: whoever has none by then takes sequences behind this one.
+    select last_value - (not is_called)::integer into last from warehouse.sequence;
+    -- Marks have 31 bits; each is less than 2^30 away from the last one.
+    select max(((last & 2147483647) - l.objid::bigint + 3221225472) % 2147483648 - 1073741824) into behind
+    from pg_locks l
+    where l.locktype = 'advisory' and l.classid = 1852666743 and l.objsubid = 2
+        and l.database = (select d.oid from pg_database d where d.datname = current_database());
+    return last - greatest(coalesce(behind, 0), 0);
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION warehouse.tell_entity()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    perform pg_notify('nms_entity', coalesce(new.name, old.name));
+    return null;
+end
+$function$;
+
 create table common.dead_letter (
     id bigint generated always as identity not null,
     subscriber text not null,
@@ -150,6 +222,27 @@ create table common.subscriber (
     updated_at timestamp with time zone default now() not null
 );
 
+create table warehouse.entity (
+    name text not null,
+    document jsonb,
+    revision bigint default 0 not null,
+    wanted jsonb not null,
+    wanted_revision bigint not null,
+    state text not null,
+    problem jsonb,
+    updated_at timestamp with time zone default now() not null
+);
+
+create table warehouse.tombstone (
+    entity text not null,
+    key text not null,
+    sequence bigint not null,
+    source text not null,
+    external_id text,
+    origin text,
+    deleted_at timestamp with time zone not null
+);
+
 alter table common.dead_letter add constraint dead_letter_pkey PRIMARY KEY (id);
 alter table common.dead_letter add constraint dead_letter_subscriber_event_id_key UNIQUE (subscriber, event_id);
 alter table common.outbox add constraint outbox_pkey PRIMARY KEY (id);
@@ -170,6 +263,12 @@ alter table common.schedule add constraint schedule_missed_check CHECK ((missed 
 alter table common.schedule add constraint schedule_rhythm_check CHECK (((cron IS NULL) <> (every IS NULL)));
 alter table common.seen add constraint seen_pkey PRIMARY KEY (subscriber, event_id);
 alter table common.subscriber add constraint subscriber_pkey PRIMARY KEY (name);
+alter table warehouse.entity add constraint entity_pkey PRIMARY KEY (name);
+alter table warehouse.entity add constraint entity_name_check CHECK ((name ~ '^[a-z][a-z0-9_]{0,38}$'::text));
+alter table warehouse.entity add constraint entity_problem_check CHECK (((state = 'halted'::text) = (problem IS NOT NULL)));
+alter table warehouse.entity add constraint entity_ready_check CHECK (((state <> 'ready'::text) OR (document IS NOT NULL)));
+alter table warehouse.entity add constraint entity_state_check CHECK ((state = ANY (ARRAY['building'::text, 'ready'::text, 'halted'::text, 'hidden'::text])));
+alter table warehouse.tombstone add constraint tombstone_pkey PRIMARY KEY (entity, key);
 
 CREATE INDEX outbox_unstamped_idx ON common.outbox USING btree (id) WHERE ("position" IS NULL);
 CREATE UNIQUE INDEX run_alone_key ON common.run USING btree (kind, subject) WHERE (state = ANY (ARRAY['running'::text, 'cancelling'::text]));
@@ -181,8 +280,10 @@ CREATE INDEX run_subject_idx ON common.run USING btree (kind, subject, id);
 CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (state = ANY (ARRAY['queued'::text, 'retrying'::text]));
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
+CREATE UNIQUE INDEX tombstone_sequence_key ON warehouse.tombstone USING btree (sequence);
 
 CREATE TRIGGER outbox_tell AFTER INSERT ON common.outbox FOR EACH STATEMENT EXECUTE FUNCTION common.tell_outbox();
 CREATE TRIGGER run_check BEFORE INSERT OR UPDATE ON common.run FOR EACH ROW EXECUTE FUNCTION common.check_run();
 CREATE TRIGGER run_tell_insert AFTER INSERT ON common.run FOR EACH ROW EXECUTE FUNCTION common.tell_run();
 CREATE TRIGGER run_tell_update AFTER UPDATE OF state ON common.run FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION common.tell_run();
+CREATE TRIGGER entity_tell AFTER INSERT OR DELETE OR UPDATE ON warehouse.entity FOR EACH ROW EXECUTE FUNCTION warehouse.tell_entity();

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from nms.common.change import frame
 from nms.common.condition import Condition
+from nms.common.db.quoting import quote_literal
 from nms.common.rows import read_rows
 from nms.connectors.postgres import comparing
 from nms.connectors.postgres.comparing import TEXTS
 from nms.connectors.postgres.conditions import filter_rows
 from nms.connectors.postgres.filter import Filter
 from nms.connectors.postgres.libpq import PINNED
-from nms.connectors.postgres.statements import quote_literal
 from tests.services.postgres import PostgresServer
 
 TRUE = frame(b"\x01")

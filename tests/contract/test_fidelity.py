@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from nms.common.db.quoting import quote_literal
 from nms.common.flow import Applied, Batch, ChangeRefused
-from nms.connectors.postgres.statements import quote_literal
 from nms.connectors.postgres.target import PostgresTarget
 from tests.contract.fidelity.captures import CAPTURES, Capture, Settle
 from tests.contract.fidelity.sample import COLUMNS, Sample, Servers, between, columns_for

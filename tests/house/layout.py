@@ -25,7 +25,7 @@ WORDS = {
              "address", "refused", "credential", "verification", "header"},
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard",
              "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence"},
-    "warehouse": {"record", "filter", "export", "feed", "page"},
+    "warehouse": {"record", "filter", "export", "feed", "page", "table"},
     "console": {"page"},
 }  # fmt: skip
 FOLDERS = {"api", "queries"}

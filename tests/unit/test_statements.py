@@ -5,8 +5,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nms.common.db.quoting import quote_identifier, quote_literal
 from nms.connectors.postgres import statements
-from nms.connectors.postgres.statements import TargetTable, quote_identifier, quote_literal
+from nms.connectors.postgres.statements import TargetTable
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 IDENTIFIER = re.compile(r'"(?:[^"]|"")*"')

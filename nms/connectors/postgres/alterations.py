@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from nms.connectors.postgres.statements import quote_identifier, quote_literal, quote_names
+from nms.common.db.quoting import quote_identifier, quote_literal
+from nms.connectors.postgres.statements import quote_names
 
 
 def create_table(table: str, columns: Sequence[tuple[str, str, bool]], key: Sequence[str]) -> str:

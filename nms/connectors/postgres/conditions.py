@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from nms.common.condition import Condition
-from nms.connectors.postgres.statements import quote_identifier, quote_literal
+from nms.common.db.quoting import quote_identifier, quote_literal
 
 _OPERATORS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nms.common.db.quoting import quote_identifier
 from nms.common.finding import Finding
 from nms.connectors.postgres import alterations, statements
 from nms.connectors.postgres.catalog import Table
@@ -38,7 +39,7 @@ def judge_source(facts: Facts) -> Iterator[Finding]:
     if facts.spec.capture != "log":
         return
     server, name = facts.source.server, facts.source.system
-    login = statements.quote_identifier(server.login)
+    login = quote_identifier(server.login)
     if server.wal_level != "logical":
         text = f"wal_level of {name} is {server.wal_level}; following its log needs logical"
         sql = f"alter system set wal_level = 'logical';{_RESTART}"
@@ -60,7 +61,7 @@ def judge_target(facts: Facts) -> Iterator[Finding]:
     yield from _judge_preparation(facts)
     if not server.can_stage:
         text = f"login {server.login} of {name} may not make temporary tables, which large batches need"
-        database, login = statements.quote_identifier(server.database), statements.quote_identifier(server.login)
+        database, login = quote_identifier(server.database), quote_identifier(server.login)
         sql = f"grant temporary on database {database} to {login};"
         yield Finding("temporary-right", text, name, sql=sql, pointer="/target", run_as=SUPERUSER)
     yield from _judge_writable(facts.target, "/target")
@@ -120,7 +121,7 @@ def judge_bonds(facts: Facts) -> Iterator[Finding]:
         at, table = names[circle[0].child]
         text = f"foreign keys of {system} form a circle: {', '.join(bond.name for bond in circle)}"
         if all(not bond.deferred for bond in circle) and not copies:
-            name = statements.quote_identifier(circle[0].name)
+            name = quote_identifier(circle[0].name)
             sql = f"alter table {table.quoted} alter constraint {name} deferrable initially deferred;"
         else:
             text += "; their rows are copied table by table, so one of them must go until the copy is done"
@@ -212,14 +213,14 @@ def _judge_publications(facts: Facts) -> Iterator[Finding]:
 def _judge_writable(side: Side, pointer: str) -> Iterator[Finding]:
     if side.server.read_only:
         text = f"sessions of login {side.server.login} at {side.system} are read-only (default_transaction_read_only)"
-        login, database = (statements.quote_identifier(one) for one in (side.server.login, side.server.database))
+        login, database = (quote_identifier(one) for one in (side.server.login, side.server.database))
         sql = f"alter role {login} in database {database} set default_transaction_read_only = off;"
         yield Finding("read-only", text, side.system, sql=sql, pointer=pointer, run_as=SUPERUSER)
 
 
 def _judge_preparation(facts: Facts) -> Iterator[Finding]:
     there, name = facts.preparation, facts.target.system
-    login = statements.quote_identifier(facts.target.server.login)
+    login = quote_identifier(facts.target.server.login)
     if there is None or there.usable:
         return
     grants = (
@@ -321,20 +322,18 @@ def _judge_rows(facts: Facts, table: Table, pointer: str) -> Iterator[Finding]:
 
 
 def _row_security(text: str, system: str, login: str, pointer: str) -> Finding:
-    sql = f"alter role {statements.quote_identifier(login)} bypassrls;"
+    sql = f"alter role {quote_identifier(login)} bypassrls;"
     return Finding("row-security", text, system, sql=sql, pointer=pointer, run_as=SUPERUSER)
 
 
 def _grants(table: Table, login: str, grant: object, *, schema: bool) -> str:
     assert callable(grant)
-    usage = (
-        f"grant usage on schema {statements.quote_identifier(table.schema)} to {statements.quote_identifier(login)};"
-    )
+    usage = f"grant usage on schema {quote_identifier(table.schema)} to {quote_identifier(login)};"
     return "\n".join(([usage] if schema else []) + [str(grant(table.quoted, login))])
 
 
 def _drop_constraint(table: Table, bond: Bond) -> str:
-    name = statements.quote_identifier(bond.name)
+    name = quote_identifier(bond.name)
     return f"alter table {table.quoted} drop constraint {name}; -- and add it again when the copy is done"
 
 

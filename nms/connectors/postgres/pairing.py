@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from nms.common.change import Column, Shape
 from nms.common.condition import Condition
+from nms.common.db.quoting import quote_identifier
 from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec
 from nms.connectors.postgres.alterations import create_table
@@ -13,7 +14,7 @@ from nms.connectors.postgres.casting import cast_of, judge_casts, read_as
 from nms.connectors.postgres.catalog import Table, TableColumn
 from nms.connectors.postgres.conditions import filter_rows
 from nms.connectors.postgres.filter import Filter
-from nms.connectors.postgres.statements import Constant, TargetTable, quote_identifier
+from nms.connectors.postgres.statements import Constant, TargetTable
 
 # Conversions that lose nothing and that the server does by a cast from the text form.
 _WIDER: Mapping[str, frozenset[str]] = {

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nms.common.db.quoting import quote_identifier, quote_literal
+
 # Sent over libpq, whose parameters are numbered.
 ADVANCE_POSITION = "select nms.advance($1, $2::text::bigint, $3::text::jsonb)"
 HOLD_POSITION = "update nms.position set updated_at = now() where pipeline = $1 and epoch = $2::text::bigint"
@@ -75,17 +77,6 @@ class TargetTable:
     def stageable(self) -> bool:
         """Whether changes may be folded and staged: a stage has one column more, and folding keeps what came last."""
         return len(self.columns) < MOST_COLUMNS and self.version is None
-
-
-def quote_identifier(name: str) -> str:
-    """A quoted identifier (PostgreSQL manual, 4.1.1)."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_literal(value: str) -> str:
-    """A quoted string constant, safe whatever standard_conforming_strings says (PostgreSQL manual, 4.1.2)."""
-    quoted = "'" + value.replace("'", "''") + "'"
-    return " E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
 
 
 def quote_table(schema: str, relation: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from nms.connectors.postgres.statements import quote_literal
+from nms.common.db.quoting import quote_literal
 from tests.contract.fidelity.columns import Column
 from tests.contract.fidelity.figures import NUMBERS
 from tests.contract.fidelity.nested import NESTED

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import asyncpg
 
+from nms.common.db.quoting import quote_identifier
 from nms.common.finding import Finding
 from nms.connectors.postgres import statements
 from nms.connectors.postgres.catalog import Connection, Table, queries
@@ -72,10 +73,7 @@ def _judge_types(pair: Pair, rule: RuleSpec, named: tuple[str, str]) -> Iterator
         both = (left.full_type, right.full_type)
         if left.name in rule.take and (left.type != right.type or narrows(*both) or narrows(*both[::-1])):
             text = f"{pair.spec.source}: {left.name} is {both[0]}, {right.name} of {system} is {both[1]}"
-            sql = (
-                f"alter table {pair.target.quoted} alter column {statements.quote_identifier(right.name)}"
-                f" type {left.full_type};"
-            )
+            sql = f"alter table {pair.target.quoted} alter column {quote_identifier(right.name)} type {left.full_type};"
             yield Finding("type-differs", f"{text}; what both sides take needs one type", system, True, sql, pointer)
 
 

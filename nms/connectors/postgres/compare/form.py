@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from nms.common.db.quoting import quote_identifier
 from nms.connectors.postgres.casting import read_as
 from nms.connectors.postgres.catalog import Table, TableColumn
 from nms.connectors.postgres.compare.statements import Form, as_text
 from nms.connectors.postgres.pairing import Pair
-from nms.connectors.postgres.statements import quote_identifier
 
 # Of these the text form tells the modifier: 1.5 as numeric(4,2) is 1.50.
 _SCALED = ("numeric", "time", "timestamp", "interval")

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nms.connectors.postgres.statements import TargetTable, delete_row, of_text, quote_identifier, update_row
+from nms.common.db.quoting import quote_identifier
+from nms.connectors.postgres.statements import TargetTable, delete_row, of_text, update_row
 
 Value = str | None
 

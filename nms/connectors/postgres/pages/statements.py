@@ -2,14 +2,8 @@
 
 from collections.abc import Sequence
 
-from nms.connectors.postgres.statements import (
-    TargetTable,
-    of_text,
-    on_conflict,
-    quote_identifier,
-    quote_literal,
-    written,
-)
+from nms.common.db.quoting import quote_identifier, quote_literal
+from nms.connectors.postgres.statements import TargetTable, of_text, on_conflict, written
 
 MOST_BYTES = 63
 """What PostgreSQL keeps of a name; a longer member cannot be called by its own."""

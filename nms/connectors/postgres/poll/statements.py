@@ -2,15 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from nms.common.db.quoting import quote_identifier, quote_literal
 from nms.connectors.postgres.poll.place import Horizon
-from nms.connectors.postgres.statements import (
-    TargetTable,
-    of_text,
-    quote_identifier,
-    quote_literal,
-    select_where,
-    versions,
-)
+from nms.connectors.postgres.statements import TargetTable, of_text, select_where, versions
 
 _NOTED = "nms.change"
 

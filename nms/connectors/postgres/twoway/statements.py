@@ -5,13 +5,8 @@ Sent over libpq, whose parameters are numbered: $1 is the pipeline, $2 the datas
 
 from collections.abc import Sequence
 
-from nms.connectors.postgres.statements import (
-    TargetTable,
-    as_streamed,
-    of_text,
-    quote_identifier,
-    quote_literal,
-)
+from nms.common.db.quoting import quote_identifier, quote_literal
+from nms.connectors.postgres.statements import TargetTable, as_streamed, of_text
 
 EMIT_ORIGIN = "select pg_catalog.pg_logical_emit_message(true, 'nms.origin', $1)::text"
 HOLD_FENCE = "select nms.advance($1, $2::text::bigint, (select position from nms.position where pipeline = $1))"
