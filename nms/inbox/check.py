@@ -34,6 +34,10 @@ class Request:
     def __post_init__(self) -> None:
         self.named = {name.lower(): value for name, value in self.headers}
 
+    def count(self, wanted: bytes) -> int:
+        """How often a header stands there, by its name in lower case."""
+        return sum(name.lower() == wanted for name, _ in self.headers)
+
     @property
     def query(self) -> str:
         """What stands behind the first `?` of the URL, as it was sent."""

@@ -29,7 +29,10 @@ CODINGS: Final = "gzip, deflate"
 
 
 def check_content_type(document: EndpointDocument, request: Request) -> None:
-    """Raise ContentTypeRefused for a kind of content that is not on the list, where there is one."""
+    """Raise ContentTypeRefused for a kind of content that is told twice, or is not on the list where there is one."""
+    # Whoever reads on might take the other one.
+    if len(request.named) < len(request.headers) and request.count(b"content-type") > 1:
+        raise ContentTypeRefused("The Content-Type stands there more than once.")
     if document.content_types and media_type(request) not in document.content_types:
         taken = ", ".join(document.content_types)
         raise ContentTypeRefused(f"The Content-Type must be one of {taken}.", taken=list(document.content_types))

@@ -56,10 +56,10 @@ class BatchTooLarge(Problem):
 
 
 class ContentTypeRefused(Problem):
-    """A kind of content that the endpoint does not take; facts: `taken`."""
+    """A kind of content that the endpoint does not take, or one told twice; facts: `taken`, where there is a list."""
 
     status, code, title = 415, "content-type-refused", "The endpoint does not take this kind of content"
-    remedy = "Send one of the kinds of `taken`, or add this one to `content_types` of the endpoint."
+    remedy = "Send one kind, one of `taken` where it is told, or add this one to `content_types` of the endpoint."
 
 
 class CodingRefused(Problem):

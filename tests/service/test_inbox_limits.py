@@ -36,6 +36,15 @@ async def test_a_kind_of_content_that_is_not_on_the_list_is_refused(inbox: httpx
         assert (await inbox.post("/in/json", content=BODY, headers=headers)).status_code == status
 
 
+@pytest.mark.parametrize("endpoint", ["shop", "json"])
+async def test_a_content_type_that_is_told_twice_is_refused_and_none_of_them_taken(
+    inbox: httpx2.AsyncClient, settings: Settings, endpoint: str
+) -> None:
+    headers = [*signed(BODY, "one").items(), ("content-type", "application/json")]
+    problem_of(await inbox.post(f"/in/{endpoint}", content=BODY, headers=headers), 415, "content-type-refused")
+    assert await stored(settings) == []
+
+
 @pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 async def test_a_packed_body_is_stored_as_what_was_signed(
     inbox: httpx2.AsyncClient, settings: Settings, coding: str, pack: Callable[[bytes], bytes]
