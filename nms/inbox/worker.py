@@ -12,6 +12,7 @@ from nms.common.problem import Problem
 from nms.common.run import Crew, RunRepository
 from nms.common.settings import get_settings, read_settings
 from nms.common.waiting import first_of
+from nms.inbox.duty import keep_up
 from nms.inbox.relay import run_relay
 from nms.inbox.replay import KIND
 from nms.inbox.repository import InboxRepository, ReplayRepository
@@ -34,11 +35,11 @@ BITE_SECONDS: Final = 0.05
 
 async def run_worker(stop: asyncio.Event) -> None:
     """Keep the days, pass events on and work replays until told to stop; any number of processes may do it."""
-    repository = await InboxRepository.open()
+    repository, settings = await InboxRepository.open(), get_settings()
     async with asyncio.TaskGroup() as duties:
-        duties.create_task(keep_days(repository, stop))
-        duties.create_task(run_relay(repository, get_settings(), stop))
-        duties.create_task(work_replays(stop))
+        duties.create_task(keep_up("days", lambda: keep_days(repository, stop), stop))
+        duties.create_task(keep_up("relay", lambda: run_relay(repository, settings, stop), stop))
+        duties.create_task(keep_up("replays", lambda: work_replays(stop), stop))
 
 
 async def work_replays(stop: asyncio.Event) -> None:

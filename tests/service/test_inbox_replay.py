@@ -96,6 +96,34 @@ async def test_a_replay_passes_events_on_under_their_ids_in_their_order(inbox: h
     ]
 
 
+async def test_a_duty_that_fails_as_nobody_foresaw_is_told_and_the_others_go_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SHOP_HOOK", SECRET)
+    await declare(SHOP)
+    connection: Any = (await InboxRepository.open()).connection
+    made = await connection.fetchval("select pg_get_functiondef('inbox.make_days'::regproc)")
+    body = "language sql return null::integer"
+
+    async def heard() -> bool:
+        return "the duty `days` of the inbox failed" in caplog.text
+
+    await connection.execute(f"create or replace function inbox.make_days(ahead integer) returns integer {body}")
+    async with receiving(settings) as client:
+        client.headers["Authorization"] = (
+            f"Bearer {mint_token(settings, ['events:write', 'tasks:read'], subject='ada')}"
+        )
+        await eventually(heard)
+        sent = await stored_ids(client, b"{}")
+        assert await again((await replay(client))["id"]) == sent
+        told = (await client.get("/metrics")).text
+        assert 'nms_inbox_duty_failed_total{duty="days"}' in told
+        assert 'duty="replays"' not in told
+        await connection.execute(made)
+        days = "select count(*) > 1 from pg_inherits where inhparent = 'inbox.event'::regclass"
+        await eventually(lambda: connection.fetchval(days))
+
+
 async def test_only_what_was_asked_for_is_passed_on(inbox: httpx2.AsyncClient) -> None:
     bodies = [b'{"customer": {"id": "7"}}', b'{"customer": {"id": 7}}', b"no JSON", b'{"customer": {"id": 8}, "n": 0}']
     sent = await stored_ids(inbox, *bodies)
