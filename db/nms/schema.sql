@@ -174,19 +174,18 @@ begin
         return query
         select e.number, e.id, e.received_at
         from inbox.event e
-        where e.endpoint = of_endpoint and e.type = of_type
-            and e.number > low and e.number <= high
+        where (e.endpoint, e.number) > (of_endpoint, low) and (e.endpoint, e.number) <= (of_endpoint, high)
+            and e.type = of_type
             and (e.received_at >= since) is not false and (e.received_at < until) is not false
-        order by e.number
+        order by e.endpoint, e.number
         limit size;
     else
         return query
         select e.number, e.id, e.received_at
         from inbox.event e
-        where e.endpoint = of_endpoint
-            and e.number > low and e.number <= high
+        where (e.endpoint, e.number) > (of_endpoint, low) and (e.endpoint, e.number) <= (of_endpoint, high)
             and (e.received_at >= since) is not false and (e.received_at < until) is not false
-        order by e.number
+        order by e.endpoint, e.number
         limit size;
     end if;
 end
@@ -263,25 +262,11 @@ $function$;
 CREATE OR REPLACE FUNCTION inbox.newest_event(upto bigint)
  RETURNS TABLE(number bigint, id uuid, received_at timestamp with time zone)
  LANGUAGE sql
+ SET enable_sort TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
 AS $function$
-with recursive known (endpoint) as (
-    select min(r.endpoint) from inbox.receipt r
-    union all
-    select (select min(r.endpoint) from inbox.receipt r where r.endpoint > k.endpoint)
-    from known k
-    where k.endpoint is not null
-)
-select n.number, n.id, n.received_at
-from known k
-cross join lateral (
-    select e.number, e.id, e.received_at
-    from inbox.event e
-    where e.endpoint = k.endpoint and e.number <= upto
-    order by e.number desc
-    limit 1
-) as n
-order by n.number desc
-limit 1
+select e.number, e.id, e.received_at from inbox.event e where e.number <= upto order by e.number desc limit 1
 $function$;
 
 CREATE OR REPLACE FUNCTION inbox.newest_number()
@@ -321,6 +306,38 @@ AS $function$
     )
 $function$;
 
+CREATE OR REPLACE FUNCTION inbox.read_all_events(after bigint, upto bigint, size integer)
+ RETURNS TABLE(number bigint, id uuid, endpoint text, type text, item integer, content_type text, key bytea, headers bytea, body bytea, received_at timestamp with time zone, run bigint)
+ LANGUAGE plpgsql
+ SET enable_sort TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+    return query
+    (
+        select f.number, f.id, f.endpoint, f.type, f.item, f.content_type, f.key, f.headers, f.body, f.received_at,
+            null::bigint
+        from inbox.event f
+        where f.number > after and f.number <= upto
+        order by f.number
+        limit size
+    )
+    union all
+    (
+        select a.number, e.id, e.endpoint, e.type, e.item, e.content_type, e.key, e.headers, e.body, e.received_at,
+            a.run
+        from inbox.again a
+        join inbox.event e on e.id = a.event_id and e.received_at = a.received_at
+        where a.number > after and a.number <= upto
+        order by a.number
+        limit size
+    )
+    order by 1
+    limit size;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION inbox.read_events(endpoints text[], after bigint, upto bigint, size integer)
  RETURNS TABLE(number bigint, id uuid, endpoint text, type text, item integer, content_type text, key bytea, headers bytea, body bytea, received_at timestamp with time zone, run bigint)
  LANGUAGE plpgsql
@@ -335,19 +352,21 @@ begin
             (
                 select f.number, f.id, f.received_at, null::bigint as run
                 from inbox.event f
-                where f.endpoint = wanted.endpoint and f.number > after and f.number <= upto
-                order by f.number
+                where (f.endpoint, f.number) > (wanted.endpoint, after)
+                    and (f.endpoint, f.number) <= (wanted.endpoint, upto)
+                order by f.endpoint, f.number
                 limit size
             )
             union all
             (
                 select a.number, a.event_id, a.received_at, a.run
                 from inbox.again a
-                where a.endpoint = wanted.endpoint and a.number > after and a.number <= upto
+                where (a.endpoint, a.number) > (wanted.endpoint, after)
+                    and (a.endpoint, a.number) <= (wanted.endpoint, upto)
                     and exists (
                         select from inbox.event k where k.id = a.event_id and k.received_at = a.received_at
                     )
-                order by a.number
+                order by a.endpoint, a.number
                 limit size
             )
         ) as found
@@ -751,21 +770,38 @@ CREATE OR REPLACE FUNCTION inbox.page_events(of_endpoint text, of_type text, sin
  SET enable_bitmapscan TO 'off'
 AS $function$
 begin
-    if of_type is not null then
+    if of_endpoint is null and of_type is null then
         return query
         select e.*
         from inbox.event e
-        where e.endpoint = of_endpoint and e.type = of_type and e.number > low and e.number <= high
+        where e.number > low and e.number <= high
             and (e.received_at >= since) is not false and (e.received_at < until) is not false
         order by e.number desc
+        limit size;
+    elsif of_endpoint is null then
+        return query
+        select e.*
+        from inbox.event e
+        where e.number > low and e.number <= high and e.type = of_type
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
+        order by e.number desc
+        limit size;
+    elsif of_type is null then
+        return query
+        select e.*
+        from inbox.event e
+        where (e.endpoint, e.number) > (of_endpoint, low) and (e.endpoint, e.number) <= (of_endpoint, high)
+            and (e.received_at >= since) is not false and (e.received_at < until) is not false
+        order by e.endpoint desc, e.number desc
         limit size;
     else
         return query
         select e.*
         from inbox.event e
-        where e.endpoint = of_endpoint and e.number > low and e.number <= high
+        where (e.endpoint, e.number) > (of_endpoint, low) and (e.endpoint, e.number) <= (of_endpoint, high)
+            and e.type = of_type
             and (e.received_at >= since) is not false and (e.received_at < until) is not false
-        order by e.number desc
+        order by e.endpoint desc, e.number desc
         limit size;
     end if;
 end
@@ -845,9 +881,10 @@ CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (sta
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
 CREATE INDEX again_age_idx ON inbox.again USING btree (received_at);
-CREATE INDEX event_feed_idx ON ONLY inbox.event USING btree (endpoint, number);
+CREATE INDEX again_order_idx ON inbox.again USING btree (number);
+CREATE INDEX event_order_idx ON ONLY inbox.event USING btree (number, type);
+CREATE INDEX event_place_idx ON ONLY inbox.event USING btree (endpoint, number, type);
 CREATE INDEX event_time_idx ON ONLY inbox.event USING btree (received_at);
-CREATE INDEX event_type_idx ON ONLY inbox.event USING btree (endpoint, type, number);
 CREATE INDEX quarantine_age_idx ON inbox.quarantine USING btree (received_at);
 CREATE INDEX quarantine_bound_idx ON inbox.quarantine USING btree (endpoint, standing, number) INCLUDE (size);
 CREATE INDEX receipt_age_idx ON inbox.receipt USING btree (received_at);

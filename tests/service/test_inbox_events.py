@@ -213,6 +213,34 @@ async def test_a_page_and_a_step_of_a_replay_read_little_of_many_events(many: In
             assert read < MOST_BLOCKS, f"a step of {values} with {plan} read {read} blocks"
 
 
+async def test_a_page_and_a_batch_of_all_endpoints_read_no_more_where_there_are_many(many: InboxRepository) -> None:
+    await many.connection.execute("update inbox.event set endpoint = 'e' || number % 300")
+    await many.connection.execute(
+        "update inbox.receipt r set endpoint = e.endpoint from inbox.event e where e.id = r.event_id"
+    )
+    await many.connection.execute("vacuum analyze inbox.event")
+    batch = queries.list_unsent.sql
+    for plan in PLANS:
+        read = await blocks_read(many, {}, plan)
+        assert read < MOST_BLOCKS, f"a page with {plan} read {read} blocks"
+        for after in (0, MANY // 2):
+            read = await blocks_of(many, batch, (after, MANY, 100, MANY * 1000), plan)
+            assert read < MOST_BLOCKS, f"a batch with {plan} read {read} blocks"
+
+
+async def test_a_reader_of_a_new_endpoint_passes_over_nothing_of_the_one_that_was_there_alone(
+    many: InboxRepository,
+) -> None:
+    connection = many.connection
+    await connection.execute("update inbox.event set endpoint = 'shop'")
+    await connection.execute("vacuum analyze inbox.event")
+    await connection.execute("update inbox.event set endpoint = 'new' where number = $1", MANY)
+    sql = "select * from inbox.read_events('{new}', $1, $2, 100)"
+    for plan in PLANS:
+        read = await blocks_of(many, sql, (0, MANY), plan)
+        assert read < MOST_BLOCKS, f"{plan} read {read} blocks"
+
+
 PLANS = ("force_custom_plan", "force_generic_plan")
 MOST_BLOCKS = 500
 """Of a page of a hundred; the events have more than twice this, and each that is passed over costs another look."""

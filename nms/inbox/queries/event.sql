@@ -53,10 +53,11 @@ where (endpoint, key) in (
 );
 
 -- name: list_events(endpoint, type, keys, since, until, status, before, size)
--- The newest first, of each endpoint by its indexes; keys are looked up. The endpoints are those of the receipts, whose
--- tree is asked once for each. A status is a bound of the numbers.
+-- The newest first, by indexes; a status is a bound of the numbers. Keys are looked up at each endpoint: the tree of
+-- receipts is asked once for the next one.
 with recursive named as (
     select coalesce(:endpoint::text, (select min(r.endpoint) from inbox.receipt r)) as endpoint
+    where :keys::bytea[] is not null
     union all
     select (select min(r.endpoint) from inbox.receipt r where r.endpoint > n.endpoint)
     from named n
@@ -74,20 +75,18 @@ bounds as materialized (
 select e.number, e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(e.body) as bytes, e.received_at,
     e.number <= b.sent as sent
 from bounds b
-cross join named n
 cross join lateral (
     select f.*
-    from inbox.page_events(n.endpoint, :type::text, :since, :until, b.low, b.high, :size::integer) f
+    from inbox.page_events(:endpoint, :type::text, :since, :until, b.low, b.high, :size::integer) f
     where :keys::bytea[] is null
     union all
     select k.*
-    from inbox.receipt r
+    from named n
+    join inbox.receipt r on r.endpoint = n.endpoint and r.key = any(:keys)
     cross join lateral (select i.* from inbox.event i where i.id = r.event_id limit 1) as k
-    where :keys is not null and r.endpoint = n.endpoint and r.key = any(:keys)
-        and (:type is null or k.type = :type) and k.number > b.low and k.number <= b.high
+    where (:type is null or k.type = :type) and k.number > b.low and k.number <= b.high
         and (:since is null or k.received_at >= :since) and (:until is null or k.received_at < :until)
 ) as e
-where n.endpoint is not null
 order by e.number desc
 limit :size;
 

@@ -14,21 +14,11 @@ select pg_advisory_xact_lock(hashtextextended('inbox.relay', 0))::text;
 select inbox.settled();
 
 -- name: list_unsent(after, upto, size, most)
--- The next events of all endpoints, also of those that nobody declares any more: each has a receipt, and the tree of
--- receipts is asked once per endpoint. Bodies are read up to so many bytes.
-with recursive named as (
-    (select r.endpoint from inbox.receipt r order by r.endpoint limit 1)
-    union all
-    select (select r.endpoint from inbox.receipt r where r.endpoint > n.endpoint order by r.endpoint limit 1)
-    from named n
-    where n.endpoint is not null
-)
+-- The next events of all endpoints, also of those that nobody declares any more. Bodies are read up to so many bytes.
 select f.number, f.id, f.endpoint, f.type, f.item, f.content_type, f.key, f.body, f.received_at, f.run
 from (
     select e.*, sum(octet_length(e.body)) over (order by e.number) - octet_length(e.body) as bytes_before
-    from inbox.read_events(
-        array(select n.endpoint from named n where n.endpoint is not null), :after, :upto, :size
-    ) e
+    from inbox.read_all_events(:after, :upto, :size) e
 ) as f
 where f.bytes_before < :most
 order by f.number;
