@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
-from fastapi import Depends, Path, Query, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import Depends, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
 from pydantic import BaseModel, Field
 
 from nms.common.answers import problems
@@ -25,8 +26,14 @@ from nms.common.problem import NotFound
 from nms.common.router import Router
 from nms.common.waiting import first_of
 from nms.common.web import stopping
+from nms.common.whole import WHOLE
 
 LOOK_SECONDS = 0.25
+EVENTS: Final = "text/event-stream"
+_EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {EVENTS: {"schema": {"type": "string"}}}, "headers": {"Vary": {"schema": {"type": "string"}}}}
+}
+_UNBUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
 
 
 class Task(BaseModel):
@@ -51,6 +58,12 @@ class Task(BaseModel):
     def of(cls, run: Run) -> "Task":
         """A run without its payload and checkpoint, which may hold data."""
         return cls(**{name: getattr(run, name) for name in cls.model_fields})
+
+
+class CancelOrder(BaseModel):
+    """Which run is to be cancelled."""
+
+    id: Annotated[int, Field(ge=1, le=2**63 - 1, description="The id of the run.", examples=[7]), WHOLE]
 
 
 class TaskScopes(NamedTuple):
@@ -92,9 +105,12 @@ def _add_reading(router: Router, get_repository: Callable[..., Any], scope: str)
         )
         return paging.page(rows, key=lambda run: [run.id], show=Task.of)
 
-    @router.get("/{run_id}", dependencies=[requires(scope)], summary="One run")
-    async def get_task(run: Annotated[Run, Depends(find)]) -> Task:
-        return Task.of(run)
+    @router.get("/{run_id}", dependencies=[requires(scope)], summary="One run", response_model=Task, responses=_EVENTS)
+    async def get_task(request: Request, run: Annotated[Run, Depends(find)], repository: Runs) -> Task | Response:
+        """The run as it is now; to `Accept: text/event-stream` the same events as `/tasks/{run_id}/progress`."""
+        if EVENTS not in request.headers.get("accept", "").lower():
+            return Task.of(run)
+        return StreamingResponse(_events(request, run, repository), media_type=EVENTS, headers=_UNBUFFERED)
 
     @router.get(
         "/{run_id}/progress",
@@ -125,6 +141,17 @@ def _add_acting(router: Router, get_repository: Callable[..., Any], scope: str) 
         return Task.of(await request_cancel(repository, run_id))
 
     @router.post(
+        "/cancel",
+        status_code=202,
+        dependencies=[requires(scope)],
+        summary="Cancel a run by its id",
+        responses=problems(RunEnded),
+    )
+    async def cancel_by_id(order: CancelOrder, repository: Runs) -> Task:
+        """The same as `/tasks/{run_id}/cancel`, for those who have the id in a body."""
+        return Task.of(await request_cancel(repository, order.id))
+
+    @router.post(
         "/{run_id}/retry",
         status_code=202,
         dependencies=[requires(scope)],
@@ -134,6 +161,11 @@ def _add_acting(router: Router, get_repository: Callable[..., Any], scope: str) 
     async def retry_task(run_id: RunId, repository: Runs) -> Task:
         """Queues a failed, cancelled or waiting run for now; it goes on from its checkpoint."""
         return Task.of(await retry(repository, run_id))
+
+
+async def _events(request: Request, run: Run, repository: Any) -> AsyncIterator[bytes]:
+    async for task in _changes(request, run, repository):
+        yield format_sse_event(data_str=task.model_dump_json(), event="ended" if task.state.ended else "progress")
 
 
 async def _changes(request: Request, run: Run, repository: Any) -> AsyncIterator[Task]:

@@ -99,6 +99,7 @@ _SYNC = {
     "GET /tasks/{run_id}": "tasks:read",
     "GET /tasks/{run_id}/progress": "tasks:read",
     "POST /tasks/{run_id}/cancel": "tasks:write",
+    "POST /tasks/cancel": "tasks:write",
     "POST /tasks/{run_id}/retry": "tasks:write",
 }
 _INBOX = {
@@ -116,6 +117,7 @@ _INBOX = {
     "GET /tasks/{run_id}": "tasks:read",
     "GET /tasks/{run_id}/progress": "tasks:read",
     "POST /tasks/{run_id}/cancel": "tasks:write",
+    "POST /tasks/cancel": "tasks:write",
     "POST /tasks/{run_id}/retry": "tasks:write",
 }
 ROUTES: dict[str, dict[str, str]] = {

@@ -60,6 +60,7 @@ async def test_reading_and_acting_ask_for_their_scopes(
             ("GET", f"/tasks/{run.id}"),
             ("GET", f"/tasks/{run.id}/progress"),
             ("POST", f"/tasks/{run.id}/cancel"),
+            ("POST", "/tasks/cancel"),
             ("POST", f"/tasks/{run.id}/retry"),
         ):
             assert (await stranger.request(method, path)).status_code == 401
@@ -98,6 +99,15 @@ async def test_an_unknown_run_is_a_problem(reader: httpx2.AsyncClient, path: str
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_run_is_cancelled_by_the_id_in_a_body(writer: httpx2.AsyncClient, runs: RunRepository) -> None:
+    run = await enqueue(runs, "k", "s")
+    answer = await writer.post("/tasks/cancel", json={"id": run.id})
+    assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert (await writer.post("/tasks/cancel", json={"id": run.id})).json()["code"] == "run-ended"
+    assert (await writer.post("/tasks/cancel", json={"id": 999_999})).status_code == 404
+    assert (await writer.post("/tasks/cancel", json={"id": "7"})).status_code == 422
+
+
 async def test_cancel_and_retry(writer: httpx2.AsyncClient, runs: RunRepository) -> None:
     run = await enqueue(runs, "k", "s")
     answer = await writer.post(f"/tasks/{run.id}/cancel")
@@ -127,12 +137,15 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     await asyncio.wait_for(task, PATIENCE)
 
 
-async def test_a_run_is_followed_live_to_its_end(served: str, settings: Settings, runs: RunRepository) -> None:
+@pytest.mark.parametrize(("path", "accept"), [("/progress", "*/*"), ("", "text/event-stream")])
+async def test_a_run_is_followed_live_to_its_end(
+    served: str, settings: Settings, runs: RunRepository, path: str, accept: str
+) -> None:
     run = await enqueue(runs, "k", "s")
     token = mint_token(settings, scopes=["tasks:read"], subject="tester")
     async with (
         httpx2.AsyncClient(base_url=served, headers={"Authorization": f"Bearer {token}"}, timeout=10) as client,
-        client.stream("GET", f"/tasks/{run.id}/progress") as answer,
+        client.stream("GET", f"/tasks/{run.id}{path}", headers={"Accept": accept}) as answer,
     ):
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = read_events(answer)
