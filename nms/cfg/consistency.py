@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from nms.cfg.entities import find_entity_faults
 from nms.cfg.models import Identity
-from nms.cfg.resources import check_reading, check_receiving, check_writing
+from nms.cfg.resources import check_passing, check_reading, check_receiving, check_writing
 from nms.common.document import (
     Document,
     InboxSystem,
@@ -80,6 +80,7 @@ def _check_systems(pipeline: PipelineDocument, documents: Mapping[Identity, Docu
         yield from _check_ends(pipeline, source, target)
         if isinstance(source, InboxSystem):
             yield from check_receiving(pipeline, source, [name for kind, name in documents if kind == "endpoint"])
+            yield from check_passing(pipeline, source, target)
 
 
 def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: SystemDocument) -> Iterator[Pointer]:
@@ -90,8 +91,10 @@ def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: Syst
             "name another target or correct a DSN",
         )
     yield from _check_capture(pipeline, source, target)
-    if not (isinstance(source, PostgresSystem) and isinstance(target, PostgresSystem)):
-        yield from _check_mappings(pipeline, NOT_FED if isinstance(target, PostgresSystem) else NOT_SENT)
+    if not isinstance(source, PostgresSystem) or not isinstance(target, PostgresSystem):
+        words = () if isinstance(source, PostgresSystem) else NOT_FED
+        sent = () if isinstance(target, PostgresSystem) else NOT_SENT
+        yield from _check_mappings(pipeline, tuple(dict.fromkeys((*words, *sent))))
     if isinstance(source, PostgresSystem):
         yield from _check_tables(pipeline, "source")
     if isinstance(target, PostgresSystem):
@@ -115,11 +118,10 @@ def _check_capture(pipeline: PipelineDocument, source: SystemDocument, target: S
         yield Pointer(
             "/capture", "a poll does not tell an insert from an update, as messages do: into a queue goes the `log`"
         )
-    if not isinstance(source, PostgresSystem) and not isinstance(target, PostgresSystem):
+    if not isinstance(source, PostgresSystem | InboxSystem) and not isinstance(target, PostgresSystem):
         yield Pointer(
             "/target",
-            "what an API, a queue, a topic or the inbox gives goes into a database; "
-            "a second pipeline can send it on from there",
+            "what an API, a queue or a topic gives goes into a database; a second pipeline can send it on from there",
         )
     if pipeline.capture == "compare" and not isinstance(target, PostgresSystem):
         yield Pointer("/capture", f"a comparison reads both sides, and `{target.name}` is of type {target.type}")

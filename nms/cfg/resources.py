@@ -3,7 +3,16 @@
 from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 
-from nms.common.document import DatasetMapping, InboxSystem, PipelineDocument, Resource, RestSystem
+from nms.common.document import (
+    DatasetMapping,
+    InboxSystem,
+    PipelineDocument,
+    PostgresSystem,
+    Resource,
+    RestSystem,
+    SystemDocument,
+    received_key,
+)
 from nms.common.document.fault import escape_pointer
 from nms.common.document.inbox import FACTS, HEADER, OWN, is_fact
 from nms.common.document.rest import Verb, Writes, placeholders
@@ -53,6 +62,20 @@ def check_receiving(pipeline: PipelineDocument, system: InboxSystem, endpoints: 
             if name.startswith(FACTS) and not is_fact(name):
                 told = ", ".join(OWN)
                 yield Pointer(f"{at}/fields", f"an event has no `{name}`; it has {told} and {HEADER}NAME")
+
+
+def check_passing(pipeline: PipelineDocument, source: InboxSystem, target: SystemDocument) -> Iterator[Pointer]:
+    """Faults of a pipeline from the inbox to where no table tells the fields; pointers are those in its document."""
+    if isinstance(target, PostgresSystem | InboxSystem):
+        return
+    for number, dataset in enumerate(pipeline.datasets):
+        if dataset.fields is None:
+            yield Pointer(f"/datasets/{number}", "no table tells which fields there are; name them in `fields`")
+        elif isinstance(target, RestSystem) and received_key(dataset, source, target) is None:
+            yield Pointer(
+                f"/datasets/{number}",
+                f"nothing tells records of `{dataset.source}` apart; name the fields that do in `key`",
+            )
 
 
 def _no_endpoint(pointer: str, name: str, system: InboxSystem, endpoints: Collection[str]) -> Pointer:

@@ -106,6 +106,17 @@ class Seen(Change):
         self.version = version
 
 
+class Again(Change):
+    """A change that is to be made once more, whatever became of it before: a replay, or what was there already."""
+
+    __slots__ = ()
+
+
+def again(change: Change) -> Change:
+    """The change, to be made once more."""
+    return Again(change.shape, change.op, change.key, change.values, change.old_key)
+
+
 def insert_of(shape: Shape, fields: tuple[bytes, ...], *, marked: bool) -> Change:
     """The insert of a row; where rows are marked, their last field is the version (text), which is no column."""
     if not marked:

@@ -20,9 +20,10 @@ from json.encoder import encode_basestring
 from typing import TypeVar
 from urllib.parse import quote
 
-from nms.common.change import NULL, Change, Field, Op, Seen, Shape, split_key, unframe
+from nms.common.change import NULL, Change, Field, Op, Seen, Shape, split_key
 from nms.common.flow import Batch, ChangeRefused, Part, changes_of, rows_of, whole_of
 from nms.common.problem import Problem
+from nms.common.strict_json import parse
 
 Mark = TypeVar("Mark")
 CONTENT_TYPE = "application/cloudevents+json"
@@ -172,8 +173,16 @@ def subject_of(change: Change) -> str:
     """The key of a change as text, its fields joined by commas; empty where it has none."""
     if not change.shape.key or change.op is Op.TRUNCATE:
         return ""
-    texts = [unframe(field) for field in split_key(change.key)]
-    return ",".join("null" if text is None else text.decode() for text in texts)
+    columns = (change.shape.columns[at] for at in change.shape.key)
+    return ",".join(_shown(field, column.type) for field, column in zip(split_key(change.key), columns, strict=True))
+
+
+def _shown(field: bytes, kind: str) -> str:
+    text = "null" if field == NULL else field[4:].decode()
+    if kind not in ("json", "jsonb") or not text.startswith('"'):
+        return text
+    # A string is shown without its quotes; a database's text cannot hold this character.
+    return str(parse(text.encode())).replace("\0", "\ufffd")
 
 
 class Stamper:
@@ -197,12 +206,10 @@ class Stamper:
 def _places(batch: Batch) -> Iterator[str]:
     """Where each change of a batch stands: its commit LSN, and without one what tells it apart as well as can be."""
     if batch.ends:
-        return chain.from_iterable(repeat(f"{lsn:016X}", number) for number, lsn in batch.ends)
+        return chain.from_iterable(repeat(f"{batch.edition}{lsn:016X}", number) for number, lsn in batch.ends)
     if batch.origin:
         return repeat(f"{batch.origin:016X}")
-    # A replay brings held changes one for one; the id of what is held names it for good.
-    replayed = (f"replay-{one}" for one in batch.position.get("replayed", ()))
-    return chain(replayed, repeat(f"{batch.position.get('generation', 0)}.{batch.place:016X}"))
+    return repeat(f"{batch.position.get('generation', 0)}.{batch.place:016X}")
 
 
 def _left(part: Part, mark: Callable[[Change], Mark]) -> Iterator[tuple[Change, Mark]]:

@@ -117,7 +117,8 @@ class Batch:
 
     What names a change for ever, however batches are cut: `ends` has for each transaction of a `small` batch the
     number of its changes (held ones too) and where it commits in the log; without it all is one transaction, `origin`.
-    `times` has for each of `ends` when it committed; without it all committed when `committed` says.
+    `edition` stands before that where the same place may be read anew and mean another change. `times` has for each of
+    `ends` when it committed; without it all committed when `committed` says.
     """
 
     position: Position
@@ -130,6 +131,7 @@ class Batch:
     small: Part | None = None
     ends: Sequence[tuple[int, int]] = ()
     times: Sequence[float] = ()
+    edition: str = ""
     origin: int = 0
     poison: Sequence[Poison] = ()
     keep: bool = False
@@ -260,7 +262,7 @@ class OutletSpec:
 
     `fields` has the names by dataset that fields get in messages; those not named there keep theirs. Where nothing is
     safe before it is answered, changes are kept in `ledger`; `heals` says that an update without a record creates it.
-    `polled`: an insert tells how a row is now, whether new or changed; of the datasets `sifted` by a filter a delete
+    `polled`: an insert tells how a record is now, whether new or changed; of the datasets `sifted` by a filter a delete
     may be of a row that never was within it.
     """
 

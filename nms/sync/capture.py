@@ -1,6 +1,6 @@
 """Capture: which connectors the two systems of a pipeline need, opened and given back together."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -20,9 +20,10 @@ from nms.connectors.postgres.outlet import open_outlet
 from nms.connectors.postgres.poll.opening import open_poll
 from nms.connectors.postgres.poll.outlet import open_poll_outlet
 from nms.connectors.postgres.twoway.opening import release_twoway
+from nms.sync.feed import open_feeding
 from nms.sync.merge import Rules
 
-POSTGRES = "postgres"
+POSTGRES, REST = "postgres", "rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +81,15 @@ def channel_of(system: SystemDocument) -> Channel:
 async def open_capture(way: Way, store: Store, ledger: Ledger | None = None) -> AsyncIterator[Opened]:
     """Open both ends of a pipeline; raises a Problem that names what is wrong."""
     spec = way.spec
-    if way.feeds:
-        channel = channel_of(way.source)
-        access = channel.access_of(way.source)
-
-        async def open_feed(shapes: Mapping[str, Shape], start: Position, keys: Keys, above: Above) -> Feed:
-            rounds = spec.rounds or Rounds(spec.every)
-            feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, rounds, keys, above, spec.heals)
-            return await channel.open_feed(access, feed)
-
-        async with open_inlet(spec, open_feed) as inlet:
+    if way.feeds and way.publishes:
+        async with open_feeding(spec, store, _feeder(way), _opening(way, store, ledger)) as feeding:
+            yield feeding
+    elif way.feeds:
+        async with open_inlet(spec, _feeder(way)) as inlet:
             yield inlet
     elif way.publishes:
-        channel = channel_of(way.target)
-        opening = channel.open_target(channel.access_of(way.target), _outlet(spec, ledger), store)
         opens = open_poll_outlet if spec.capture == "poll" else open_outlet
-        async with opens(spec, store, opening) as outlet:
+        async with opens(spec, store, _opening(way, store, ledger)) as outlet:
             yield outlet
     elif spec.capture == "compare":
         async with open_compare(spec) as compared:
@@ -130,10 +124,34 @@ async def check_channels(way: Way) -> list[Finding]:
     return found
 
 
+def _feeder(way: Way) -> Callable[..., Awaitable[Feed]]:
+    """How to begin to receive, given shapes, a start, and what a table tells of keys and parents."""
+    spec, channel = way.spec, channel_of(way.source)
+    access = channel.access_of(way.source)
+    # Whether a record is new nobody knows: to a queue it is told as an update.
+    heals = spec.heals and way.target.type in (POSTGRES, REST)
+
+    async def open_feed(
+        shapes: Mapping[str, Shape], start: Position, keys: Keys | None = None, above: Above | None = None
+    ) -> Feed:
+        rounds = spec.rounds or Rounds(spec.every)
+        feed = FeedSpec(spec.name, spec.generation, start, shapes, spec.copy, rounds, keys, above or {}, heals)
+        return await channel.open_feed(access, feed)
+
+    return open_feed
+
+
+def _opening(way: Way, store: Store, ledger: Ledger | None) -> Awaitable[Target]:
+    channel = channel_of(way.target)
+    return channel.open_target(channel.access_of(way.target), _outlet(way.spec, ledger), store)
+
+
 def _outlet(spec: PipelineSpec, ledger: Ledger | None) -> OutletSpec:
     addresses = {one.source: one.target for one in spec.datasets}
     fields = {one.source: one.fields for one in spec.datasets if one.fields is not None}
     made = OutletSpec(spec.name, spec.generation, spec.source.system, addresses, fields, ledger, spec.heals)
     return replace(
-        made, polled=spec.capture == "poll", sifted=frozenset(one.source for one in spec.datasets if one.where)
+        made,
+        polled=spec.capture in ("poll", "feed"),
+        sifted=frozenset(one.source for one in spec.datasets if one.where),
     )

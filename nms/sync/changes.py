@@ -1,7 +1,7 @@
 """Held changes: their JSON form, and how those are replayed or dropped that somebody asked for."""
 
 import base64
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from nms.common.change import NULL, UNCHANGED, Change, Field, Op, Shape
@@ -49,12 +49,12 @@ class Held:
         ids = [row["id"] for row in rows]
         shape = self._opened.shape(rows[0]["dataset"])
         try:
-            changes = [change for row in rows for change in self._changes(row, shape)]
+            read = [(row["id"], self._changes(row, shape)) for row in rows]
         except Problem as problem:
             # A message that still cannot be read.
             return problem
         try:
-            applied = await self._opened.target.apply(batch_of({**position, "replayed": ids}, changes))
+            applied = await self._opened.target.apply(replay_of({**position, "replayed": ids}, read))
         except ChangeRefused as refused:
             return refused.problem
         except Refused as problem:
@@ -102,6 +102,13 @@ def join_rows(rows: Iterable[Row]) -> list[list[Row]]:
             group_of.update({name: number for name, at in group_of.items() if at == other})
         group_of.update(dict.fromkeys(names, number))
     return [sorted(group, key=lambda row: int(row["id"])) for group in groups.values()]
+
+
+def replay_of(position: Position, read: Sequence[tuple[int, Part]]) -> Batch:
+    """What is held (its id and its changes) as a batch; the id names its changes for good."""
+    batch = batch_of(position, [change for _, changes in read for change in changes])
+    batch.ends, batch.edition = [(len(changes), held) for held, changes in read], "replay-"
+    return batch
 
 
 def batch_of(position: Position, changes: Part) -> Batch:

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from nms.common.condition import conditions_of, text_of
-from nms.common.document import InboxSystem, PipelineDocument, PostgresSystem, SystemDocument, parse_document
+from nms.common.document import (
+    InboxSystem,
+    PipelineDocument,
+    PostgresSystem,
+    SystemDocument,
+    parse_document,
+    received_key,
+)
 from nms.common.document.mapping import DatasetMapping
 from nms.common.document.pipeline import Conflicts
 from nms.common.document.rule import CompareRule
@@ -30,7 +37,7 @@ def way_of(documents: Mapping[str, Any], generation: int, spool: Path, settings:
         slot=pipeline.slot,
         source=access_of(source),
         target=access_of(target),
-        datasets=tuple(_dataset(dataset, source) for dataset in pipeline.datasets),
+        datasets=tuple(_dataset(dataset, source, target) for dataset in pipeline.datasets),
         generation=generation,
         copy=pipeline.initial == "copy",
         heals=pipeline.missing == "upsert",
@@ -75,9 +82,8 @@ def _rule(rule: CompareRule) -> RuleSpec:
     return RuleSpec(tuple(rule.when.items()), rule.take)
 
 
-def _dataset(dataset: DatasetMapping, source: SystemDocument) -> DatasetSpec:
-    resource = source.resource(dataset.source) if isinstance(source, InboxSystem) else None
-    key = dataset.key or (None if resource is None else resource.key)
+def _dataset(dataset: DatasetMapping, source: SystemDocument, target: SystemDocument) -> DatasetSpec:
+    key = received_key(dataset, source, target) if isinstance(source, InboxSystem) else dataset.key
     constants = {name: None if value is None else text_of(value) for name, value in (dataset.constants or {}).items()}
     made = DatasetSpec(
         dataset.source, dataset.target, dataset.fields, key, dataset.version,

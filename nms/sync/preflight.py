@@ -95,6 +95,8 @@ async def estimate(repository: SyncRepository, name: str, settings: Settings) ->
 
 
 async def _check(repository: SyncRepository, way: Way) -> list[Finding]:
+    if way.feeds and way.publishes:
+        return await check_channels(way)
     if way.feeds:
         back = await check_twoway(way.spec) if way.spec.back else []
         return [*await preflight.check_feeding(way.spec), *back, *await check_channels(way)]

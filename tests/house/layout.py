@@ -24,7 +24,8 @@ WORDS = {
              "login", "arrival", "receiver", "item", "cloudevent", "limit", "relay", "reference", "selection",
              "address", "refused", "credential", "verification", "header", "duty"},
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard",
-             "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence"},
+             "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence",
+             "feed"},
     "warehouse": {"record", "filter", "export", "feed", "page", "table"},
     "console": {"page"},
 }  # fmt: skip

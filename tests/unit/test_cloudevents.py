@@ -11,7 +11,7 @@ from nms.common.change import NULL, Change, Column, Op, Shape, frame
 from nms.common.cloudevents import Event, EventUnwritable, EventWriter
 from nms.common.flow import Batch, ChangeRefused, Load, Part, Sifted
 from nms.common.rows import write_rows
-from nms.sync.changes import parts_of
+from nms.sync.changes import parts_of, replay_of
 
 SHAPE = Shape(
     "public.item",
@@ -188,11 +188,11 @@ async def test_equal_rows_without_a_key_have_two_ids() -> None:
 
 async def test_a_replay_is_told_apart_by_what_is_held() -> None:
     async def replay(*held: int) -> list[str]:
-        changes = [update(1, "a") for _ in held]
-        return await ids_of(replace(batch_of(*changes), position={"generation": 1, "replayed": list(held)}))
+        read = [(one, [update(1, "a")] * 2) for one in held]
+        return await ids_of(replay_of({"generation": 1, "replayed": list(held)}, read))
 
-    assert len(set(await replay(4, 5))) == 2
-    assert await replay(5) == (await replay(4, 5))[1:]
+    assert len(set(await replay(4, 5))) == 4
+    assert await replay(5) == (await replay(4, 5))[2:]
 
 
 async def test_sequences_grow_with_the_log() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nms.common.change import Change, Column, Op, Shape, frame
+from nms.common.change import Change, Column, Op, Shape, again, frame
 from nms.common.cloudevents import Event
 from nms.connectors.rest.order import Act, Order, as_uuid
 from nms.connectors.rest.plan import Errand, fold, make_errand, phases, segments
@@ -55,15 +55,29 @@ def test_a_move_is_a_barrier_and_what_is_known_is_left_out() -> None:
     assert Order.of(moved.order.plan()).linked == moved.linked
 
 
+def test_a_record_that_comes_back_with_some_of_its_fields_is_deleted_first() -> None:
+    events = [event("insert", 2), event("delete", 1), event("insert", 1, None), event("delete", 2), event("insert", 2)]
+    cut = [[one.subject for one in group] for _, group in segments(events, ())]
+    assert cut == [["2", "1"], ["1", "2", "2"]]
+
+
+def test_a_change_that_is_made_again_leaves_nothing_out_that_was_written_before() -> None:
+    once = event("insert", 1).change
+    (errand,) = fold([event("insert", 1), Event("an-id", "1", b"", again(once))], {}, Act.FOLLOW)
+    assert errand.order.again
+    assert Order.of(errand.order.plan()).again
+    assert not Order.of(Order(Act.DELETE, {"id": "1"}, {}).plan()).again
+
+
 def test_the_ledger_hears_of_each_change_and_what_it_is_folded_into() -> None:
     events = [event("insert", 1, "a"), event("update", 1, "b"), event("update", 1, "c")]
     (errand,) = fold(events, {PARENT.dataset: {"name": "title"}}, Act.CREATE)
     captured = list(errand.captured(1.0))
     assert [one.identity for one in captured] == [one.id for one in events]
     assert [one.into for one in captured] == [events[2].id, events[2].id, None]
-    again = Order.of(captured[-1].plan or "")
-    assert (again.act, again.values, again.doubtful) == (Act.CREATE, {"id": "1", "title": "c"}, True)
-    assert again.plan() == captured[-1].plan
+    found = Order.of(captured[-1].plan or "")
+    assert (found.act, found.values, found.doubtful) == (Act.CREATE, {"id": "1", "title": "c"}, True)
+    assert found.plan() == captured[-1].plan
 
 
 OPS = st.lists(

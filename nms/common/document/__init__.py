@@ -7,6 +7,7 @@ from nms.common.document.inbox import InboxResource, InboxSystem
 from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
 from nms.common.document.mapping import DatasetMapping
 from nms.common.document.pipeline import BatchLimits, PipelineDocument
+from nms.common.document.received import received_key
 from nms.common.document.rest import Resource, RestSystem
 from nms.common.document.system import (
     AmqpSystem,
@@ -43,5 +44,6 @@ __all__ = [
     "normal_form",
     "parse_address",
     "parse_document",
+    "received_key",
     "short_form",
 ]

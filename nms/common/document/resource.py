@@ -231,6 +231,13 @@ class Resource(Part):
     sweep: Sweep | None = None
     writes: Writes | None = None
 
+    @property
+    def sent_key(self) -> tuple[str, ...]:
+        """The fields here that hold the key that a record has with us; none where nobody says which."""
+        if self.writes is None or not self.writes.assigned:
+            return self.key
+        return () if self.writes.lookup is None else (self.writes.lookup.field,)
+
     @field_validator("key")
     @classmethod
     def _name_a_field_once(cls, key: tuple[str, ...]) -> tuple[str, ...]:

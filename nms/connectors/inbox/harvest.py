@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nms.common.change import Change, Op
+from nms.common.change import Change, Op, again
 from nms.common.flow import Poison
 from nms.common.messages import MessageUnreadable
 from nms.connectors.inbox.reading import Event, Reader
@@ -26,15 +26,19 @@ class Harvest:
     met: Counter[str] = field(default_factory=Counter)
 
 
-def harvest(readers: Mapping[str, Reader], events: Sequence[Event], most: int) -> Harvest:
-    """Read events up to the one with which there are `most` changes; it is read whole."""
+def harvest(readers: Mapping[str, Reader], events: Sequence[Event], most: int, old: int = 0) -> Harvest:
+    """Read events up to the one with which there are `most` changes; it is read whole.
+
+    What a replay passes on, and events up to the number `old`, are to be made once more whatever became of them.
+    """
     made = Harvest(events, ())
     for event in events:
         found = list(_read(readers, event, made))
         if all(change.op is Op.DELETE for change in found):
             # Children go before their parents, as they come behind them.
             found.reverse()
-        made.changes.extend(found)
+        repeats = event.run is not None or event.number <= old
+        made.changes.extend(map(again, found) if repeats else found)
         made.ends.append((len(found), event.number))
         if len(made.changes) >= most:
             break

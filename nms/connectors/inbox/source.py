@@ -54,6 +54,7 @@ class InboxSource:
         self._met: Counter[str] = Counter()
         self._count = int(spec.start.get("place", 0))
         self._place = self._kept = read_place(spec.start) or Place(0)
+        self._old = int(spec.start.get("old", 0))
         self._kept_at = time.monotonic()
         self._wake = asyncio.Event()
         self._waiting: float | None = None
@@ -113,6 +114,8 @@ class InboxSource:
         if read_place(self._spec.start) is not None:
             judge(self._place, await self._repository.look(self._endpoints, self._place))
         elif self._spec.copy:
+            # What was there before may have come to the target in an earlier generation.
+            self._old = await self._repository.settled()
             self._place = self._kept = Place((await self._repository.look(self._endpoints, None)).lost)
         else:
             newest = await self._repository.newest(await self._repository.settled())
@@ -149,7 +152,7 @@ class InboxSource:
         """What the next events hold, up to the bound of changes; the place moves behind those that were read."""
         events = self._rest or await self._next()
         # Beside the event loop: of one event a sender can make a million changes.
-        found = await asyncio.to_thread(harvest, self._readers, events, self._limits.batch_changes)
+        found = await asyncio.to_thread(harvest, self._readers, events, self._limits.batch_changes, self._old)
         self._rest = found.rest
         self._seen += found.seen
         self._met += found.met
@@ -162,8 +165,9 @@ class InboxSource:
     def _batch(self, found: Harvest) -> Batch:
         self._count += 1
         times = [event.received_at.timestamp() for event in found.events]
+        old = {"old": self._old} if self._place.number < self._old else {}
         return Batch(
-            {"generation": self._spec.generation, "place": self._count, **write_place(self._place)},
+            {"generation": self._spec.generation, "place": self._count, **write_place(self._place), **old},
             lambda: _parts(found.changes),
             changes=len(found.changes),
             transactions=len(found.events),
@@ -171,6 +175,7 @@ class InboxSource:
             place=self._count,
             small=found.changes,
             ends=found.ends,
+            edition=f"{self._spec.generation}.",
             times=times,
             poison=found.poison,
             keep=True,

@@ -34,7 +34,8 @@ class Order:
 
     `values` are those known (`whole`: all), `old` the key before a move, `link` what is known of the record at the
     remote; of `seed` the idempotency keys are made. `doubtful`: it may have been sent before, and nobody knows whether
-    it had its effect. `elsewhere`: its record is known at another place only. `own` and `own_old` are the keys by our
+    it had its effect. `elsewhere`: its record is known at another place only. `again`: what was written last counts for
+    nothing, all values are to be there. `own` and `own_old` are the keys by our
     own names, so that a link outlives other names there.
     """
 
@@ -49,6 +50,7 @@ class Order:
     elsewhere: bool = False
     own: Record | None = None
     own_old: Record | None = None
+    again: bool = False
 
     def plan(self) -> str:
         """The order as a text that outlives a crash."""
@@ -61,6 +63,7 @@ class Order:
             "seed": self.seed,
             "own": self.own,
             "own_old": self.own_old,
+            "again": self.again,
         }
         return write(body)
 
@@ -69,7 +72,8 @@ class Order:
         """The order of a plan that was found after a crash."""
         told: Mapping[str, Any] = parse(plan.encode())
         act, seed, own = Act(told["act"]), told["seed"], (told.get("own"), told.get("own_old"))
-        return cls(act, told["key"], told["values"], told["whole"], told["old"], link, seed, True, False, *own)
+        rest = (*own, told.get("again", False))
+        return cls(act, told["key"], told["values"], told["whole"], told["old"], link, seed, True, False, *rest)
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from nms.common.change import Change, Op
+from nms.common.change import Again, Change, Op
 from nms.common.cloudevents import Event
 from nms.common.ledger import Captured
 from nms.connectors.rest.order import Act, Order
@@ -82,8 +82,10 @@ def make_errand(
     old = None if change.old_key is None else key_of(change.shape, change.old_key, renamed)
     own = key_of(change.shape, change.key, {})
     own_old = None if change.old_key is None else key_of(change.shape, change.old_key, {})
-    values = values_of(change, renamed)
-    return Errand(events, change, Order(act, key, values, not change.partial, old, own=own, own_old=own_old))
+    values, again = values_of(change, renamed), any(isinstance(one.change, Again) for one in events)
+    return Errand(
+        events, change, Order(act, key, values, not change.partial, old, own=own, own_old=own_old, again=again)
+    )
 
 
 def phases(errands: Sequence[Errand], datasets: Sequence[str]) -> Iterator[list[Errand]]:
@@ -102,4 +104,20 @@ def segments(events: Sequence[Event], known: Collection[str]) -> Iterator[tuple[
         if barrier:
             yield from ((True, [event]) for event in group)
         else:
-            yield False, list(group)
+            yield from ((False, one) for one in _apart(group))
+
+
+def _apart(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """Events cut before a record that comes back with some of its fields: the others must not outlive its deletion."""
+    segment: list[Event] = []
+    deleted: set[tuple[str, bytes]] = set()
+    for event in events:
+        change = event.change
+        record = change.shape.dataset, change.key
+        if record in deleted and change.partial:
+            yield segment
+            segment, deleted = [], set()
+        if change.op is Op.DELETE:
+            deleted.add(record)
+        segment.append(event)
+    yield segment

@@ -29,7 +29,8 @@ class Write:
         self._writes = means.writes
         self._order = order
         self._values = order.values
-        self._base: Record = {} if order.link is None or order.link.base is None else parse(order.link.base.encode())
+        base = None if order.link is None or order.again else order.link.base
+        self._base: Record = {} if base is None else parse(base.encode())
         self._remote = self._known_key()
         self._missed = 0
 
