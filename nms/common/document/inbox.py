@@ -40,6 +40,7 @@ Deleted = Annotated[
             "anyOf": [
                 {"type": "string"},
                 {"type": "array", "minItems": 1, "maxItems": MOST_TYPES, "items": {"type": "string", "minLength": 1}},
+                {"type": "null"},
             ],
             "examples": ["status == 'gone'", ["customer.deleted"]],
         }
