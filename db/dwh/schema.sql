@@ -280,6 +280,7 @@ CREATE INDEX run_subject_idx ON common.run USING btree (kind, subject, id);
 CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (state = ANY (ARRAY['queued'::text, 'retrying'::text]));
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
+CREATE INDEX tombstone_entity_idx ON warehouse.tombstone USING btree (entity, sequence);
 CREATE UNIQUE INDEX tombstone_sequence_key ON warehouse.tombstone USING btree (sequence);
 
 CREATE TRIGGER outbox_tell AFTER INSERT ON common.outbox FOR EACH STATEMENT EXECUTE FUNCTION common.tell_outbox();

@@ -1,18 +1,39 @@
 """The warehouse role, composed: `uvicorn nms.warehouse.main:app --log-config loggers.json`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
+from nms.warehouse.entities import Entities, followed
+from nms.warehouse.front import Front
+from nms.warehouse.reading import Reading
 from nms.warehouse.settings import WarehouseSettings
+
+
+@asynccontextmanager
+async def enter_serving(app: FastAPI) -> AsyncIterator[None]:
+    """Give an app its entities and its readers, as long as it lives."""
+    app.state.reading = Reading(app.state.cursor_secret, read_settings(WarehouseSettings))
+
+    def forget_reference() -> None:
+        app.openapi_schema = None
+
+    async with followed(Entities(forget_reference)) as app.state.entities:
+        yield
+
 
 ROLE = Role(
     name="warehouse",
     summary="Unified records of all sources, read and written over REST",
     description="Serves the records of all sources as one.",
     dependencies={"database": health.database(DSNType.DWH)},
+    resources=(enter_serving,),
+    front=Front,
 )
 
 

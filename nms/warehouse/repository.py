@@ -31,6 +31,10 @@ class EntityRepository(BaseDwhRepository):
         """Note what an entity now is."""
         await queries.mark_built(self.connection, name=name, document=document, revision=revision)
 
+    async def get_settled(self) -> int:
+        """Up to which sequence everything is written or never will be, for statements that come later."""
+        return int(await queries.get_settled(self.connection))
+
     async def run_statements(self, statements: Iterable[str]) -> None:
         """Run statements of `table` one after the other; raises Problems."""
         with translated():

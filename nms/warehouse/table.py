@@ -147,10 +147,11 @@ def functions_of(entity: str) -> tuple[str, str]:
     return keep, bury
 
 
-def json_of(document: EntityDocument, row: str = "new") -> str:
-    """The SQL of a record's JSON text: the declared fields in their order."""
+def json_of(document: EntityDocument, row: str = "new", names: Sequence[str] = ()) -> str:
+    """The SQL of a record's JSON text: the declared fields in their order, or those named in theirs."""
     pieces = []
-    for at, (name, field) in enumerate(document.fields.items()):
+    for at, name in enumerate(names or document.fields):
+        field = document.fields[name]
         member = f'{"," if at else "{"}"{name}":'
         value = f"{quote_literal(member)} || {_json_value(f'{row}.{quote_identifier(name)}', field)}"
         pieces.append(f"coalesce({value}, {quote_literal(member + 'null')})")

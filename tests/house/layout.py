@@ -26,7 +26,8 @@ WORDS = {
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard",
              "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence",
              "feed"},
-    "warehouse": {"record", "filter", "export", "feed", "page", "table"},
+    "warehouse": {"record", "filter", "export", "feed", "page", "table", "value", "expression", "reading", "front",
+                  "horizon", "statement"},
     "console": {"page"},
 }  # fmt: skip
 FOLDERS = {"api", "queries"}

@@ -21,6 +21,7 @@ COMPOSED: dict[str, str] = {
     "nms/connectors/postgres/alterations.py": "statements that follow a changed table, identifiers from the catalog",
     "nms/connectors/postgres/pairing.py": "the SQL that mends a finding: printed for the operator, never run by us",
     "nms/connectors/postgres/findings.py": "the SQL that mends a finding: printed for the operator, never run by us",
+    "nms/warehouse/statement.py": "lists and records of entities: names of fields of served documents, quoted",
     "nms/warehouse/table.py": "the tables of entities: names of fields of validated documents, quoted",
     "nms/common/db/embedded.py": "makes the login and the databases of the embedded server, before ours exist",
     "nms/common/db/migrations.py": "makes aiosqlembic's history table as aiosqlembic does, before any revision ran",

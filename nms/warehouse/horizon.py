@@ -1,0 +1,37 @@
+"""Whether a list can have an entity tag: only where no change that it does not show can be older than one it shows."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+MOST_LOOKS: Final = 20
+"""Looks a second; under more writes than that lists go without a tag now and then, and no reader waits for it."""
+
+
+class Horizon:
+    """Up to which sequence everything was settled when it was last asked.
+
+    What is read by a later statement, and shows no newer change, is all that ever was up to its newest change: whatever
+    comes after has a greater sequence. `ask` tells up to where everything is settled.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[int]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._second, self._looks = -1, 0
+        self.reached = -1
+
+    def covers(self, state: int) -> bool:
+        """Whether everything up to this change was settled before it was read."""
+        return state <= self.reached
+
+    async def advance(self) -> bool:
+        """Look how far it reaches by now; False where that was done often enough in this second."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._looks = second, 0
+        self._looks += 1
+        if self._looks > MOST_LOOKS:
+            return False
+        self.reached = max(self.reached, await self._ask())
+        return True

@@ -1,0 +1,2 @@
+-- name: get_settled()$
+select warehouse.settled();

@@ -1,0 +1,207 @@
+"""Reading records and lists: one statement each, whose bytes are passed on as PostgreSQL glued them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from nms.common.db.dsn import DSNType
+from nms.common.db.pool import get_reading_pool
+from nms.common.db.problems import translated
+from nms.common.paging import Cursors
+from nms.common.problem import NOTHING_HERE, NotFound, Problem
+from nms.warehouse.entities import Served
+from nms.warehouse.filter import Value
+from nms.warehouse.horizon import Horizon
+from nms.warehouse.page import Question, open_cursor, read_question, read_view, split_query
+from nms.warehouse.problems import ListTooCostly, PageTooLarge, ReadTooLong
+from nms.warehouse.repository import EntityRepository
+from nms.warehouse.settings import WarehouseSettings
+from nms.warehouse.statement import (
+    LARGEST_PAGE,
+    Listing,
+    compose_count,
+    compose_estimate,
+    compose_list,
+    compose_record,
+    compose_state,
+)
+
+CANCELLED: Final = "57014"
+VERDICT_SECONDS: Final = 10.0
+"""How long the cost of a list is known that is far below the limit; values make little difference there."""
+_FAR: Final = 0.1
+_MOST_VERDICTS: Final = 4_096
+_JSON: Final = (b"content-type", b"application/json")
+_CACHE: Final = (b"cache-control", b"private, no-cache")
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes out for a request."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """A list that is asked for: its path as the caller sees it, and of which record of a parent it is."""
+
+    entity: Served
+    path: str
+    query: bytes
+    none_match: str | None
+    parent: tuple[Served, str] | None = None
+    key: str | None = None
+
+
+class Reading:
+    """The readers of one process."""
+
+    def __init__(self, secret: bytes, settings: WarehouseSettings) -> None:
+        self._secret = secret
+        self._seconds, self._largest_cost = settings.read_seconds, settings.largest_cost
+        self._horizon = Horizon(_settled)
+        self._verdicts: dict[Listing, float] = {}
+
+    async def read_record(self, entity: Served, key: Sequence[str], query: bytes, none_match: str | None) -> Answer:
+        """One record; raises NotFound, Malformed."""
+        view = read_view(entity, split_query(query).items if query else ())
+        row = await self._fetch(compose_record(entity, view), key)
+        if row is None:
+            raise NotFound(NOTHING_HERE)
+        tag = f'"{row[1]}"'
+        if none_match is not None and not view.lineage and _names(none_match, tag):
+            return Answer(304, b"", _headers(tag))
+        return Answer(200, row[0], [_JSON, *_headers(tag)])
+
+    async def read_list(self, asked: ListRequest) -> Answer:
+        """One page of a list; raises NotFound, Malformed, CursorRefused, ListTooCostly, PageTooLarge, ReadTooLong."""
+        given = split_query(asked.query)
+        question = read_question(asked.entity, given.items, asked.parent)
+        first = question.listing
+        keys = [] if asked.key is None else [asked.key]
+        values = (*question.values, *keys)
+        cursors = Cursors(self._secret, f"{asked.path}?{question.about}")
+        tagged = not first.view.lineage
+        if tagged and asked.none_match not in (None, "*"):
+            newest = await self._fetch(compose_state(first), ())
+            known = _tag(asked.entity, newest[0])
+            if _names(asked.none_match, known):
+                return Answer(304, b"", _headers(known))
+        await self._check_cost(question, values)
+        page = question if given.cursor is None else open_cursor(cursors, question, given.cursor)
+        row = await self._fetch_settled(page, (*values, *page.start_values), tagged=tagged)
+        if asked.parent is not None and not row["exists"]:
+            raise NotFound(NOTHING_HERE)
+        if row["found"] and row["items"] is None:
+            raise _too_large(row["size"])
+        tag = _tag(asked.entity, row["state"]) if tagged and self._horizon.covers(row["state"]) else None
+        if tag is not None and asked.none_match == "*":
+            return Answer(304, b"", _headers(tag))
+        count = await self._count(question, values, row)
+        return _show(page, row, cursors, tag, count)
+
+    async def _fetch_settled(self, page: Question, values: Sequence[Value | None], *, tagged: bool) -> Any:
+        """The page; read once more where it may show a change of which an older one was under way."""
+        text = compose_list(page.listing)
+        row = await self._fetch(text, values)
+        if tagged and not self._horizon.covers(row["state"]) and await self._horizon.advance():
+            row = await self._fetch(text, values)
+        return row
+
+    async def _check_cost(self, question: Question, values: Sequence[Value]) -> None:
+        listing = question.listing
+        if listing.filter is None and not (listing.search or listing.counted or listing.offset or listing.sort[1:]):
+            return
+        now = time.monotonic()
+        if self._verdicts.get(listing, 0.0) > now:
+            return
+        cost = (await self._plan(compose_estimate(listing), values))["Total Cost"]
+        if listing.counted:
+            cost += (await self._plan(compose_count(listing), values))["Total Cost"]
+        if cost > self._largest_cost:
+            raise ListTooCostly(
+                f"PostgreSQL estimates {cost:,.0f}, and {self._largest_cost:,.0f} are allowed.",
+                cost=round(cost),
+                limit=round(self._largest_cost),
+            )
+        if cost < self._largest_cost * _FAR:
+            if len(self._verdicts) >= _MOST_VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[listing] = now + VERDICT_SECONDS
+
+    async def _count(self, question: Question, values: Sequence[Value], row: Any) -> int | None:
+        if question.count == "none":
+            return None
+        if question.count == "exact":
+            return int(row["counted"])
+        return int((await self._plan(compose_count(question.listing), values))["Plan Rows"])
+
+    async def _plan(self, text: str, values: Sequence[Value]) -> Mapping[str, Any]:
+        plan: Mapping[str, Any] = (await self._fetch(text, values))[0][0]["Plan"]
+        return plan
+
+    async def _fetch(self, text: str, values: Sequence[Value | None]) -> Any:
+        pool = await get_reading_pool(DSNType.DWH, self._seconds)
+        try:
+            with translated():
+                return await pool.fetchrow(text, *values)
+        except Problem as problem:
+            if problem.facts.get("sqlstate") != CANCELLED:
+                raise
+        raise ReadTooLong(f"It took longer than {self._seconds:g} s.", limit=self._seconds)
+
+
+async def _settled() -> int:
+    return await (await EntityRepository.open()).get_settled()
+
+
+def _show(page: Question, row: Any, cursors: Cursors, tag: str | None, count: int | None) -> Answer:
+    """The answer of a page: its records as they came, and the ways on and back."""
+    listing, found = page.listing, row["found"]
+    start = listing.start
+    more, backward = found > listing.limit, start is not None and start.backward
+    after = cursors.seal(["after", *row["last"]]) if found and (more or backward) else None
+    began = start is not None or listing.offset > 0
+    before = cursors.seal(["before", *row["first"]]) if found and (more if backward else began) else None
+    links = [
+        f'<?{page.link}&cursor={cursor}>; rel="{name}"'
+        for name, cursor in (("next", after), ("prev", before))
+        if cursor is not None
+    ]
+    counted = b"" if count is None else b',"count":%d' % count
+    body = b'{"items":[%b],"next":%b,"prev":%b%b}' % (row["items"] or b"", _quoted(after), _quoted(before), counted)
+    headers = [_JSON, *_headers(tag)]
+    if links:
+        headers.append((b"link", ", ".join(links).encode()))
+    return Answer(200, body, headers)
+
+
+def _quoted(cursor: str | None) -> bytes:
+    return b"null" if cursor is None else b'"%b"' % cursor.encode()
+
+
+def _headers(tag: str | None) -> Headers:
+    return [_CACHE] if tag is None else [_CACHE, (b"etag", tag.encode())]
+
+
+def _tag(entity: Served, state: int) -> str:
+    """The entity tag of every list of an entity, as far as it can be told by what changed last."""
+    return f'"{entity.revision}.{state}"'
+
+
+def _names(none_match: str, tag: str) -> bool:
+    """Whether a header If-None-Match names this tag (RFC 9110, section 13.1.2: compared weakly)."""
+    return none_match == "*" or any(one.strip().removeprefix("W/") == tag for one in none_match.split(","))
+
+
+def _too_large(size: int) -> PageTooLarge:
+    return PageTooLarge(
+        f"The records of this page have {size} bytes, and {LARGEST_PAGE} are sent at most.",
+        size=int(size),
+        limit=LARGEST_PAGE,
+    )
