@@ -19,6 +19,7 @@ from nms.cli.command import command
 from nms.cli.parent import WithParent, stop_with_parent
 from nms.common.rendering import HANDLERS
 from nms.common.settings import Settings, get_settings
+from nms.common.shortcut import Mounted
 from nms.common.strict_http import StrictHttp
 from nms.console.main import create_app as create_console
 from nms.inbox.main import create_app as create_inbox
@@ -66,7 +67,7 @@ def compose(settings: Settings) -> Starlette:
                 await stack.enter_async_context(app.router.lifespan_context(app))
             yield
 
-    return Starlette(
+    app = _Composed(
         routes=[
             Route("/", list_roles),
             Route("/healthz", read_health),
@@ -75,6 +76,12 @@ def compose(settings: Settings) -> Starlette:
         exception_handlers=HANDLERS,
         lifespan=live,
     )
+    app.shortcut = Mounted(apps)
+    return app
+
+
+class _Composed(Starlette):
+    shortcut: Mounted
 
 
 async def list_roles(_: Request) -> JSONResponse:

@@ -62,9 +62,9 @@ class Requests:
             self._record(scope, answer.status, time.perf_counter() - began)
             log.unbind(token)
 
-    def count(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that somebody before this layer has answered; it gets no line in the log."""
-        self._meter.count(scope["method"], route, status, seconds)
+        self._meter.count(method, route, status, seconds)
 
     async def _serve(self, app: ASGIApp, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:

@@ -14,12 +14,15 @@ from typing import Any, Final, cast
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import get_client_addr
 from uvicorn.server import ServerState
 
 from nms.common.callers import Caller, callers_of
+from nms.common.http_problems import HeadersTooLarge, HttpMalformed, RequestTooSlow, TargetTooLong
 from nms.common.metrics import Counter
-from nms.common.problem import Problem, Retry
+from nms.common.problem import Problem
 from nms.common.rendering import MEDIA_TYPE
+from nms.common.shortcut import Whole, fill_scope, shortcut_of
 
 FIELDS: Final = 100
 TARGET: Final = 8192
@@ -37,34 +40,6 @@ _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*", re.ASCII)
 _ABSOLUTE = re.compile(rb"https?://([^/?]+)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 _refused = Counter("nms_http_refused_total", "Requests that were refused before a role saw them", ("code",))
-
-
-class HttpMalformed(Problem):
-    """What came is no HTTP/1.1, or could be read in two ways."""
-
-    status, code, title = 400, "http-malformed", "This is not HTTP/1.1 as it must be"
-    remedy = "Look at what sends it, and at the proxies between: one of them writes HTTP that others read differently."
-
-
-class RequestTooSlow(Problem):
-    """A request did not come in its time."""
-
-    status, code, retry, title = 408, "request-too-slow", Retry.LATER, "The request took too long"
-    remedy = "Send it again without pauses; HTTP_HEAD_SECONDS, HTTP_BODY_SECONDS and HTTP_RATE give more time."
-
-
-class TargetTooLong(Problem):
-    """The address of a request is too long."""
-
-    status, code, title = 414, "target-too-long", "The address is too long"
-    remedy = "Send what is long in the body."
-
-
-class HeadersTooLarge(Problem):
-    """A request has too many headers, or too much in them."""
-
-    status, code, title = 431, "headers-too-large", "The headers are too many or too large"
-    remedy = "Send fewer; HTTP_HEAD_SIZE is what all of them may have."
 
 
 IDLE, HEAD, BODY, WHOLE = range(4)
@@ -89,7 +64,10 @@ class StrictHttp(HttpToolsProtocol):
         self._stage = IDLE
         self._is_refused = self._is_chunked = False
         self._size = self._came = self._body = 0
-        self._running: RequestResponseCycle | None = None
+        self._running: RequestResponseCycle | Whole | None = None
+        self._shortcut = None if self.limit_concurrency else shortcut_of(config.loaded_app)
+        self._early: bytes | None = None
+        self._defaults: tuple[Any, bytes] = (None, b"")
         self._host: bytes | None = None
         self._unread: tuple[float, int] | None = None
         self.since = self._due = 0.0
@@ -126,6 +104,8 @@ class StrictHttp(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 self._feed_again(data[upgrade.args[0] :])
+            if self._early is not None:
+                self._open()
             if self._stage == HEAD or self._stage == BODY:
                 self._check_rest()
         except Problem as problem:
@@ -177,26 +157,74 @@ class StrictHttp(HttpToolsProtocol):
             raise HttpMalformed(f"More than {PIPELINED} requests came before their answers.")
         self._stage = BODY
         self._due += self._body_seconds
-        # httptools adds trailers to the list it began with; proxies do not look at them.
-        self.scope["headers"] = self.headers.copy()
-        HttpToolsProtocol.on_headers_complete(self)
-        if not self.pipeline:
-            self._running = self.cycle
+        if self._may_come_whole():
+            self._early = b""
+        else:
+            self._open()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
         self._body += len(body)
-        HttpToolsProtocol.on_body(self, body)
+        if self._early is None:
+            HttpToolsProtocol.on_body(self, body)
+        else:
+            self._early += body
 
     def on_message_complete(self) -> None:
         """End a request."""
         if self.parser.should_upgrade():
+            return
+        if self._early is not None:
+            self._take_whole()
             return
         if self.cycle.response_complete:
             self._rest()
         else:
             self._stage = WHOLE
         HttpToolsProtocol.on_message_complete(self)
+
+    def write(self, whole: Whole, status: bytes, rest: bytes) -> None:
+        """Answer a request that came whole."""
+        headers = self.server_state.default_headers
+        if self._defaults[0] is not headers:
+            self._defaults = headers, b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        if self.access_log:
+            told = get_client_addr(whole.scope), "POST", whole.target.decode(), "1.1", int(status[9:12])
+            self.access_logger.info('%s - "%s %s HTTP/%s" %d', *told)
+        self.transport.write(status + self._defaults[1] + rest)
+        if not whole.keep_alive:
+            self.transport.close()
+        if self.pipeline or self.flow.read_paused or self._stage != WHOLE:
+            self.on_response_complete()
+            return
+        # As uvicorn does, but for its timer: who is late is seen by the look that is taken at all.
+        self.server_state.total_requests += 1
+        self._stage = IDLE
+        self.since = self.loop.time()
+        self._due = self.since + self.timeout_keep_alive
+
+    def begin(self, whole: Whole) -> None:
+        """Hand a request that came whole to the app, as ASGI has it."""
+        cycle = RequestResponseCycle(
+            scope=fill_scope(whole, self.root_path),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=whole.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        cycle.body += whole.body
+        cycle.more_body = False
+        cycle.message_event.set()
+        self._running = cycle
+        if cast("Any", self.cycle) is whole:
+            self.cycle = cycle
+        self._start_asgi_task(cycle, self.app)
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -210,6 +238,41 @@ class StrictHttp(HttpToolsProtocol):
         if self._stage != IDLE:
             # The next request has begun already, and has a time of its own.
             self._unset_keepalive_if_required()
+
+    def _may_come_whole(self) -> bool:
+        """Whether a request is one that the app may answer without being called, if all of it is there already."""
+        return (
+            self._shortcut is not None
+            and self._shortcut.leads(self.url)
+            and not (self._is_chunked or self.expect_100_continue)
+            and (self._running is None or self._running.response_complete)
+            and not self.pipeline
+            and self.parser.get_method() == b"POST"
+            and self.parser.should_keep_alive()
+            and self.parser.get_http_version() == "1.1"
+        )
+
+    def _take_whole(self) -> None:
+        assert self._shortcut is not None and self._early is not None
+        whole = Whole(self, self.url, self.headers, self._early)
+        whole.scope = self.scope
+        self._early = None
+        self._stage = WHOLE
+        self._running = whole
+        self.cycle = cast("Any", whole)
+        if not self._shortcut.take(whole, whole.target):
+            self.begin(whole)
+
+    def _open(self) -> None:
+        """Hand a request on as ASGI has it while its body comes."""
+        early, self._early = self._early, None
+        # httptools adds trailers to the list it began with; proxies do not look at them.
+        self.scope["headers"] = self.headers.copy()
+        HttpToolsProtocol.on_headers_complete(self)
+        if not self.pipeline:
+            self._running = self.cycle
+        if early:
+            HttpToolsProtocol.on_body(self, early)
 
     def _hold(self, size: int) -> None:
         self.held += size
@@ -246,7 +309,10 @@ class StrictHttp(HttpToolsProtocol):
         """Raise HttpMalformed for what httptools takes and others may read differently."""
         if len(self.url) > TARGET:
             raise self._too_long()
-        if len(self.headers) > FIELDS or (self._came > self._head_size and self._count() > self._head_size):
+        if len(self.headers) > FIELDS or (
+            self._came > self._head_size
+            and sum(len(name) + len(value) for name, value in self.headers) > self._head_size
+        ):
             raise self._too_large()
         version = self.parser.get_http_version()
         if version != "1.1" and version != "1.0":
@@ -256,7 +322,10 @@ class StrictHttp(HttpToolsProtocol):
         if host != self._host or host is None or len(found) != len(self.headers):
             self._check_host(host, version)
         self._is_chunked = b"transfer-encoding" in found
-        if self._is_chunked and (version == "1.0" or self._codings() != [b"chunked"]):
+        if self._is_chunked and (
+            version == "1.0"
+            or [value.lower() for name, value in self.headers if name == b"transfer-encoding"] != [b"chunked"]
+        ):
             raise HttpMalformed("The one Transfer-Encoding that is taken is `chunked`, in HTTP/1.1.")
         if self.url[0] != SLASH or b"#" in self.url:
             self._check_target(host or b"")
@@ -269,18 +338,12 @@ class StrictHttp(HttpToolsProtocol):
             raise HttpMalformed("The header Host is not a host.")
         self._host = host
 
-    def _codings(self) -> list[bytes]:
-        return [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-
     def _check_target(self, host: bytes) -> None:
         absolute = _ABSOLUTE.match(self.url)
         is_own = absolute is not None and absolute[1].lower() == host.lower()
         is_star = self.url == b"*" and self.parser.get_method() == b"OPTIONS"
         if b"#" in self.url or not (is_own or is_star):
             raise HttpMalformed("The address must be a path, or name the same host as the header Host.")
-
-    def _count(self) -> int:
-        return sum(len(name) + len(value) for name, value in self.headers)
 
     def _too_long(self) -> TargetTooLong:
         return TargetTooLong(f"At most {TARGET} bytes are taken.", limit=TARGET)

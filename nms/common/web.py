@@ -19,6 +19,7 @@ from nms.common.lifecycle import Life, Resource, Work
 from nms.common.middleware import Requests
 from nms.common.router import Router, UnguardedRoute, list_unguarded
 from nms.common.settings import RoleSettings, Settings
+from nms.common.shortcut import Shortcut
 from nms.common.verifier import Verifier, own_keys
 
 LARGEST_BODY = 8 * 1024 * 1024
@@ -61,6 +62,12 @@ class RoleApp(FastAPI):
             inner, role=self.role.name, largest_body=self.role.largest_body, render=rendering.render_unforeseen
         )
         return requests if self.role.front is None else self.role.front(self, requests)
+
+    @property
+    def shortcut(self) -> Shortcut | None:
+        """What stands in front, where it may be asked without a call; the app must have begun its life."""
+        front: object = self.middleware_stack
+        return front if isinstance(front, Shortcut) else None
 
     def openapi(self) -> dict[str, Any]:
         """The document, with problems as the one form of an error and with the ways to log in."""

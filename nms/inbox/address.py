@@ -1,5 +1,6 @@
 """Where a request was sent to: as it arrived here, and as the endpoint says that the provider wrote it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import Scope
@@ -7,6 +8,13 @@ from starlette.types import Scope
 from nms.common.document import EndpointDocument
 
 PREFIX: Final = "/in/"
+WEBHOOK: Final = "/webhook"
+
+
+def targets_of(name: str) -> Sequence[bytes]:
+    """The targets of the request line by which an endpoint is called, without a query or a tail."""
+    plain = f"{PREFIX}{name}".encode()
+    return (plain, WEBHOOK.encode()) if name == WEBHOOK.removeprefix("/") else (plain,)
 
 
 def arrived_at(scope: Scope) -> str:

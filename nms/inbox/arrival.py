@@ -3,10 +3,11 @@
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from random import getrandbits
 from typing import Literal
 from uuid import UUID
+
+from nms.common.db.identity import uuid_of
 
 LOW = (1 << 62) - 1
 
@@ -55,19 +56,12 @@ class Unsent:
     run: int | None
 
 
-def key_of(place: str, identity: str) -> bytes:
-    """What a duplicate has in common with its event, of where its id stands and the id that the provider gave it.
-
-    The place, so that an `id` of the endpoint that was mended meets no ids of the place where it stood before.
-    """
-    return sha256(f"{place}\0{identity}".encode("utf-8", "surrogatepass")).digest()
-
-
 def new_event_id() -> UUID:
     """A UUID of version 7 (RFC 9562 section 5.7): it begins with the time, so that an index grows at its end."""
     # Nobody gains by guessing one; asking the system for chance costs more than all the rest.
     chance = getrandbits(74)
-    return UUID(int=time.time_ns() // 1_000_000 << 80 | 0x7 << 76 | chance >> 62 << 64 | 0x2 << 62 | chance & LOW)
+    made = time.time_ns() // 1_000_000 << 80 | 0x7 << 76 | chance >> 62 << 64 | 0x2 << 62 | chance & LOW
+    return uuid_of(made.to_bytes(16, "big"))
 
 
 def storable(text: str, longest: int | None = None) -> str:

@@ -18,9 +18,9 @@ _PRINTABLE: Final = re.compile(rb"[\x20-\x7e]*")
 class Request:
     """What is known of a request before its body.
 
-    `url` is the whole URL as the provider wrote it, query included: behind a proxy it is not the one that arrives
-    here, so the endpoint says it. `arrived` is in seconds since 1970. `tail` is what stands in the path behind the
-    endpoint's name, as it was sent (not decoded).
+    Names of headers are in lower case, as ASGI has them. `url` is the whole URL as the provider wrote it, query
+    included: behind a proxy it is not the one that arrives here, so the endpoint says it. `arrived` is in seconds since
+    1970. `tail` is what stands in the path behind the endpoint's name, as it was sent (not decoded).
     """
 
     method: str
@@ -31,8 +31,19 @@ class Request:
     named: Mapping[bytes, bytes] = field(init=False, repr=False, compare=False)
     """Headers by their names in lower case; of one that stands there more than once the last."""
 
+    is_plain: bool = field(init=False, repr=False, compare=False)
+    """Whether no header stands there more than once."""
+
     def __post_init__(self) -> None:
-        self.named = {name.lower(): value for name, value in self.headers}
+        self.named = dict(self.headers)
+        self.is_plain = len(self.named) == len(self.headers)
+
+    def one(self, name: bytes) -> bytes:
+        """The value of a header; empty where it is not there, or more than once."""
+        if self.is_plain:
+            return self.named.get(name, b"")
+        found = [value for one, value in self.headers if one == name]
+        return found[0] if len(found) == 1 else b""
 
     def count(self, wanted: bytes) -> int:
         """How often a header stands there, by its name in lower case."""
@@ -102,13 +113,14 @@ def read_headers(request: Request, wanted: Collection[bytes]) -> dict[bytes, byt
     Raises Refusal unless each stands there once, is plain text and not long.
     """
     named = request.named
-    found: dict[bytes, bytes] = {}
-    for low in wanted:
-        value = named.get(low, b"")
-        if not value or len(value) > LONGEST_VALUE or not _PRINTABLE.fullmatch(value):
-            raise _refuse_header(low.decode("ascii", "replace"), value)
-        found[low] = value
-    if len(named) < len(request.headers):
+    found = {low: named.get(low, b"") for low in wanted}
+    values = found.values()
+    together = b"".join(values)
+    if len(together) > LONGEST_VALUE or not all(values) or not _PRINTABLE.fullmatch(together):
+        for low, value in found.items():
+            if not value or len(value) > LONGEST_VALUE or not _PRINTABLE.fullmatch(value):
+                raise _refuse_header(low.decode("ascii", "replace"), value)
+    if not request.is_plain:
         _refuse_repeated(request, wanted)
     return found
 

@@ -1,45 +1,29 @@
 """An endpoint ready to receive: its verifier, and where the id and the kind of its events stand."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from time import time
+from typing import Final
 
-from nms.common.document import EndpointDocument, Finder
+from nms.common.document import EndpointDocument
 from nms.common.document.handshake import OneHandshake, SigningHandshake
-from nms.common.search import search
 from nms.common.secret import resolve
-from nms.inbox.arrival import Arrival, key_of, new_event_id, storable
+from nms.inbox.arrival import Arrival, new_event_id, storable
 from nms.inbox.check import Request
-from nms.inbox.cloudevent import STRUCTURED, identify, media_type
 from nms.inbox.handshake import HANDSHAKES, Terms
 from nms.inbox.header import lines_of
-from nms.inbox.item import Body, bodies_of, check_repeated
+from nms.inbox.identity import LONGEST_WORD, Identity
+from nms.inbox.item import LISTED, Body, bodies_of, check_repeated
 from nms.inbox.key import plain_secrets
-from nms.inbox.problems import IdMissing, SecretUnfit
+from nms.inbox.problems import SecretUnfit
+from nms.inbox.signed import SignedVerifier
 from nms.inbox.verifier import Verifier, make_verifier
 
-LONGEST_WORD: Final = 200
-IDS: Final[Mapping[str, Sequence[str]]] = {
-    "standard": ("webhook-id",),
-    "standard-svix": ("svix-id",),
-    "github": ("x-github-delivery",),
-    # The id is that of what somebody did in the shop, which may be told under several topics.
-    "shopify": ("x-shopify-event-id", "x-shopify-topic"),
-}
-"""The header with the id of an event, and one that belongs to it, by scheme; the others tell duplicates by the body."""
-PLACES: Final[Mapping[str, str]] = {scheme: f"header:{','.join(names)}" for scheme, names in IDS.items()}
-CLOUD_EVENT: Final = "cloudevent"
-TYPES: Final[Mapping[str, Finder]] = {
-    "github": Finder(header="x-github-event"),
-    "shopify": Finder(header="x-shopify-topic"),
-    "hubspot": Finder(path="subscriptionType"),
-    "mandrill": Finder(path="event"),
-}
-"""Where the kind of an event stands, by scheme."""
+CLOSER: Final = frozenset({b"content-encoding", b"x-request-id"})
+"""Headers that ask for more than to be stored."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Endpoint:
     """One endpoint of the current revision."""
 
@@ -47,6 +31,20 @@ class Endpoint:
     verifier: Verifier
     handshakes: Sequence[tuple[str, Terms]] = ()
     methods: Set[str] = frozenset({"POST"})
+    name: str = field(init=False)
+    is_straight: bool = field(init=False)
+    """Whether a request that comes whole needs nothing but the check of its scheme: no list, limit or handshake."""
+    _is_single: bool = field(init=False)
+    _largest: int = field(init=False)
+    _identity: Identity = field(init=False)
+
+    def __post_init__(self) -> None:
+        document = self.document
+        self.name, self._largest, self._identity = document.name, document.largest, Identity(document)
+        self._is_single = document.items is None and document.format is None and document.scheme.type not in LISTED
+        is_free = document.rate is None and document.depth is None and not document.content_types
+        is_signed = isinstance(self.verifier, SignedVerifier) and not self.verifier.asks_url
+        self.is_straight = self._is_single and is_free and is_signed and not self.handshakes
 
     @classmethod
     def of(cls, document: EndpointDocument, *, dev: bool) -> "Endpoint":
@@ -58,68 +56,46 @@ class Endpoint:
         asked = (HANDSHAKES[handshake.type].methods for handshake in document.handshakes)
         return cls(document, verifier, terms, frozenset({"POST"}).union(*asked))
 
+    def believe(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> list[Arrival] | None:
+        """The event of a genuine request that came whole to a straight endpoint; None for one to look at closer.
+
+        Raises WebhookUnreadable, IdMissing.
+        """
+        request = Request("POST", "", headers, time())
+        named = request.named
+        is_repeated = len(named) < len(headers)
+        if is_repeated or len(body) > self._largest or not CLOSER.isdisjoint(named):
+            return None
+        check = self.verifier.check(request)
+        check.update(body)
+        return self.read(request, body)[0] if check.finish(body) is None else None
+
     def read(self, request: Request, raw: bytes) -> tuple[list[Arrival], bool]:
         """The events of a request, and whether it brings them as a list.
 
         Raises WebhookUnreadable, IdMissing, BatchTooLarge.
         """
+        if self._is_single:
+            return [self._make(request, Body(raw), lines_of(request.headers, self.verifier.hidden))], False
         bodies, is_list = bodies_of(self.document, request, raw)
         lines = lines_of(request.headers, self.verifier.hidden)
         check_repeated(len(bodies), len(lines))
-        told = _read_header(request, b"content-type")
-        arrivals = []
-        for item, body in enumerate(bodies):
-            key, kind = self._tell(request, body, item if is_list else None)
-            arrivals.append(
-                Arrival(
-                    id=new_event_id(),
-                    endpoint=self.document.name,
-                    key=key,
-                    digest=body.digest,
-                    type=kind,
-                    content_type=storable(body.content_type or told, LONGEST_WORD),
-                    headers=lines,
-                    body=body.raw,
-                    item=item,
-                )
-            )
-        return arrivals, is_list
+        return [self._make(request, body, lines, item, is_list=is_list) for item, body in enumerate(bodies)], is_list
 
-    def _tell(self, request: Request, body: Body, item: int | None) -> tuple[bytes, str]:
-        """What a duplicate has in common with its event, as 32 bytes, and the provider's word for the kind of event."""
-        place = identity = kind = ""
-        if self.document.format == "cloudevents":
-            in_body = item is not None or media_type(request) == STRUCTURED
-            identity, kind = identify(request, body.parse() if in_body else None)
-            place = CLOUD_EVENT
-        if self.document.id is not None or not identity:
-            place, identity = self._find_identity(request, body, item)
-        named = self.document.event or (None if kind else TYPES.get(self._scheme))
-        if named is not None:
-            kind = _find(named, request, body)
-        key = key_of(place, identity) if identity else body.digest
-        return key, storable(kind, LONGEST_WORD)
-
-    def _find_identity(self, request: Request, body: Body, item: int | None) -> tuple[str, str]:
-        """Where the id of an event stands, and the id; both are empty where only its body tells it apart."""
-        finder, names = self.document.id, IDS.get(self._scheme, ())
-        if finder is None and not names:
-            return "", ""
-        found = finder or _header(names[0])
-        identity = _find(found, request, body)
-        if not identity:
-            raise IdMissing(f"The event has no id: {_place(found)} is missing or empty.", place=_place(found))
-        for name in names[1:] if finder is None else ():
-            identity = f"{identity}\0{_read_header(request, name.encode())}"
-        if item is not None and found.header is not None:
-            # One header for all of them; a list that comes again has them in the same order.
-            identity = f"{identity}\0{item}"
-        return place_of(finder) if finder is not None else PLACES[self._scheme], identity
-
-    @property
-    def _scheme(self) -> str:
-        scheme = self.document.scheme
-        return "standard-svix" if getattr(scheme, "headers", "webhook") == "svix" else scheme.type
+    def _make(self, request: Request, body: Body, lines: bytes, item: int = 0, *, is_list: bool = False) -> Arrival:
+        key, kind = self._identity.tell(request, body, item if is_list else None)
+        content_type = body.content_type or request.one(b"content-type").decode("latin-1")
+        return Arrival(
+            new_event_id(),
+            self.name,
+            key,
+            body.digest,
+            kind,
+            storable(content_type, LONGEST_WORD),
+            lines,
+            body.raw,
+            item,
+        )
 
 
 def _terms_of(handshake: OneHandshake, document: EndpointDocument, secrets: Sequence[str]) -> Terms:
@@ -132,44 +108,3 @@ def _terms_of(handshake: OneHandshake, document: EndpointDocument, secrets: Sequ
     if isinstance(handshake, SigningHandshake) and own in secrets and handshake.type != document.scheme.type:
         raise SecretUnfit(f"The secret of `{handshake.type}` is one of the scheme: who asks would get events signed.")
     return Terms([own], rate)
-
-
-def place_of(finder: Finder) -> str:
-    """Where an id stands, as the keys of events have it."""
-    return f"path:{finder.path}" if finder.header is None else f"header:{finder.header.lower()}"
-
-
-def keys_of(delivery: str, documents: Iterable[EndpointDocument]) -> list[bytes]:
-    """All keys that an event with this id may have at any of these endpoints, or by the words of the providers."""
-    places = {CLOUD_EVENT, *PLACES.values(), *(place_of(one.id) for one in documents if one.id is not None)}
-    spellings = {delivery, delivery.replace(" ", "\0", 1)}
-    return [key_of(place, identity) for place in places for identity in spellings]
-
-
-@lru_cache(maxsize=100)
-def _header(name: str) -> Finder:
-    return Finder(header=name)
-
-
-def _read_header(request: Request, wanted: bytes) -> str:
-    found = [value for name, value in request.headers if name == wanted]
-    return found[0].decode("latin-1") if len(found) == 1 else ""
-
-
-def _find(finder: Finder, request: Request, body: Body) -> str:
-    """A word of an event; empty where it is not there or is no single value."""
-    if finder.header is not None:
-        return _read_header(request, finder.header.lower().encode())
-    assert finder.path is not None
-    return _as_text(search(body.parse(), finder.path))
-
-
-def _as_text(value: Any) -> str:
-    # strict_json tells numbers as texts of their own type.
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, str | int) else ""
-
-
-def _place(finder: Finder) -> str:
-    return f"header `{finder.header}`" if finder.header is not None else f"`{finder.path}` of the body"

@@ -10,6 +10,7 @@ from nms.common.document import EndpointDocument
 from nms.common.listen import listen
 from nms.common.problem import Problem
 from nms.common.waiting import first_of
+from nms.inbox.address import targets_of
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.problems import EndpointUnknown, EndpointUnready
 from nms.inbox.repository import InboxRepository
@@ -30,6 +31,8 @@ class Endpoints:
     def __init__(self, *, dev: bool) -> None:
         self._dev = dev
         self._ready: dict[str, Endpoint] = {}
+        self.straight: Mapping[bytes, Endpoint] = {}
+        """Those whose requests need nothing but the check of their scheme, by the target of the request line."""
         self._unfit: dict[str, Problem] = {}
         self._documents: Mapping[str, EndpointDocument] = {}
         self._wake = asyncio.Event()
@@ -75,6 +78,7 @@ class Endpoints:
                 unfit[name] = problem
         self._ready, self._unfit, self._revision = ready, unfit, configuration.revision
         self._documents = configuration.endpoints
+        self.straight = {target: one for one in ready.values() if one.is_straight for target in targets_of(one.name)}
 
     async def follow(self) -> None:
         """Look again whenever a revision is told of, and from time to time, until cancelled."""

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any, Final
@@ -15,8 +16,9 @@ from nms.common.document import EndpointDocument
 from nms.common.middleware import NO_SNIFFING, Requests, request_id_of
 from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed, render_problem
+from nms.common.shortcut import Whole
 from nms.inbox import handshake
-from nms.inbox.address import PREFIX, arrived_at, signed_url, tail_of
+from nms.inbox.address import PREFIX, WEBHOOK, arrived_at, signed_url, tail_of
 from nms.inbox.arrival import Arrival, Receipt
 from nms.inbox.check import Refusal, Request
 from nms.inbox.endpoint import Endpoint
@@ -25,12 +27,14 @@ from nms.inbox.login import OpenCheck
 from nms.inbox.problems import CallerGone, EndpointUnready, IdReused
 from nms.inbox.refused import KEPT, Seen, not_believed
 
-WEBHOOK: Final = "/webhook"
 ROUTE: Final = "/in/{endpoint}"
 _ROUTE: Final = SimpleNamespace(path=ROUTE)
 """What the access log and the metrics take for the route."""
 _HEADERS: Final = {503: {"Retry-After": "5"}}
 _JSON: Final = (b"content-type", b"application/json")
+_STORED: Final = (
+    b"content-type: application/json\r\ncontent-length: 45\r\nx-request-id: %b\r\nx-content-type-options: nosniff\r\n"
+)
 Taken = tuple[int, list[str], bytes]
 """Status, ids and body of the answer to what is stored."""
 
@@ -65,7 +69,32 @@ class Receiver:
         status, ids, body = taken
         await send({"type": "http.response.start", "status": status, "headers": _head(scope, ids, body)})
         await send({"type": "http.response.body", "body": body})
-        self._requests.count(scope, ROUTE, status, time.perf_counter() - began)
+        self._requests.count(scope["method"], ROUTE, status, time.perf_counter() - began)
+
+    def leads(self, target: bytes) -> bool:
+        """Whether requests to this target may be taken whole."""
+        return target in self._state.endpoints.straight
+
+    def take(self, whole: Whole, target: bytes) -> bool:
+        """Take a genuine event that is the only one of its request; whatever else comes goes the ordinary way."""
+        try:
+            arrivals = self._state.endpoints.straight[target].believe(whole.headers, whole.body)
+            if arrivals is None:
+                return False
+            lane = self._state.lane
+            lane.admit()
+            lane.post(arrivals, partial(self._tell, whole, time.perf_counter()))
+        except Problem:
+            return False
+        return True
+
+    def _tell(self, whole: Whole, began: float, told: Sequence[Receipt] | BaseException) -> None:
+        if isinstance(told, BaseException) or told[0].kind == "other":
+            whole.hand_back()
+            return
+        status, id_ = 202 if told[0].kind == "new" else 200, b"%b" % str(told[0].id).encode()
+        whole.answer(status, _STORED % id_, b'{"id":"%b"}' % id_)
+        self._requests.count("POST", ROUTE, status, time.perf_counter() - began)
 
     async def _take(self, name: str, scope: Scope, receive: Receive) -> Taken | Response:
         try:

@@ -8,7 +8,7 @@ from nms.common.db.problems import DatabaseUnavailable
 from nms.common.document.endpoint import EndpointDocument
 from nms.common.problem import Problem
 from nms.common.rendering import MethodNotAllowed
-from nms.inbox.endpoint import IDS, TYPES
+from nms.inbox.identity import IDS, TYPES
 from nms.inbox.limit import CODINGS
 from nms.inbox.problems import (
     BatchTooLarge,

@@ -38,10 +38,10 @@ class SignedVerifier:
         self.shape = shape_of(rule.algorithm, rule.encoding, self.prefix)
         self.encode = ENCODERS[rule.encoding]
         self.demands = {name.encode(): value.encode() for name, value in rule.demands.items()}
-        self.reads = _Reader(rule.reads)
         pieces = split_signed(rule.signed)
         at = pieces.index(Piece("body"))
-        self.head, self.tail = pieces[:at], pieces[at + 1 :]
+        self.head, self.tail = _Signed(rule, pieces[:at]), _Signed(rule, pieces[at + 1 :])
+        self.asks_url = any(piece.kind == "url" for piece in pieces)
         named = {piece.text.encode() for piece in pieces if piece.kind == "header"}
         self.wanted = frozenset({self.header, *self.demands, *named, *([self.time_header] if self.time_header else [])})
 
@@ -76,8 +76,8 @@ class SignedCheck(Check):
         time = verifier.rule.time
         if time is not None:
             check_time(read_time(stamp, time.unit, time.header or verifier.rule.header), request.arrived, time.window)
-        self._before = self._render(verifier.head, request, values, stamp)
-        self._after = self._render(verifier.tail, request, values, stamp)
+        self._before = verifier.head.render(request, values, stamp)
+        self._after = verifier.tail.render(request, values, stamp)
 
     def _read_signatures(self, value: bytes) -> bytes:
         """Keep the signatures of the header; the time when it stands there too."""
@@ -112,26 +112,6 @@ class SignedCheck(Check):
                 raise malformed(header)
         return stamp
 
-    def _render(self, pieces: Sequence[Piece], request: Request, values: Values, stamp: bytes) -> bytes:
-        parts = []
-        for piece in pieces:
-            if piece.kind == "timestamp":
-                parts.append(stamp)
-            elif piece.kind == "header":
-                parts.append(self._named(values, piece.text))
-            elif piece.kind == "url":
-                parts.append(self._verifier.reads(read_url(request)).encode())
-            else:
-                parts.append((read_method(request) if piece.kind == "method" else piece.text).encode())
-        return b"".join(parts)
-
-    def _named(self, values: Values, name: str) -> bytes:
-        value = values[name.encode()]
-        # The parts of a list scheme stand between dots: an id with one could be cut elsewhere.
-        if self._verifier.rule.spelling == "list" and b"." in value:
-            raise Refusal("header-malformed", f"The header `{name}` has a dot in it.", header=name)
-        return value
-
     def _take(self, chunk: bytes) -> None:
         for running in self._running:
             running.update(chunk)
@@ -163,6 +143,45 @@ class SignedCheck(Check):
             fits |= any(key.fits(given, message) for key in verifier.public for given in self._by_public)
         if not fits:
             raise mismatch(verifier.rule.header, verifier.secrets)
+
+
+class _Signed:
+    """What is signed in front of the body, or behind it: a pattern, and what its places are filled with."""
+
+    def __init__(self, rule: Signed, pieces: Sequence[Piece]) -> None:
+        texts = [piece.text.encode() if piece.kind == "text" else None for piece in pieces]
+        is_fixed = None not in texts
+        self._pattern = b"".join(
+            b"%b" if text is None else text if is_fixed else text.replace(b"%", b"%%") for text in texts
+        )
+        self._places = [(piece.kind, piece.text.encode()) for piece in pieces if piece.kind != "text"]
+        self._headers = [piece.text.encode() for piece in pieces if piece.kind == "header"]
+        # The parts of a list scheme stand between dots: an id with one could be cut elsewhere.
+        self._undotted = self._headers if rule.spelling == "list" else []
+        self._reads = _Reader(rule.reads)
+
+    def render(self, request: Request, values: Values, stamp: bytes) -> bytes:
+        """The bytes; raises Refusal for what cannot have been signed."""
+        if self._undotted:
+            _check_dots(self._undotted, values)
+        if not self._places:
+            return self._pattern
+        return self._pattern % tuple(
+            [
+                stamp if kind == "timestamp" else values[name] if kind == "header" else self._read(kind, request)
+                for kind, name in self._places
+            ]
+        )
+
+    def _read(self, kind: str, request: Request) -> bytes:
+        return (self._reads(read_url(request)) if kind == "url" else read_method(request)).encode()
+
+
+def _check_dots(names: Sequence[bytes], values: Values) -> None:
+    for name in names:
+        if b"." in values[name]:
+            header = name.decode()
+            raise Refusal("header-malformed", f"The header `{header}` has a dot in it.", header=header)
 
 
 class _Reader:

@@ -6,6 +6,7 @@ No timer: a request that comes alone is stored at once. Several lanes, or a wind
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from nms.common.problem import Problem, Retry, Unavailable
 from nms.inbox.arrival import Arrival, Receipt
@@ -21,6 +22,8 @@ AWAY_SECONDS = 1.0
 
 Together = Sequence[Arrival]
 Store = Callable[[Together], Awaitable[Sequence[Receipt]]]
+Told = Callable[[Sequence[Receipt] | BaseException], None]
+"""Takes what became of arrivals, once it is committed, or what storing them raised."""
 
 
 class Lane:
@@ -33,7 +36,7 @@ class Lane:
     def __init__(self, store: Store, store_whole: Store) -> None:
         self._store = store
         self._store_whole = store_whole
-        self._waiting: deque[tuple[Together, asyncio.Future[Sequence[Receipt]]]] = deque()
+        self._waiting: deque[tuple[Together, int, Told]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._size = 0
         self._away: tuple[Problem, float] | None = None
@@ -51,13 +54,18 @@ class Lane:
 
         A caller who goes away leaves them to be stored all the same.
         """
-        self._refuse_more()
-        self._size += _size(together)
         future: asyncio.Future[Sequence[Receipt]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((together, future))
+        self.post(together, partial(_settle, future))
+        return await future
+
+    def post(self, together: Together, told: Told) -> None:
+        """The same for who does not wait: `told` is called later, and must not raise; raises InboxBusy."""
+        self._refuse_more()
+        size = sum([len(one.body) + len(one.headers) for one in together])
+        self._size += size
+        self._waiting.append((together, size, told))
         if self._task is None:
             self._task = asyncio.create_task(self._write(), name="inbox-lane")
-        return await future
 
     async def rest(self) -> None:
         """Wait until nothing is under way."""
@@ -78,21 +86,19 @@ class Lane:
     async def _write_some(self) -> None:
         taken = self._take()
         try:
-            receipts = iter(await self._store_twice([together for together, _ in taken]))
+            receipts = iter(await self._store_twice([together for together, _, _ in taken]))
         except Problem as problem:
             await self._settle_failure(taken, problem)
             return
         except BaseException as error:
-            for _, future in (*taken, *self._waiting):
-                _fail(future, error)
+            for _, _, told in (*taken, *self._waiting):
+                told(error)
             self._waiting.clear()
             self._size = 0
             raise
         self._away = None
-        for together, future in taken:
-            mine = [next(receipts) for _ in together]
-            if not future.done():
-                future.set_result(mine)
+        for together, _, told in taken:
+            told([next(receipts) for _ in together])
 
     async def _store_twice(self, taken: Sequence[Together]) -> Sequence[Receipt]:
         """Store; what is meant to be repeated is repeated here, once, since a provider would wait long to do so."""
@@ -108,41 +114,40 @@ class Lane:
             return await self._store_whole(taken[0])
         return await self._store([one for together in taken for one in together])
 
-    async def _settle_failure(
-        self, taken: Sequence[tuple[Together, asyncio.Future[Sequence[Receipt]]]], problem: Problem
-    ) -> None:
+    async def _settle_failure(self, taken: Sequence[tuple[Together, int, Told]], problem: Problem) -> None:
         """One that cannot be stored must not take those along that came with it; a database that is away takes all."""
         if len(taken) == 1 or problem.retry is not Retry.NEVER:
             if isinstance(problem, Unavailable):
                 self._away = problem, asyncio.get_running_loop().time() + AWAY_SECONDS
-            for _, future in taken:
-                _fail(future, problem)
+            for _, _, told in taken:
+                told(problem)
             return
-        for together, future in taken:
+        for together, _, told in taken:
             try:
                 receipts = await self._store_twice([together])
             except Problem as own:
-                _fail(future, own)
+                told(own)
             else:
-                if not future.done():
-                    future.set_result(receipts)
+                told(receipts)
 
-    def _take(self) -> list[tuple[Together, asyncio.Future[Sequence[Receipt]]]]:
-        taken = [self._waiting.popleft()]
-        count, size = 1, _size(taken[0][0])
-        while len(taken[0][0]) == 1 and self._waiting and len(self._waiting[0][0]) == 1:
-            count, size = count + 1, size + _size(self._waiting[0][0])
-            if count > MOST_ARRIVALS or size > MOST_BYTES:
+    def _take(self) -> list[tuple[Together, int, Told]]:
+        waiting = self._waiting
+        taken = [waiting.popleft()]
+        size = taken[0][1]
+        while waiting and len(taken[0][0]) == len(waiting[0][0]) == 1:
+            size += waiting[0][1]
+            if len(taken) == MOST_ARRIVALS or size > MOST_BYTES:
+                size -= waiting[0][1]
                 break
-            taken.append(self._waiting.popleft())
-        self._size -= sum(_size(together) for together, _ in taken)
+            taken.append(waiting.popleft())
+        self._size -= size
         return taken
 
 
-def _size(together: Together) -> int:
-    return sum(len(one.body) + len(one.headers) for one in together)
-
-
-def _fail(future: asyncio.Future[Sequence[Receipt]], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _settle(future: asyncio.Future[Sequence[Receipt]], told: Sequence[Receipt] | BaseException) -> None:
+    if future.done():
+        return
+    if isinstance(told, BaseException):
+        future.set_exception(told)
+    else:
+        future.set_result(told)

@@ -1,6 +1,6 @@
 """The page of the schemes: which header says what, what is signed and with what, from the engine's own data."""
 
-from nms.inbox.endpoint import IDS, TYPES
+from nms.inbox.identity import IDS, TYPES
 from nms.inbox.scheme import Parameters, Signed
 from nms.inbox.schemes import KNOWN, STANDARDS
 

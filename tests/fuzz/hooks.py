@@ -14,7 +14,7 @@ import requests
 from requests.auth import AuthBase
 from schemathesis.engine.recorder import Interaction
 
-from nms.inbox.endpoint import IDS
+from nms.inbox.identity import IDS
 from tests.unit.webhooks import PROVIDERS, PUBLIC, SECRET, WHSEC, Call
 
 VARIABLES = {"HOOK": SECRET, "HOOK_KEY": WHSEC, "HOOK_PUBLIC": PUBLIC, "HOOK_TOKEN": "a-token-of-its-own"}

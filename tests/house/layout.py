@@ -22,7 +22,7 @@ WORDS = {
     "cfg": {"changeset", "difference", "plan", "consistency", "text", "resource"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake", "verifier", "check", "key", "signed", "form",
              "login", "arrival", "receiver", "item", "cloudevent", "limit", "relay", "reference", "selection",
-             "address", "refused", "credential", "verification", "header", "duty"},
+             "address", "refused", "credential", "verification", "header", "duty", "identity"},
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard",
              "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence",
              "feed"},

@@ -83,8 +83,8 @@ def test_mailchimp_gets_an_empty_200(name: str, method: str) -> None:
 def test_cloudevents_get_the_rate_that_is_asked_and_granted(
     asked: str | None, granted: int | None, allowed: str
 ) -> None:
-    headers = [(b"WebHook-Request-Origin", b"events.example.com")]
-    headers += [] if asked is None else [(b"WebHook-Request-Rate", asked.encode())]
+    headers = [(b"webhook-request-origin", b"events.example.com")]
+    headers += [] if asked is None else [(b"webhook-request-rate", asked.encode())]
     found = answer("cloudevents", Request("OPTIONS", URL, headers, NOW), b"", Terms(rate=granted))
     assert found is not None
     assert dict(found.headers) == {

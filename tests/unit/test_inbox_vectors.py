@@ -33,7 +33,7 @@ def published(
     scheme: Mapping[str, Any], secret: str, headers: Mapping[str, str], body: bytes, call: tuple[str, str, float]
 ) -> Case:
     method, url, arrived = call
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return Case("published", {"secrets": ["env://A"], **scheme}, (secret,), Request(method, url, raw, arrived), body)
 
 

@@ -27,6 +27,12 @@ class Line(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.is_ended
 
+    def pause_reading(self) -> None:
+        """What is given to the protocol comes all the same."""
+
+    def resume_reading(self) -> None:
+        """The same."""
+
     def can_write_eof(self) -> bool:
         return False
 

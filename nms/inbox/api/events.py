@@ -12,8 +12,8 @@ from nms.common.paging import Page, Paging
 from nms.common.problem import NotFound
 from nms.common.router import Router
 from nms.common.settings import Settings
-from nms.inbox.endpoint import keys_of
 from nms.inbox.endpoints import Endpoints
+from nms.inbox.identity import keys_of
 from nms.inbox.models import EventFilter, Stored, StoredWhole
 from nms.inbox.repository import InboxRepository
 

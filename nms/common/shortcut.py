@@ -1,0 +1,120 @@
+"""The way past ASGI: what came in one piece may be answered at once, without the task that an app's call needs.
+
+An app that has a `shortcut` is asked first. What it does not take, or hands back, goes the ordinary way from its
+beginning; so it only needs to know how to say yes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, runtime_checkable
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+
+@runtime_checkable
+class Shortcut(Protocol):
+    """What an app offers to answer whole requests by POST with."""
+
+    def leads(self, target: bytes) -> bool:
+        """Whether requests to this target, as it stands in the request line, may be taken."""
+        ...
+
+    def take(self, whole: "Whole", target: bytes) -> bool:
+        """Take a request, to answer it or hand it back, once, now or later; False leaves it to the app at once."""
+        ...
+
+
+class Mounted:
+    """The shortcuts of apps that stand under names: `/inbox/in/shop` is `/in/shop` of the app named `inbox`."""
+
+    def __init__(self, apps: Mapping[str, Any]) -> None:
+        self._apps = {name.encode(): app for name, app in apps.items()}
+
+    def leads(self, target: bytes) -> bool:
+        """Whether requests to this target may be taken by the app that it leads to."""
+        shortcut, rest = self._find(target)
+        return shortcut is not None and shortcut.leads(rest)
+
+    def take(self, whole: "Whole", target: bytes) -> bool:
+        """Take a request for the app that its target leads to."""
+        shortcut, rest = self._find(target)
+        return shortcut is not None and shortcut.take(whole, rest)
+
+    def _find(self, target: bytes) -> tuple[Shortcut | None, bytes]:
+        _, name, *rest = target.split(b"/", 2) if target.startswith(b"/") else (b"", b"")
+        app = self._apps.get(name)
+        return None if app is None or not rest else shortcut_of(app), b"/" + b"".join(rest)
+
+
+class Line(Protocol):
+    """The connection that a whole request came over."""
+
+    def write(self, whole: "Whole", status: bytes, rest: bytes) -> None:
+        """Write an answer of a status line and what stands behind the server's own headers; go on to the next."""
+
+    def begin(self, whole: "Whole") -> None:
+        """Hand a request to the app as ASGI has it."""
+
+
+class _Unheard:
+    def set(self) -> None:
+        """Nobody waits for it."""
+
+
+class Whole:
+    """A request that came whole; to uvicorn it is the one under way, as its own RequestResponseCycle would be."""
+
+    __slots__ = (
+        "_line",
+        "body",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "response_complete",
+        "response_started",
+        "scope",
+        "target",
+    )
+    message_event: Final = _Unheard()
+
+    def __init__(self, line: Line, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self._line = line
+        self.target, self.headers, self.body = target, headers, body
+        self.scope: Any
+        self.response_started = self.response_complete = self.disconnected = False
+        self.keep_alive = True
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """Answer with header lines, each with its line break, and a body."""
+        if not self.disconnected:
+            self.response_started = self.response_complete = True
+            end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+            self._line.write(self, STATUS_LINE[status], headers + end + body)
+
+    def hand_back(self) -> None:
+        """Let the app see it after all."""
+        if not self.disconnected:
+            self._line.begin(self)
+
+
+def fill_scope(whole: Whole, root_path: str) -> Any:
+    """The ASGI scope of a whole request, from the one that uvicorn began."""
+    url = httptools.parse_url(whole.target)
+    path: str = url.path.decode("ascii")
+    whole.scope["headers"] = whole.headers
+    whole.scope["method"] = "POST"
+    whole.scope["path"] = root_path + (unquote(path) if "%" in path else path)
+    whole.scope["raw_path"] = root_path.encode("ascii") + url.path
+    whole.scope["query_string"] = url.query or b""
+    return whole.scope
+
+
+def shortcut_of(app: Any) -> Shortcut | None:
+    """What an app offers, looked for below the layers that uvicorn puts around it."""
+    while app is not None:
+        found: Shortcut | None = getattr(app, "shortcut", None)
+        if found is not None:
+            return found
+        app = getattr(app, "app", None)
+    return None
