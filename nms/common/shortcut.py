@@ -5,11 +5,13 @@ beginning; so it only needs to know how to say yes.
 """
 
 from collections.abc import Mapping
+from logging import Logger
 from typing import Any, Final, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.utils import get_client_addr
 
 
 @runtime_checkable
@@ -108,6 +110,12 @@ def fill_scope(whole: Whole, root_path: str) -> Any:
     whole.scope["raw_path"] = root_path.encode("ascii") + url.path
     whole.scope["query_string"] = url.query or b""
     return whole.scope
+
+
+def log_access(log: Logger, whole: Whole, status: bytes) -> None:
+    """The line that uvicorn writes for a request, where it writes any."""
+    told = get_client_addr(whole.scope), "POST", whole.target.decode(), "1.1", int(status[9:12])
+    log.info('%s - "%s %s HTTP/%s" %d', *told)
 
 
 def shortcut_of(app: Any) -> Shortcut | None:

@@ -14,7 +14,6 @@ from typing import Any, Final, cast
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.utils import get_client_addr
 from uvicorn.server import ServerState
 
 from nms.common.callers import Caller, callers_of
@@ -22,7 +21,7 @@ from nms.common.http_problems import HeadersTooLarge, HttpMalformed, RequestTooS
 from nms.common.metrics import Counter
 from nms.common.problem import Problem
 from nms.common.rendering import MEDIA_TYPE
-from nms.common.shortcut import Whole, fill_scope, shortcut_of
+from nms.common.shortcut import Whole, fill_scope, log_access, shortcut_of
 
 FIELDS: Final = 100
 TARGET: Final = 8192
@@ -189,8 +188,7 @@ class StrictHttp(HttpToolsProtocol):
         if self._defaults[0] is not headers:
             self._defaults = headers, b"".join([b"%b: %b\r\n" % pair for pair in headers])
         if self.access_log:
-            told = get_client_addr(whole.scope), "POST", whole.target.decode(), "1.1", int(status[9:12])
-            self.access_logger.info('%s - "%s %s HTTP/%s" %d', *told)
+            log_access(self.access_logger, whole, status)
         self.transport.write(status + self._defaults[1] + rest)
         if not whole.keep_alive:
             self.transport.close()
@@ -256,9 +254,7 @@ class StrictHttp(HttpToolsProtocol):
         assert self._shortcut is not None and self._early is not None
         whole = Whole(self, self.url, self.headers, self._early)
         whole.scope = self.scope
-        self._early = None
-        self._stage = WHOLE
-        self._running = whole
+        self._early, self._stage, self._running = None, WHOLE, whole
         self.cycle = cast("Any", whole)
         if not self._shortcut.take(whole, whole.target):
             self.begin(whole)

@@ -1,6 +1,7 @@
 """Whole requests that an app answers without being called: the same bytes come back as the ordinary way gives."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -192,6 +193,16 @@ async def test_who_sends_nothing_more_is_let_go(caller: StrictHttp, desk: Desk, 
     assert is_open(line)
     caller.look(caller.since + caller.timeout_keep_alive + 1)
     assert line.is_ended
+    caller.connection_lost(None)
+
+
+async def test_an_access_log_has_its_line(desk: Desk, line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    caller = connect(desk, line)
+    caller.access_log, caller.access_logger = True, logging.getLogger("tests.access")
+    with caplog.at_level("INFO", "tests.access"):
+        caller.data_received(HEAD + b"abc")
+        desk.answer()
+    assert [record.getMessage() for record in caplog.records] == [' - "POST /short HTTP/1.1" 200']
     caller.connection_lost(None)
 
 
