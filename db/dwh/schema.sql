@@ -230,7 +230,8 @@ create table warehouse.entity (
     wanted_revision bigint not null,
     state text not null,
     problem jsonb,
-    updated_at timestamp with time zone default now() not null
+    updated_at timestamp with time zone default now() not null,
+    form text
 );
 
 create table warehouse.tombstone (

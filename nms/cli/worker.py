@@ -16,6 +16,7 @@ from nms.common import log
 from nms.common.settings import Settings, get_settings
 from nms.inbox.worker import run_worker as run_inbox
 from nms.sync.worker import run_worker as run_sync
+from nms.warehouse.worker import run_worker as run_warehouse
 
 
 class WorkingRole(StrEnum):
@@ -23,11 +24,13 @@ class WorkingRole(StrEnum):
 
     SYNC = "sync"
     INBOX = "inbox"
+    WAREHOUSE = "warehouse"
 
 
 WORKERS: dict[WorkingRole, Callable[[Settings, asyncio.Event], Awaitable[None]]] = {
     WorkingRole.SYNC: run_sync,
     WorkingRole.INBOX: lambda _settings, stop: run_inbox(stop),
+    WorkingRole.WAREHOUSE: lambda _settings, stop: run_warehouse(stop),
 }
 
 

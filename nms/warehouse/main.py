@@ -13,6 +13,7 @@ from nms.warehouse.entities import Entities, followed
 from nms.warehouse.front import Front
 from nms.warehouse.reading import Reading
 from nms.warehouse.settings import WarehouseSettings
+from nms.warehouse.worker import run_worker
 
 
 @asynccontextmanager
@@ -34,6 +35,7 @@ ROLE = Role(
     dependencies={"database": health.database(DSNType.DWH)},
     resources=(enter_serving,),
     front=Front,
+    work=run_worker,
 )
 
 

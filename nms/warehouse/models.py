@@ -21,6 +21,7 @@ class Entity:
     wanted_revision: int
     state: State
     problem: Mapping[str, Any] | None
+    form: str | None
     updated_at: datetime
 
     @property

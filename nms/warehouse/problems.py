@@ -24,3 +24,31 @@ class PageTooLarge(Problem):
 
     status, code, title = 422, "page-too-large", "The page is too large"
     remedy = "Ask for fewer records with `limit`, or for some of their fields with `fields`."
+
+
+class EntityNeedsPlan(Problem):
+    """A document asks for what cannot be had beside writers; fact: `obstacles`, each with the SQL an operator runs."""
+
+    status, code, title = 409, "entity-needs-plan", "The table of an entity cannot follow its document by itself"
+    remedy = "Run the statements of `obstacles` at the database dwh, or correct the document; the rest goes by itself."
+
+
+class EntityHalted(Problem):
+    """An entity is not what its document says; what was built before is served on; fact: `entities`, with problems."""
+
+    status, code, title = 409, "entity-halted", "An entity is not what its document says"
+    remedy = "Look at `GET /entities` of the warehouse: each problem there says what is to be done."
+
+
+class BuildCancelled(Problem):
+    """Somebody cancelled the run that was building an entity; fact: `run`."""
+
+    status, code, title = 409, "build-cancelled", "The building of an entity was cancelled"
+    remedy = "Retry the run, or apply another document; what is built is served meanwhile."
+
+
+class TableBusy(Problem):
+    """Somebody holds the table of an entity all the time, so that a short lock on it cannot be had."""
+
+    status, code, retry, title = 503, "table-busy", Retry.LATER, "The table of an entity is held by somebody else"
+    remedy = "It is tried again by itself; look in pg_stat_activity for a transaction that is open for long."

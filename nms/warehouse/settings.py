@@ -18,3 +18,4 @@ class WarehouseSettings(RoleSettings):
         float,
         Field(ge=1_000, description="what a list may cost by PostgreSQL's estimate; a page read of disk counts 1"),
     ] = 200_000.0
+    lease: Annotated[float, Field(ge=1, le=300, description="seconds until a dead worker's runs are taken")] = 15.0

@@ -126,19 +126,98 @@ def create_functions(document: EntityDocument) -> list[str]:
 
 
 def create_triggers(document: EntityDocument) -> list[str]:
-    """What keeps a table right whoever writes to it."""
+    """What keeps a table right whoever writes to it; made anew beside readers where it is there."""
     table, keep, bury = table_of(document.name), *functions_of(document.name)
     old, new = (", ".join(f"{side}.{quote_identifier(name)}" for name in document.key) for side in ("old", "new"))
     return [
-        f"create trigger _begin before insert or update or delete or truncate on {table}"
+        f"create or replace trigger _begin before insert or update or delete or truncate on {table}"
         " for each statement execute function warehouse.begin_writing()",
-        f"create trigger _keep before insert or update on {table} for each row execute function {keep}()",
-        f"create trigger _delete after delete on {table} referencing old table as gone"
+        f"create or replace trigger _keep before insert or update on {table} for each row execute function {keep}()",
+        f"create or replace trigger _delete after delete on {table} referencing old table as gone"
         f" for each statement execute function {bury}()",
-        f"create trigger _truncate before truncate on {table} for each statement execute function {bury}()",
-        f"create trigger _move after update on {table} for each row"
+        f"create or replace trigger _truncate before truncate on {table} for each statement execute function {bury}()",
+        f"create or replace trigger _move after update on {table} for each row"
         f" when (row({old}) is distinct from row({new})) execute function {bury}()",
     ]
+
+
+def form_of(document: EntityDocument) -> str:
+    """What keeps a table, in short: where it is another one, its triggers and records are to be made anew."""
+    columns = [add_column(name, field) for name, field in document.fields.items()]
+    made = "\n".join([*columns, *create_functions(document), *create_triggers(document)])
+    return hashlib.sha256(made.encode()).hexdigest()[:16]
+
+
+def cast_column(document: EntityDocument, name: str) -> str:
+    """The statement that gives a column the type of its field; for an operator, who knows what becomes of values."""
+    column, field = quote_identifier(name), document.fields[name]
+    collation = ' collate "C"' if field.type == "text" else ""
+    free = f"drop trigger if exists _move on {table_of(document.name)}; " if name in document.key else ""
+    return (
+        f"{free}alter table {table_of(document.name)} alter column {column}"
+        f" type {type_of(field)}{collation} using {column}::{type_of(field)};"
+    )
+
+
+def change_key(document: EntityDocument) -> str:
+    """The statement that gives a table another key; for an operator, who knows whether it tells records apart."""
+    key = ", ".join(quote_identifier(name) for name in document.key)
+    dropped = f"drop constraint if exists {quote_identifier(f'{document.name}_pkey')}"
+    return (
+        f"drop trigger if exists _move on {table_of(document.name)}; "
+        f"alter table {table_of(document.name)} {dropped}, add primary key ({key});"
+    )
+
+
+def lock_table(entity: str, *, alone: bool) -> str:
+    """The statement that waits until nobody writes to a table, or with `alone` until nobody reads it either."""
+    return f"lock table {table_of(entity)} in {'access exclusive' if alone else 'share row exclusive'} mode"
+
+
+def rewrite_records(entity: str) -> str:
+    """The statement that has the triggers write some records anew: those of sequences ($1, $2], the first $3 of them.
+
+    One that was changed meanwhile has another sequence, and was written anew by that.
+    """
+    table = table_of(entity)
+    return f"""with bite as materialized (
+        select _sequence from {table} where _sequence > $1 and _sequence <= $2 order by _sequence limit $3
+    ), written as (
+        update {table} as t set _json = t._json from bite where t._sequence = bite._sequence returning 1
+    )
+    select max(bite._sequence) as last, count(*) as count, (select count(*) from written) as written from bite"""
+
+
+def has_null(entity: str, name: str) -> str:
+    """The query whether any record lacks a field."""
+    return f"select exists (select from {table_of(entity)} where {quote_identifier(name)} is null)"
+
+
+def require_field(document: EntityDocument, name: str) -> tuple[str, str, str]:
+    """How a field becomes required beside writers: noted, validated without a lock that matters, then taken over."""
+    alter, check = f"alter table {table_of(document.name)}", quote_identifier(f"{name}_set")
+    column = quote_identifier(name)
+    return (
+        f"{alter} drop constraint if exists {check}, add constraint {check} check ({column} is not null) not valid",
+        f"{alter} validate constraint {check}",
+        f"{alter} alter column {column} set not null, drop constraint {check}",
+    )
+
+
+def drop_check(entity: str, name: str) -> str:
+    """The statement that takes back what `require_field` noted."""
+    return f"alter table {table_of(entity)} drop constraint if exists {quote_identifier(f'{name}_set')}"
+
+
+def fill_field(entity: str, name: str) -> str:
+    """What an operator runs before a field can be required."""
+    column = quote_identifier(name)
+    return f"update {table_of(entity)} set {column} = ... where {column} is null;"
+
+
+def drop_index(name: str) -> str:
+    """The statement that drops an index beside writers."""
+    return f"drop index concurrently if exists entity.{quote_identifier(name)}"
 
 
 def functions_of(entity: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ WORDS = {
              "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence",
              "feed"},
     "warehouse": {"record", "filter", "export", "feed", "page", "table", "value", "expression", "reading", "front",
-                  "horizon", "statement"},
+                  "horizon", "statement", "alteration"},
     "console": {"page"},
 }  # fmt: skip
 FOLDERS = {"api", "queries"}

@@ -26,6 +26,8 @@ from nms.warehouse.main import create_app
 from nms.warehouse.repository import EntityRepository
 from tests.service.web_client import client_of
 
+LATER = 1_000_000
+"""A revision behind all that a test makes: what is built by it follows no documents."""
 READY = Path(__file__).parents[2] / "examples/entities.yaml"
 
 
@@ -43,8 +45,8 @@ def ready_entities() -> list[EntityDocument]:
     return [each for each in read if isinstance(each, EntityDocument)]
 
 
-async def make_entities(*documents: EntityDocument, revision: int = 1) -> None:
-    """Build entities in the dwh of `settings`; the ready ones where none are given."""
+async def make_entities(*documents: EntityDocument, revision: int = LATER) -> None:
+    """Build entities in the dwh of `settings`; the ready ones where none are given. No worker takes them away."""
     repository = await EntityRepository.open()
     for document in documents or ready_entities():
         await make_entity(repository, document, revision)

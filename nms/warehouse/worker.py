@@ -1,0 +1,36 @@
+"""The background work of the warehouse: tables follow the documents of their entities."""
+
+import asyncio
+import os
+import socket
+from typing import Final
+
+from nms.common.run import Crew, DwhRunRepository
+from nms.common.settings import read_settings
+from nms.warehouse.document import follow_documents
+from nms.warehouse.repository import EntityRepository
+from nms.warehouse.run import KIND, Builder
+from nms.warehouse.settings import WarehouseSettings
+
+RUNS: Final = 4
+"""Runs that a process works at a time."""
+
+
+async def run_worker(stop: asyncio.Event) -> None:
+    """Follow the documents and work runs until told to stop; any number of processes may do it."""
+    repository = await EntityRepository.open()
+    async with asyncio.TaskGroup() as duties:
+        duties.create_task(follow_documents(repository, stop))
+        duties.create_task(work_runs(repository, stop))
+
+
+async def work_runs(repository: EntityRepository, stop: asyncio.Event) -> None:
+    """Claim runs and work them until told to stop."""
+    crew = Crew(
+        await DwhRunRepository.open(),
+        {KIND: Builder(repository).build},
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        size=RUNS,
+        lease=read_settings(WarehouseSettings).lease,
+    )
+    await crew.run(stop)
