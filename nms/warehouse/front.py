@@ -69,7 +69,7 @@ class Front:
         head = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), *_own_headers(scope)]
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
-        self._requests.count(scope, route.path, answer.status, time.perf_counter() - began)
+        self._requests.count(scope["method"], route.path, answer.status, time.perf_counter() - began)
 
     async def _answer(self, asked: _Asked) -> Answer:
         scope, parts = asked.scope, asked.parts
