@@ -1,7 +1,8 @@
 """`python -m bench.inbox.abuse`: what a crowd of strangers takes of the rate of good requests.
 
-The crowd runs on the same machine, so the ratio of rates charges its own work to the server, and that of neighbours;
-the share of a core that the server itself spends on strangers does not. Non-zero on a missed bar.
+Good requests come at a pace that the server keeps without strangers. Beside it stand the rate of as many as it takes:
+the crowd runs on the same machine, so that ratio charges its own work to the server, and that of neighbours; the share
+of a core that the server itself spends on strangers does not. Non-zero on a missed bar.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from tests.service.role_process import ROOT, resident_mb
 
 CLIENTS = 64
 CPU = "cpu of server, us"
-RATIO, SHARE, MEGABYTES, CROWD = 0.9, 0.1, 256.0, 1000
+RATIO, SHARE, MEGABYTES, CROWD, PACE = 0.9, 0.1, 256.0, 1000, 2000.0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -34,6 +35,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--crowd", type=int, default=CROWD, help="connections that are slow in the head, and in the body"
     )
+    parser.add_argument("--pace", type=float, default=PACE, help="good requests a second that the server is to keep")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result file")
     return parser.parse_args(arguments)
 
@@ -55,41 +57,65 @@ async def crowded(port: str, count: int, seen: Counter[str]) -> AsyncIterator[No
         seen.update(json.loads(output.splitlines()[-1]))
 
 
+class Told:
+    """What was seen, pair by pair."""
+
+    def __init__(self) -> None:
+        self.kept, self.waits, self.ratios = list[float](), list[float](), list[float]()
+        self.shares, self.calm, self.megabytes = list[float](), list[float](), list[float]()
+        self.seen: Counter[str] = Counter()
+
+    def note(self, paced: dict[bool, dict[str, float]], full: dict[bool, dict[str, float]]) -> None:
+        """One pair of each kind of load, by whether the crowd was there."""
+        self.kept.append(paced[True]["rate"] / paced[False]["rate"])
+        self.waits.append(paced[True]["p99"])
+        self.ratios.append(full[True]["rate"] / full[False]["rate"])
+        more = paced[True][CPU] - paced[False][CPU]
+        self.shares.append(more * paced[True]["count"] / 1e6 / paced[True]["took"])
+        self.calm.append(full[False]["rate"])
+        told = f"paced {self.kept[-1]:.3f}   share {self.shares[-1]:.3f}   unpaced {self.ratios[-1]:.2f}"
+        print(f"calm {self.calm[-1]:8,.0f}/s   {told}", file=sys.stderr)
+
+
 async def measure(options: argparse.Namespace) -> list[Figure]:
     """Pairs, the calm first in every other one."""
-    ratios, shares, calm, megabytes = list[float](), list[float](), list[float](), list[float]()
-    seen: Counter[str] = Counter()
+    told = Told()
     with tempfile.TemporaryDirectory(prefix="nms-bench-") as folder:
         async with open_place(Path(folder), [OURS]) as place:
             role = place.servers[OURS].role
             await place.load(OURS, CLIENTS, 1.0)
             for pair in range(options.pairs):
-                told = {}
+                loads: dict[float, dict[bool, dict[str, float]]] = {options.pace: {}, 0.0: {}}
                 for attacked in (False, True) if pair % 2 else (True, False):
-                    told[attacked] = await _load(place, options, seen, attacked=attacked)
-                    megabytes.append(max(resident_mb(pid) for pid in role.family()))
-                ratios.append(told[True]["rate"] / told[False]["rate"])
-                more = told[True][CPU] - told[False][CPU]
-                shares.append(more * told[True]["count"] / 1e6 / told[True]["took"])
-                calm.append(told[False]["rate"])
-                print(f"calm {calm[-1]:8,.0f}/s   ratio {ratios[-1]:.2f}   share {shares[-1]:.3f}", file=sys.stderr)
-            wrong = role.log.count("Traceback") + sum(count for told, count in seen.items() if " 5" in f" {told}")
-    print(f"what the crowd saw: {dict(sorted(seen.items()))}", file=sys.stderr)
+                    for pace, found in loads.items():
+                        found[attacked] = await _load(place, options, pace, told.seen if attacked else None)
+                    told.megabytes.append(max(resident_mb(pid) for pid in role.family()))
+                told.note(*loads.values())
+            wrong = role.log.count("Traceback") + sum(count for text, count in told.seen.items() if " 5" in f" {text}")
+    print(f"what the crowd saw: {dict(sorted(told.seen.items()))}", file=sys.stderr)
+    return judge(options, told, wrong)
+
+
+def judge(options: argparse.Namespace, told: Told, wrong: int) -> list[Figure]:
+    """The figures with their bars."""
+    crowd = f"2 x {options.crowd} slow strangers"
     return [
-        Figure(f"rate beside 2 x {options.crowd} slow strangers / rate without", "x", ratios, RATIO, floor=True),
-        Figure("share of a core that the server spends on them", "", shares, SHARE),
-        Figure("resident memory of the server", "MiB", megabytes, MEGABYTES),
+        Figure(f"of {options.pace:,.0f}/s, kept beside {crowd}", "x", told.kept, RATIO, floor=True),
+        Figure("their p99 beside them", "ms", told.waits),
+        Figure("share of a core that the server spends on them", "", told.shares, SHARE),
+        Figure("resident memory of the server", "MiB", told.megabytes, MEGABYTES),
         Figure("answers with 5xx, and tracebacks", "", [float(wrong)], 0.0),
-        Figure(f"rate without strangers, {CLIENTS} connections", "/s", calm),
+        Figure("rate of as many as it takes, beside them / without", "x", told.ratios),
+        Figure(f"rate without strangers, {CLIENTS} connections", "/s", told.calm),
     ]
 
 
-async def _load(place: Place, options: argparse.Namespace, seen: Counter[str], *, attacked: bool) -> dict[str, float]:
-    if not attacked:
-        return await place.load(OURS, CLIENTS, options.seconds)
+async def _load(place: Place, options: argparse.Namespace, pace: float, seen: Counter[str] | None) -> dict[str, float]:
+    if seen is None:
+        return await place.load(OURS, CLIENTS, options.seconds, pace)
     async with crowded(place.servers[OURS].role.address.rpartition(":")[2], options.crowd, seen):
         began = time.monotonic()
-        told = await place.load(OURS, CLIENTS, options.seconds)
+        told = await place.load(OURS, CLIENTS, options.seconds, pace)
         return {**told, "took": time.monotonic() - began}
 
 

@@ -1,7 +1,7 @@
-"""`python -m bench.inbox.load PORT CLIENTS SECONDS`: signed events over kept connections; prints JSON.
+"""`python -m bench.inbox.load PORT CLIENTS SECONDS [PACE]`: signed events over kept connections; prints JSON.
 
 A process of its own, with as little of its own time as possible: an event is built once and sent under a new id, and
-signed anew, before the clock runs.
+signed anew, before the clock runs. With a pace all connections together send so many events a second.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import statistics
 import sys
 import time
@@ -46,8 +47,9 @@ def make_request(secret: bytes, now: int) -> bytes:
 class Sender(asyncio.Protocol):
     """One connection: the next event goes out when the last one is answered."""
 
-    def __init__(self, requests: deque[bytes], deadline: float) -> None:
-        self._requests, self._deadline = requests, deadline
+    def __init__(self, requests: deque[bytes], deadline: float, pause: float) -> None:
+        self._requests, self._deadline, self._pause = requests, deadline, pause
+        self._due = deadline
         self._buffer, self._began = b"", 0.0
         self.seconds: list[float] = []
         self.statuses: Counter[int] = Counter()
@@ -56,7 +58,9 @@ class Sender(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Those of uvloop are no subclass.
         self._transport = cast(asyncio.Transport, transport)
-        self._send()
+        # Those that are paced begin one after the other, not all at once.
+        self._due = time.perf_counter() + self._pause * random.random() - self._pause
+        self._wait()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -66,11 +70,20 @@ class Sender(asyncio.Protocol):
         self.seconds.append(time.perf_counter() - self._began)
         self.statuses[int(self._buffer[9:12])] += 1
         self._buffer = b""
-        self._send()
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
             self.done.set_exception(ConnectionError(str(exc or "closed by the server")))
+
+    def _wait(self) -> None:
+        """Send when it is time; who is late sends at once, until he has made up for it."""
+        self._due += self._pause
+        ahead = self._due - time.perf_counter() if self._pause else 0.0
+        if ahead > 0:
+            asyncio.get_running_loop().call_later(ahead, self._send)
+        else:
+            self._send()
 
     def _send(self) -> None:
         self._began = time.perf_counter()
@@ -81,15 +94,16 @@ class Sender(asyncio.Protocol):
             self._transport.close()
 
 
-async def load(port: int, clients: int, seconds: float) -> dict[str, float]:
+async def load(port: int, clients: int, seconds: float, pace: float = 0.0) -> dict[str, float]:
     """The rate and the times of so many connections at once; every event must be answered by 202."""
     secret, now = os.environ[SECRET].encode(), int(time.time())
-    requests = deque(make_request(secret, now) for _ in range(int(MOST * seconds)))
+    pause = clients / pace if pace else 0.0
+    requests = deque(make_request(secret, now) for _ in range(int((pace * 1.5 + clients if pace else MOST) * seconds)))
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     senders = []
     for _ in range(clients):
-        _, sender = await loop.create_connection(lambda: Sender(requests, began + seconds), HOST, port)
+        _, sender = await loop.create_connection(lambda: Sender(requests, began + seconds, pause), HOST, port)
         senders.append(sender)
     await asyncio.wait_for(asyncio.gather(*(sender.done for sender in senders)), seconds + GRACE)
     taken = time.perf_counter() - began
@@ -102,4 +116,4 @@ async def load(port: int, clients: int, seconds: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(load(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))))
+    print(json.dumps(uvloop.run(load(int(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:])))))

@@ -55,8 +55,11 @@ class Place:
     servers: Mapping[str, Server]
     postgres: PostgresServer
 
-    async def load(self, name: str, clients: int, seconds: float) -> dict[str, float]:
-        """What came of one load, with the CPU of server and PostgreSQL; what was acknowledged must be stored."""
+    async def load(self, name: str, clients: int, seconds: float, pace: float = 0.0) -> dict[str, float]:
+        """What came of one load, as fast as it goes or at a pace (events a second), with the CPU that it took.
+
+        What was acknowledged must be stored.
+        """
         server = self.servers[name]
         before = await server.count()
         port = server.role.address.rpartition(":")[2]
@@ -65,7 +68,7 @@ class Place:
             "PostgreSQL": Meter([self.postgres.pid, *children_of(self.postgres.pid)]),
         }
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.inbox.load", port, str(clients), str(seconds)),
+            *(sys.executable, "-m", "bench.inbox.load", port, str(clients), str(seconds), str(pace)),
             cwd=ROOT,
             env={**os.environ, SECRET: WORD},
             stdout=asyncio.subprocess.PIPE,
