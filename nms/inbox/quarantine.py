@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from uuid import UUID
 
 from nms.common import metrics, outbox
 from nms.common.problem import Problem, Retry
 from nms.common.seal import Sealer
 from nms.common.waiting import first_of
 from nms.events.inbox import IdReused
-from nms.inbox.arrival import Arrival, storable
+from nms.inbox.arrival import Arrival, Receipt, storable
 from nms.inbox.credential import seal, shown_headers, shown_url
-from nms.inbox.refused import Refused, Seen, Standing
-from nms.inbox.repository import QuarantineRepository
+from nms.inbox.models import QuarantineCount, Quarantined, QuarantineFilter, Verification
+from nms.inbox.refused import Held, Refused, Seen, Standing
+from nms.inbox.repository import InboxRepository, queries
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,101 @@ BOUNDS: Final[Mapping[Standing, Bound]] = {
 
 _came = metrics.Counter("nms_inbox_refused_total", "Refused webhooks", ("endpoint", "code"))
 _lost = metrics.Counter("nms_inbox_refused_lost_total", "Refused webhooks that were not kept", ("endpoint", "standing"))
+
+
+class QuarantineRepository(InboxRepository):
+    """Refused requests, and events beside them."""
+
+    async def claim_writing(self) -> None:
+        """Wait until no other process writes to the quarantine; until the end of the transaction."""
+        await queries.claim_quarantine(self.connection)
+
+    async def insert_refused(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep refused requests: `id`, `facts` as JSON, `headers`, `sealed`, `body` of each."""
+        await queries.insert_quarantined(
+            self.connection,
+            ids=[row["id"] for row in rows],
+            facts=[row["facts"] for row in rows],
+            headers=[row["headers"] for row in rows],
+            sealed=[row["sealed"] for row in rows],
+            bodies=[row["body"] for row in rows],
+        )
+
+    async def delete_beyond(self, pile: tuple[str, str], most: int, size: int) -> int:
+        """Delete the oldest of an endpoint and standing beyond a number and bytes; gives how many."""
+        return int(
+            await queries.delete_beyond(self.connection, endpoint=pile[0], standing=pile[1], most=most, bytes=size)
+        )
+
+    async def add_counts(self, pile: tuple[str, str], came: int, lost: int) -> None:
+        """Add to how many of an endpoint and standing were refused, and were lost."""
+        await queries.upsert_quarantine_count(self.connection, endpoint=pile[0], standing=pile[1], came=came, lost=lost)
+
+    async def delete_aged(self, age: float, pause: float) -> int:
+        """Delete requests and counts older than seconds, and what holds back the telling; gives how many requests."""
+        await queries.delete_aged_reuse(self.connection, age=pause)
+        await queries.delete_aged_counts(self.connection, age=age)
+        return int(await queries.delete_aged_quarantine(self.connection, age=age))
+
+    async def claim_telling(self, arrival: Arrival, pause: float, most: int) -> bool:
+        """Whether it may be told that an id came with another body; then it may not again for a pause."""
+        told = await queries.claim_reuse(
+            self.connection, endpoint=arrival.endpoint, key=arrival.key, pause=pause, most=most
+        )
+        return bool(told)
+
+    async def get_first(self, arrival: Arrival) -> tuple[UUID, bytes] | None:
+        """Id and digest of the event that has the key of an arrival."""
+        rows = await queries.list_receipts(self.connection, endpoints=[arrival.endpoint], keys=[arrival.key])
+        return next(((row["event_id"], row["digest"]) for row in rows), None)
+
+    async def list_quarantined(self, wanted: QuarantineFilter, before: int | None, size: int) -> list[Quarantined]:
+        """Requests that were refused before another one, the newest first."""
+        rows = await queries.list_quarantined(
+            self.connection,
+            endpoint=wanted.endpoint,
+            code=wanted.code,
+            since=wanted.since,
+            before=before,
+            size=size,
+        )
+        return [Quarantined(**row) for row in rows]
+
+    async def list_quarantined_ids(self, wanted: Verification, size: int) -> list[tuple[int, UUID]]:
+        """Numbers and ids of such requests, the oldest first."""
+        rows = await queries.list_quarantined_ids(
+            self.connection,
+            endpoint=wanted.endpoint,
+            code=wanted.code,
+            since=wanted.since,
+            after=wanted.after,
+            size=size,
+        )
+        return [(row["number"], row["id"]) for row in rows]
+
+    async def list_counts(self, after: tuple[str, str] | None, size: int) -> list[QuarantineCount]:
+        """What every endpoint refused, by standing, behind an endpoint and standing."""
+        endpoint, standing = after or (None, None)
+        rows = await queries.list_quarantine_counts(self.connection, endpoint=endpoint, standing=standing, size=size)
+        return [QuarantineCount(**row) for row in rows]
+
+    async def get_quarantined(self, id_: UUID) -> Held | None:
+        """One request with all that is kept of it."""
+        row = await queries.get_quarantined(self.connection, id=id_)
+        return None if row is None else Held(**row)
+
+    async def claim_quarantined(self, id_: UUID) -> bool:
+        """Whether a request is there; nobody else settles it until the end of the transaction."""
+        return await queries.claim_quarantined(self.connection, id=id_) is not None
+
+    async def delete_quarantined(self, id_: UUID) -> bool:
+        """Delete a request; tells whether it was there."""
+        return bool(await queries.delete_quarantined(self.connection, id=id_))
+
+    async def foresee(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        """What would become of arrivals if they were stored now."""
+        known = await self._list_known(arrivals)
+        return [known.get(one.id) or Receipt(one.id, "new") for one in arrivals]
 
 
 @dataclass(slots=True)

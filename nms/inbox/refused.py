@@ -1,4 +1,4 @@
-"""A request that was refused: what is kept of it, and how it is made into a request again."""
+"""A request that was refused: as the receiver has it, as it goes to the quarantine, and as it stands there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from starlette.types import Scope
 from nms.common.document import EndpointDocument
 from nms.common.document.scheme import Scheme
 from nms.common.problem import Problem
-from nms.inbox.address import arrived_at, signed_url
+from nms.inbox.address import arrived_at
 from nms.inbox.arrival import Arrival, new_event_id
 from nms.inbox.check import Refusal, Request
 from nms.inbox.problems import (
@@ -58,10 +58,11 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A request as it came, whatever an endpoint makes of it.
+class Refused:
+    """A refused request, to be kept; `reason` is the code of what is wrong where it is not believed, else `code`.
 
     `address` and `query` are as they arrived, `arrived` in seconds since 1970; `body` is None where it is not kept.
+    `reused` is the event of it whose id belongs to another one, without its body.
     """
 
     id: UUID
@@ -73,20 +74,6 @@ class Sent:
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes | None
     arrived: float
-
-    def again(self, document: EndpointDocument) -> Request:
-        """The request as its endpoint sees it today, at the time when it came."""
-        url = signed_url(document, self.address, self.query)
-        return Request(self.method, url, self.headers, self.arrived, self.tail)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused(Sent):
-    """A refused request, to be kept; `reason` is the code of what is wrong where it is not believed, else `code`.
-
-    `reused` is the event of it whose id belongs to another one, without its body.
-    """
-
     standing: Standing
     status: int
     code: str

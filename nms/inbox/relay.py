@@ -13,7 +13,7 @@ from nms.common.problem import Problem
 from nms.common.settings import Settings
 from nms.common.waiting import first_of
 from nms.inbox.arrival import Unsent
-from nms.inbox.repository import InboxRepository
+from nms.inbox.repository import InboxRepository, queries
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,36 @@ _lost = Counter(
 )
 
 
+class RelayRepository(InboxRepository):
+    """The cursor of the relay, and the events behind it."""
+
+    async def claim_relay(self) -> int | None:
+        """How far events were passed on, held until the transaction ends; None where another process holds it."""
+        number: int | None = await queries.claim_relay(self.connection)
+        return number
+
+    async def claim_mark(self) -> None:
+        """Be the only process that looks for the relay's mark, until the transaction ends."""
+        await queries.claim_mark(self.connection)
+
+    async def list_unsent(self, after: int, upto: int, size: int, most: int) -> list[Unsent]:
+        """The next events behind a number, in order: so many, and no more once their bodies have so many bytes."""
+        rows = await queries.list_unsent(self.connection, after=after, upto=upto, size=size, most=most)
+        return [Unsent(**row) for row in rows]
+
+    async def get_dropped(self) -> int:
+        """Up to which number events were dropped for their age; 0: none were."""
+        return int(await queries.get_dropped(self.connection))
+
+    async def move_relay(self, number: int) -> None:
+        """Keep that events were passed on up to a number; 0: nothing was."""
+        await queries.update_relay(self.connection, number=number)
+
+    async def get_relay_lag(self) -> int:
+        """How many numbers the relay is behind."""
+        return int(await queries.get_relay_lag(self.connection))
+
+
 class Relay:
     """Sends what stands behind a cursor, and moves it once RabbitMQ has confirmed.
 
@@ -47,7 +77,7 @@ class Relay:
     still kept is sent again, with the same ids.
     """
 
-    def __init__(self, repository: InboxRepository, settings: Settings) -> None:
+    def __init__(self, repository: RelayRepository, settings: Settings) -> None:
         self._repository = repository
         self._settings = settings
         self._wake = asyncio.Event()
@@ -130,7 +160,7 @@ class Relay:
             log.warning("the lag of the relay could not be measured: %s", problem.code)
 
 
-async def run_relay(repository: InboxRepository, settings: Settings, stop: asyncio.Event) -> None:
+async def run_relay(repository: RelayRepository, settings: Settings, stop: asyncio.Event) -> None:
     """Relay until told to stop; without AMQP_DSN there is nothing to do: pipelines read the feed themselves."""
     if settings.amqp_dsn is not None:
         await Relay(repository, settings).run(stop)

@@ -1,7 +1,11 @@
 """Replays: events that somebody wants passed on once more, counted first or ordered as a run."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Final, Self
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
@@ -9,7 +13,7 @@ from nms.common.configuration import current_documents
 from nms.common.run import Order, Run, RunExists, Unique, place_order
 from nms.common.tasks import Task
 from nms.inbox.problems import EndpointUnknown
-from nms.inbox.repository import Found, ReplayRepository
+from nms.inbox.repository import InboxRepository, queries
 from nms.inbox.selection import Selection, holds
 
 KIND: Final = "replay"
@@ -19,6 +23,78 @@ PIECE_BYTES: Final = 1 << 20
 COUNT_PIECE: Final = 50_000
 COUNT_PIECES: Final = 20
 """Pieces that are looked at before a count is answered: a million events, or four thousand bodies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An event that a replay may pass on; without its body where nobody asked for it."""
+
+    number: int
+    id: UUID
+    received_at: datetime
+    body: bytes | None
+
+
+class ReplayRepository(InboxRepository):
+    """Events that are looked for to be passed on once more, by the span (after, upto) of their numbers."""
+
+    async def has_events(self, endpoint: str) -> bool:
+        """Whether anything came to an endpoint that is still known."""
+        return bool(await queries.get_receipt_of(self.connection, endpoint=endpoint))
+
+    async def get_sent_number(self) -> int:
+        """Up to this number events were passed on to RabbitMQ."""
+        return int(await queries.get_sent_number(self.connection))
+
+    async def get_last_number(self) -> int:
+        """The greatest number that any event has, or will have that is acknowledged by now."""
+        return int(await queries.get_last_number(self.connection))
+
+    async def count_matching(self, wanted: Selection, span: tuple[int, int], size: int) -> tuple[int, int | None]:
+        """How many of the next events are wanted, `size` at most, and the number of the last; bodies are not read."""
+        row = await queries.count_matching(
+            self.connection,
+            endpoint=wanted.endpoint,
+            type=wanted.type,
+            ids=wanted.ids,
+            since=wanted.since,
+            until=wanted.until,
+            after=span[0],
+            upto=span[1],
+            size=size,
+        )
+        return row["count"], row["last"]
+
+    async def list_matching(
+        self, wanted: Selection, span: tuple[int, int], size: int, bytes_: int | None
+    ) -> list[Found]:
+        """The next events that are wanted, in order; with their bodies up to so many bytes, or without any."""
+        rows = await queries.list_matching(
+            self.connection,
+            endpoint=wanted.endpoint,
+            type=wanted.type,
+            ids=wanted.ids,
+            since=wanted.since,
+            until=wanted.until,
+            after=span[0],
+            upto=span[1],
+            size=size,
+            bytes=bytes_,
+        )
+        return [Found(**row) for row in rows]
+
+    async def insert_again(self, run: int, endpoint: str, events: Sequence[Found]) -> None:
+        """Pass events on once more, in this order, under new numbers; to be called in a transaction."""
+        if not events:
+            return
+        await queries.get_begun(self.connection)
+        await queries.insert_again(
+            self.connection,
+            run=run,
+            endpoint=endpoint,
+            ids=[one.id for one in events],
+            times=[one.received_at for one in events],
+        )
 
 
 class ReplayOrder(Selection):

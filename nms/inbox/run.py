@@ -8,8 +8,7 @@ from nms.common import clock
 from nms.common.faults import point
 from nms.common.run import Claimed
 from nms.common.waiting import first_of
-from nms.inbox.replay import COUNT_PIECE, PIECE, PIECE_BYTES, Span, find_matching
-from nms.inbox.repository import Found, ReplayRepository
+from nms.inbox.replay import COUNT_PIECE, PIECE, PIECE_BYTES, Found, ReplayRepository, Span, find_matching
 from nms.inbox.selection import Selection
 
 STEP_SECONDS: Final = 0.1

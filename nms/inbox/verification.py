@@ -7,18 +7,21 @@ from typing import Any, Literal
 from uuid import UUID
 
 from nms.common.configuration import Configuration, current_documents
+from nms.common.document import EndpointDocument
 from nms.common.problem import NotFound, Problem
 from nms.common.seal import SealBroken, Sealer
 from nms.common.settings import Settings
+from nms.inbox.address import signed_url
 from nms.inbox.arrival import Arrival, Receipt
+from nms.inbox.check import Request
 from nms.inbox.credential import restore, sealer_of, unseal
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.header import HIDDEN
 from nms.inbox.limit import check_content_type, check_depth, check_size
 from nms.inbox.models import Verification, Verified, VerifiedMany
 from nms.inbox.problems import BodyNotKept, CredentialsAway, EndpointUnknown, NotBelieved, StillRefused
-from nms.inbox.refused import Held, Sent, not_believed
-from nms.inbox.repository import QuarantineRepository
+from nms.inbox.quarantine import QuarantineRepository
+from nms.inbox.refused import Held, not_believed
 
 Outcome = Literal["stored", "known"]
 REASONS = (StillRefused, BodyNotKept, CredentialsAway)
@@ -43,9 +46,13 @@ class Today:
         """The events of a kept request; raises StillRefused, BodyNotKept, CredentialsAway."""
         if held.body is None:
             raise BodyNotKept("The body of this request was not kept; it cannot be verified again.")
-        sent, is_whole = _restore(held, self.sealer)
         try:
-            return _read(self._endpoint(sent.endpoint), sent, held.body)
+            endpoint = self._endpoint(held.endpoint)
+        except Problem as problem:
+            raise _refused(problem) from None
+        request, is_whole = _restore(held, self.sealer, endpoint.document)
+        try:
+            return _read(endpoint, request, held.body)
         except NotBelieved as problem:
             if not is_whole:
                 raise CredentialsAway(
@@ -151,8 +158,8 @@ def _outcome(receipts: Sequence[Receipt]) -> Outcome:
     return "stored" if any(receipt.kind == "new" for receipt in receipts) else "known"
 
 
-def _restore(held: Held, sealer: Sealer | None) -> tuple[Sent, bool]:
-    """The request as it came, and whether all of it is there again."""
+def _restore(held: Held, sealer: Sealer | None, document: EndpointDocument) -> tuple[Request, bool]:
+    """The request at the time when it came, as its endpoint sees it today; and whether all of it is there again."""
     pairs = [line.partition(b": ")[::2] for line in held.headers.split(b"\n") if line]
     address, _, query = held.url.partition("?")
     tail, is_whole = "", HIDDEN.decode() not in held.url and all(value != HIDDEN for _, value in pairs)
@@ -160,18 +167,8 @@ def _restore(held: Held, sealer: Sealer | None) -> tuple[Sent, bool]:
     if hidden is not None:
         address, query, tail = hidden["address"], hidden["query"], hidden["tail"]
         pairs, is_whole = restore(pairs, hidden), True
-    sent = Sent(
-        id=held.id,
-        endpoint=held.endpoint,
-        method=held.method,
-        address=address,
-        query=query,
-        tail=tail.encode("latin-1"),
-        headers=pairs,
-        body=held.body,
-        arrived=held.received_at.timestamp(),
-    )
-    return sent, is_whole
+    url, arrived = signed_url(document, address, query), held.received_at.timestamp()
+    return Request(held.method, url, pairs, arrived, tail.encode("latin-1")), is_whole
 
 
 def _unseal(held: Held, sealer: Sealer | None) -> dict[str, Any] | None:
@@ -184,10 +181,9 @@ def _unseal(held: Held, sealer: Sealer | None) -> dict[str, Any] | None:
         return None
 
 
-def _read(endpoint: Endpoint, sent: Sent, body: bytes) -> list[Arrival]:
+def _read(endpoint: Endpoint, request: Request, body: bytes) -> list[Arrival]:
     """What the receiver does with a request whose body has come."""
     document = endpoint.document
-    request = sent.again(document)
     check_size(document, body)
     check = endpoint.verifier.check(request)
     check.update(body)

@@ -8,8 +8,7 @@ import pytest
 from nms.common.configuration import build_configuration
 from nms.common.db.problems import LockTimeout
 from nms.common.settings import Settings
-from nms.inbox.repository import InboxRepository
-from nms.inbox.worker import AHEAD_DAYS, forget, longest_keep
+from nms.inbox.days import AHEAD_DAYS, DayRepository, forget, longest_keep
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send
 from tests.waiting import eventually
 
@@ -40,14 +39,14 @@ where not granted and database = (select oid from pg_database where datname = cu
 """
 
 
-async def partitions(repository: InboxRepository) -> list[str]:
+async def partitions(repository: DayRepository) -> list[str]:
     rows = await repository.connection.fetch(
         "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'inbox.event'::regclass order by 1"
     )
     return [row["name"].removeprefix("inbox.event_") for row in rows]
 
 
-async def count(repository: InboxRepository, table: str) -> int:
+async def count(repository: DayRepository, table: str) -> int:
     return int(await repository.connection.fetchval(f"select count(*) from inbox.{table}"))
 
 
@@ -62,7 +61,7 @@ async def test_a_week_of_days_is_made_ahead_while_events_come_and_none_stays_in_
     monkeypatch.setenv("SHOP_HOOK", SECRET)
     await declare(SHOP)
     async with receiving(settings) as client:
-        repository = await InboxRepository.open()
+        repository = await DayRepository.open()
         answers = await asyncio.gather(*(send(client, b"{}", f"n{n}") for n in range(30)))
         assert {answer.status_code for answer in answers} == {202}
 
@@ -78,7 +77,7 @@ async def test_a_week_of_days_is_made_ahead_while_events_come_and_none_stays_in_
 
 async def test_a_day_goes_with_its_receipts_when_no_endpoint_keeps_it_any_more(settings: Settings) -> None:
     await declare(SHOP, {**SHOP, "name": "patient", "keep": "35d"})
-    repository = await InboxRepository.open()
+    repository = await DayRepository.open()
     await repository.connection.execute(OLD)
     assert await repository.make_days(0) == 41
     assert await count(repository, "event_rest") == 0
@@ -92,7 +91,7 @@ async def test_a_day_goes_with_its_receipts_when_no_endpoint_keeps_it_any_more(s
 
 
 async def test_a_reader_that_comes_while_rows_are_moved_to_their_day_finds_them(settings: Settings) -> None:
-    repository = await InboxRepository.open()
+    repository = await DayRepository.open()
     await repository.connection.execute(OLD)
 
     async def is_waiting() -> bool:
@@ -106,7 +105,7 @@ async def test_a_reader_that_comes_while_rows_are_moved_to_their_day_finds_them(
 
 
 async def test_days_go_one_by_one_and_leave_a_note_for_which_no_day_is_read_whole(settings: Settings) -> None:
-    repository = await InboxRepository.open()
+    repository = await DayRepository.open()
     await repository.connection.execute(THREE)
     await repository.connection.execute(MANY)
     await repository.make_days(0)
@@ -129,7 +128,7 @@ async def test_days_go_one_by_one_and_leave_a_note_for_which_no_day_is_read_whol
 async def test_days_are_left_alone_while_a_dump_reads_and_who_stores_never_waits_for_them(
     settings: Settings, what: str
 ) -> None:
-    repository = await InboxRepository.open()
+    repository = await DayRepository.open()
     await repository.connection.execute(THREE)
     await repository.make_days(0)
     queued = 0
@@ -145,14 +144,14 @@ async def test_days_are_left_alone_while_a_dump_reads_and_who_stores_never_waits
 
 
 async def test_while_an_endpoint_cannot_be_read_nothing_is_forgotten(settings: Settings) -> None:
-    repository = await InboxRepository.open()
+    repository = await DayRepository.open()
     broken = {"revision": 1, "kind": "endpoint", "name": "shop", "body": {"kind": "endpoint", "name": "shop"}}
     assert await longest_keep(repository, build_configuration([broken])) is None
     assert await longest_keep(repository, build_configuration([])) == 30 * 86_400
 
 
 async def test_an_endpoint_that_is_taken_out_keeps_its_events_for_a_week_more(settings: Settings) -> None:
-    repository = await InboxRepository.open()
+    repository = await DayRepository.open()
     shop = build_configuration([{"revision": 1, "kind": "endpoint", "name": "shop", "body": SHOP | {"keep": "365d"}}])
     other = build_configuration(
         [{"revision": 2, "kind": "endpoint", "name": "other", "body": SHOP | {"name": "other", "keep": "1d"}}]

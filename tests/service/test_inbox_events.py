@@ -13,6 +13,8 @@ import pytest
 
 from nms.common.settings import Settings
 from nms.common.token import mint_token
+from nms.inbox.days import DayRepository
+from nms.inbox.relay import RelayRepository
 from nms.inbox.repository import InboxRepository, queries
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send, signed
 from tests.service.web_client import problem_of
@@ -127,7 +129,7 @@ async def test_an_event_is_found_by_its_id_wherever_the_endpoint_has_it(
 
 async def test_events_show_whether_rabbitmq_has_them(inbox: httpx2.AsyncClient, settings: Settings) -> None:
     sent = [(await send(inbox, b"{}", f"n{n}")).json()["id"] for n in range(3)]
-    repository = await InboxRepository.open()
+    repository = await RelayRepository.open()
     first = (await read(inbox, settings, f"/events/{sent[0]}")).json()
     await repository.move_relay(first["number"])
     assert first["status"] == "stored"
@@ -164,15 +166,15 @@ select endpoint, key, id, key, received_at from e
 
 
 @pytest.fixture
-async def many(settings: Settings) -> InboxRepository:
-    repository = await InboxRepository.open()
+async def many(settings: Settings) -> RelayRepository:
+    repository = await RelayRepository.open()
     await repository.connection.execute(FILL, MANY)
-    await repository.make_days(0)
+    await (await DayRepository.open()).make_days(0)
     await repository.connection.execute("vacuum analyze inbox.event, inbox.receipt")
     return repository
 
 
-async def test_a_page_and_a_step_of_a_replay_read_little_of_many_events(many: InboxRepository) -> None:
+async def test_a_page_and_a_step_of_a_replay_read_little_of_many_events(many: RelayRepository) -> None:
     repository = many
     middle = await repository.connection.fetchval("select now() - interval '1 day'")
     number = await repository.connection.fetchval("select last_value / 2 from inbox.event_number")
@@ -213,7 +215,7 @@ async def test_a_page_and_a_step_of_a_replay_read_little_of_many_events(many: In
             assert read < MOST_BLOCKS, f"a step of {values} with {plan} read {read} blocks"
 
 
-async def test_a_page_and_a_batch_of_all_endpoints_read_no_more_where_there_are_many(many: InboxRepository) -> None:
+async def test_a_page_and_a_batch_of_all_endpoints_read_no_more_where_there_are_many(many: RelayRepository) -> None:
     await many.connection.execute("update inbox.event set endpoint = 'e' || number % 300")
     await many.connection.execute(
         "update inbox.receipt r set endpoint = e.endpoint from inbox.event e where e.id = r.event_id"
@@ -229,7 +231,7 @@ async def test_a_page_and_a_batch_of_all_endpoints_read_no_more_where_there_are_
 
 
 async def test_a_reader_of_a_new_endpoint_passes_over_nothing_of_the_one_that_was_there_alone(
-    many: InboxRepository,
+    many: RelayRepository,
 ) -> None:
     connection = many.connection
     await connection.execute("update inbox.event set endpoint = 'shop'")

@@ -17,7 +17,7 @@ from nms.common.settings import Settings
 from nms.common.token import mint_token
 from nms.inbox import quarantine
 from nms.inbox.main import create_app
-from nms.inbox.repository import QuarantineRepository
+from nms.inbox.quarantine import QuarantineRepository
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send, signed, stored
 from tests.service.test_inbox_limits import switch_writing
 from tests.service.web_client import problem_of

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from nms.common.settings import Settings
 from nms.inbox.arrival import Arrival, Unsent, new_event_id
-from nms.inbox.relay import EXCHANGE, Relay, run_relay, to_letter
-from nms.inbox.repository import InboxRepository
+from nms.inbox.days import DayRepository
+from nms.inbox.relay import EXCHANGE, Relay, RelayRepository, run_relay, to_letter
 from tests.service.queues import Broker
 from tests.service.role_process import UVICORN, launch
 from tests.services.door import Door
@@ -36,7 +36,7 @@ def arrival(body: str, endpoint: str = "shop", type_: str = "order.paid") -> Arr
 
 
 async def store(*arrivals: Arrival) -> None:
-    await (await InboxRepository.open()).store(arrivals)
+    await (await RelayRepository.open()).store(arrivals)
 
 
 class Taken:
@@ -78,7 +78,7 @@ def with_broker(settings: Settings, dsn: str) -> Settings:
 @asynccontextmanager
 async def relaying(settings: Settings, dsn: str, copies: int = 1) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    repository = await InboxRepository.open()
+    repository = await RelayRepository.open()
     tasks = [asyncio.create_task(Relay(repository, with_broker(settings, dsn)).run(stop)) for _ in range(copies)]
     try:
         yield
@@ -95,7 +95,7 @@ def lost() -> float:
     return REGISTRY.get_sample_value("nms_inbox_relay_lost_total") or 0.0
 
 
-async def is_at(repository: InboxRepository, number: int) -> bool:
+async def is_at(repository: RelayRepository, number: int) -> bool:
     return bool(await repository.connection.fetchval("select number = $1 from inbox.relay", number))
 
 
@@ -135,7 +135,7 @@ async def test_all_endpoints_are_passed_on_in_order_by_several_processes_at_once
 async def test_what_is_dropped_for_its_age_before_it_was_passed_on_is_told_once(
     settings: Settings, rabbitmq: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    repository = await InboxRepository.open()
+    repository = await RelayRepository.open()
     before = lost()
     async with listening(rabbitmq) as taken:
         await store(arrival("a"))
@@ -146,8 +146,9 @@ async def test_what_is_dropped_for_its_age_before_it_was_passed_on_is_told_once(
         await repository.connection.execute(
             "update inbox.event set received_at = received_at - interval '40 d' where number > 1"
         )
-        await repository.make_days(0)
-        assert await repository.drop_day(30 * 86_400)
+        days = await DayRepository.open()
+        await days.make_days(0)
+        assert await days.drop_day(30 * 86_400)
         await store(arrival("b"))
         async with relaying(settings, rabbitmq):
             assert await taken.has(2) == ["a", "b"]
@@ -163,7 +164,7 @@ async def test_a_replayed_event_is_passed_on_under_its_own_id_with_its_run(setti
     async with listening(rabbitmq) as taken, relaying(settings, rabbitmq):
         await store(first, second)
         await taken.has(2)
-        connection: Any = (await InboxRepository.open()).connection
+        connection: Any = (await RelayRepository.open()).connection
         await connection.execute(
             "insert into inbox.again (endpoint, event_id, received_at, run) "
             "select endpoint, id, received_at, 7 from inbox.event where id = $1",
@@ -177,7 +178,7 @@ async def test_a_replayed_event_is_passed_on_under_its_own_id_with_its_run(setti
 
 
 async def test_what_was_replayed_and_is_kept_no_more_hides_nothing_behind_it(settings: Settings) -> None:
-    repository = await InboxRepository.open()
+    repository = await RelayRepository.open()
     await repository.connection.execute(
         "insert into inbox.again (endpoint, event_id, received_at, run) "
         "select 'shop', gen_random_uuid(), now() - interval '90 days', 7 from generate_series(1, 9)"
@@ -187,7 +188,7 @@ async def test_what_was_replayed_and_is_kept_no_more_hides_nothing_behind_it(set
 
 
 async def test_a_batch_is_bounded_in_bytes_and_a_large_event_goes_alone(settings: Settings) -> None:
-    repository = await InboxRepository.open()
+    repository = await RelayRepository.open()
     await store(*(arrival(f"{n}" * 1000) for n in range(9)))
 
     async def next_of(after: int, most: int) -> list[int]:
@@ -229,7 +230,7 @@ async def test_a_broker_that_hangs_does_not_keep_the_process_from_stopping(setti
 
         async def under_way() -> bool:
             locked = "select number from inbox.relay for update skip locked"
-            return await (await InboxRepository.open()).connection.fetchval(locked) is None
+            return await (await RelayRepository.open()).connection.fetchval(locked) is None
 
         await eventually(under_way)
         watch = Stopwatch()
@@ -251,7 +252,7 @@ async def test_a_queue_that_is_full_gets_what_it_refused_as_soon_as_it_takes_it(
                 return sum("did not take" in record.getMessage() for record in caplog.records) > 1
 
             await eventually(refused_twice)
-            assert await (await InboxRepository.open()).get_relay_lag() > 0
+            assert await (await RelayRepository.open()).get_relay_lag() > 0
             await (await broker.channel.get_queue(QUEUE)).consume(taken.take, no_ack=True)
             assert sorted(await taken.has(9)) == [f"{n}" for n in range(9)]
 
@@ -290,7 +291,7 @@ async def test_a_killed_process_repeats_a_batch_and_loses_none(
 
 async def test_without_a_broker_nothing_is_relayed(settings: Settings) -> None:
     assert settings.amqp_dsn is None
-    await run_relay(await InboxRepository.open(), settings, asyncio.Event())
+    await run_relay(await RelayRepository.open(), settings, asyncio.Event())
 
 
 def unsent(type_: str, content_type: str = "text/plain") -> Unsent:

@@ -17,8 +17,9 @@ from nms.common.run import Claimed, Crew, LeaseLost, Run, RunRepository, RunStat
 from nms.common.settings import Settings
 from nms.common.token import mint_token
 from nms.inbox.arrival import Arrival
-from nms.inbox.replay import KIND, ReplayOrder, order_replay
-from nms.inbox.repository import InboxRepository, ReplayRepository
+from nms.inbox.days import DayRepository
+from nms.inbox.replay import KIND, ReplayOrder, ReplayRepository, order_replay
+from nms.inbox.repository import InboxRepository
 from nms.inbox.run import Pace, Replayer
 from nms.inbox.selection import holds
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send
@@ -345,7 +346,7 @@ async def test_who_lost_the_lease_passes_nothing_on(settings: Settings) -> None:
 
 async def test_what_is_gone_for_its_age_is_no_longer_kept_as_replayed(settings: Settings) -> None:
     await declare({**SHOP, "keep": "1d"})
-    events, repository = await InboxRepository.open(), await ReplayRepository.open()
+    events, repository = await DayRepository.open(), await ReplayRepository.open()
     await events.store([arrival(f"{n}") for n in range(3)])
     await order_replay(repository, ReplayOrder(endpoint="shop"))
     async with working() as runs:

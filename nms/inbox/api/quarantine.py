@@ -24,7 +24,7 @@ from nms.inbox.models import (
     show_body,
 )
 from nms.inbox.problems import BodyNotKept, CredentialsAway, StillRefused
-from nms.inbox.repository import QuarantineRepository
+from nms.inbox.quarantine import QuarantineRepository
 from nms.inbox.verification import Today, missing, verify, verify_many
 
 router = Router(prefix="/quarantine", tags=["quarantine"])

@@ -12,8 +12,7 @@ from nms.common.router import Router
 from nms.common.run import RunExists, RunRepository, RunState
 from nms.inbox.api.events import Relayed
 from nms.inbox.problems import EndpointUnknown
-from nms.inbox.replay import KIND, Counted, Replay, ReplayOrder, count_replay, order_replay
-from nms.inbox.repository import ReplayRepository
+from nms.inbox.replay import KIND, Counted, Replay, ReplayOrder, ReplayRepository, count_replay, order_replay
 
 router = Router(prefix="/replays", tags=["replays"])
 
