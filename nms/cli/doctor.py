@@ -1,4 +1,4 @@
-"""`nms doctor`: what stands in the way of pipelines, with the SQL that mends it."""
+"""`nms doctor`: what stands in the way of pipelines and of the inbox, with the SQL that mends it."""
 
 import sys
 from collections.abc import Sequence
@@ -12,13 +12,17 @@ from nms.cli import output
 from nms.cli.command import command
 from nms.cli.output import Exit
 from nms.cli.standing import plural
+from nms.common.configuration import current_documents
+from nms.common.document import InboxSystem
 from nms.common.finding import Finding
 from nms.common.settings import get_settings
+from nms.inbox.diagnosis import Feed
+from nms.inbox.diagnosis import diagnose as diagnose_inbox
 from nms.sync.preflight import Diagnosis, diagnose, list_names
 from nms.sync.preflight import unprepare as remove
 from nms.sync.repository import SyncRepository
 
-Pipeline = Annotated[str | None, typer.Argument(help="Only this pipeline; otherwise all of them.")]
+Pipeline = Annotated[str | None, typer.Argument(help="Only this pipeline; otherwise all of them, and the inbox.")]
 
 
 @command
@@ -38,10 +42,12 @@ async def doctor(
     ] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Print only the SQL that mends, and who runs it.")] = False,
 ) -> Exit:
-    """Check the systems of pipelines and print the SQL that mends what is missing.
+    """Check the systems of pipelines, and the inbox, and print the SQL that mends what is missing.
 
     Checks settings, rights, slots, schema nms, tables, columns, keys, types and, of a pipeline at work, its slot and
-    position. Changes nothing without --prepare or --unprepare. Exits 3 when a pipeline cannot start or go on.
+    position; of the inbox the secrets of its endpoints (those of this machine), and whether its events go on and its
+    days are kept. Changes nothing without --prepare or --unprepare. Exits 3 when a pipeline cannot start or go on, an
+    endpoint cannot receive, or events stand still.
     """
     repository = await SyncRepository.open()
     names = [pipeline] if pipeline is not None else await list_names(repository)
@@ -51,16 +57,28 @@ async def doctor(
             _show_removed(await remove(repository, name, settings))
         return Exit.OK
     found = [await diagnose(repository, name, settings, prepare=prepare) for name in names]
+    of_inbox = None if pipeline is not None else await diagnose_inbox(settings, await _list_feeds(repository))
     if output.is_json():
-        output.print_json([_describe(one) for one in found])
+        output.print_json([_describe(one) for one in found] + _describe_inbox(of_inbox))
     elif sql:
         _print_sql(found)
-    elif not found:
-        output.say("There is no pipeline; `nms apply -f FILE` adds one.")
     else:
-        for one in found:
-            _show(one)
-    return Exit.UNHEALTHY if any(one.fatal for one in found) else Exit.OK
+        _show_all(found, of_inbox)
+    is_well = not any(one.fatal for one in found) and not any(one.fatal for one in of_inbox or ())
+    return Exit.OK if is_well else Exit.UNHEALTHY
+
+
+async def _list_feeds(repository: SyncRepository) -> list[Feed]:
+    """Pipelines that are to read the inbox, and how far they did."""
+    configuration = await current_documents(repository)
+    feeds = []
+    for name, document in configuration.pipelines.items():
+        source, standing = configuration.systems.get(document.source), await repository.get_pipeline(name)
+        if isinstance(source, InboxSystem) and standing is not None and standing.wanted == "running":
+            number = (standing.position or {}).get("number")
+            if number is not None:
+                feeds.append(Feed(name, source.endpoints([one.source for one in document.datasets]), int(number)))
+    return feeds
 
 
 def _show_removed(diagnosis: Diagnosis) -> None:
@@ -81,23 +99,44 @@ def _describe(diagnosis: Diagnosis) -> dict[str, object]:
     }
 
 
+def _describe_inbox(findings: Sequence[Finding] | None) -> list[dict[str, object]]:
+    if findings is None:
+        return []
+    fit = not any(finding.fatal for finding in findings)
+    return [{"pipeline": None, "room": "inbox", "fit": fit, "findings": [asdict(finding) for finding in findings]}]
+
+
+def _show_all(found: Sequence[Diagnosis], of_inbox: Sequence[Finding] | None) -> None:
+    if not found:
+        output.say("There is no pipeline; `nms apply -f FILE` adds one.")
+    for one in found:
+        _show(one)
+    if of_inbox is not None:
+        _show_findings("inbox", of_inbox)
+
+
 def _show(diagnosis: Diagnosis) -> None:
     screen = output.console()
     for made in diagnosis.prepared:
         screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), (f"made {made}", "green")))
     if diagnosis.resumed:
         screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), ("resumed", "green")))
-    if not diagnosis.findings:
-        screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), ("nothing stands in its way", "green")))
-        return
-    for finding in sorted(diagnosis.findings, key=lambda one: not one.fatal):
+    _show_findings(diagnosis.pipeline, diagnosis.findings)
+    if diagnosis.findings:
+        fatal = sum(1 for finding in diagnosis.findings if finding.fatal)
+        told = f"{plural(fatal, 'finding')} to mend before it can start" if fatal else "it can start"
+        screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), told))
+
+
+def _show_findings(name: str, findings: Sequence[Finding]) -> None:
+    screen = output.console()
+    if not findings:
+        screen.print(Text.assemble((f"{name}: ", "bold"), ("nothing stands in its way", "green")))
+    for finding in sorted(findings, key=lambda one: not one.fatal):
         word, colour = ("refused", "bold red") if finding.fatal else ("note", "yellow")
-        screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), (f"{word} ", colour), finding.sentence))
+        screen.print(Text.assemble((f"{name}: ", "bold"), (f"{word} ", colour), finding.sentence))
         for line in _lines(finding):
             screen.print(Text(f"    {line}"))
-    fatal = sum(1 for finding in diagnosis.findings if finding.fatal)
-    told = f"{plural(fatal, 'finding')} to mend before it can start" if fatal else "it can start"
-    screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), told))
 
 
 def _lines(finding: Finding) -> list[str]:

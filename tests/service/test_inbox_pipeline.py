@@ -18,6 +18,7 @@ from nms.common.settings import Settings
 from nms.connectors.inbox import connector, source
 from nms.connectors.inbox.reading import Event, Reader
 from nms.connectors.postgres import target
+from nms.inbox.repository import InboxRepository
 from tests.conftest import MakeDatabase
 from tests.service.inbox import SECRET, SHOP, receiving, send
 from tests.service.stage import Stage, pipeline
@@ -97,6 +98,24 @@ async def test_records_of_events_are_written_changed_and_deleted(stage: Stage, c
 
         await eventually(counted)
         assert "with a record" in (await stage.nms("pipelines", "in")).stdout
+
+
+async def test_the_doctor_tells_for_which_pipeline_an_event_waits(stage: Stage, client: httpx2.AsyncClient) -> None:
+    await stage.apply(*stage.systems(), inbox(customers=CUSTOMERS), into())
+    async with stage.working():
+        await post(client, {"customer": {"id": 1}})
+        await stage.arrive("select id from customer", [1])
+
+        async def kept() -> bool:
+            return "number" in ((await stage.get("in")).position or {})
+
+        await eventually(kept)
+    await post(client, {"customer": {"id": 2}})
+    connection = (await InboxRepository.open()).connection
+    await connection.execute("update inbox.event set received_at = received_at - interval '1 hour'")
+    *_, told = await stage.answer("doctor")
+    (finding,) = [one for one in told["findings"] if one["code"] == "feed-standing"]
+    assert finding["sentence"].startswith("An event waits for the pipeline in for 1:00:")
 
 
 async def test_an_event_that_two_resources_find_something_in_changes_both_at_once_and_in_order(
