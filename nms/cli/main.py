@@ -26,7 +26,10 @@ COMMANDS = {
     "apply": ("nms.cli.apply:apply", "Store documents as a new revision."),
     "export": ("nms.cli.export:export", "Print the stored documents as YAML."),
     "pipelines": ("nms.cli.pipelines:app", "List the pipelines with state, lag and position; run rounds of them."),
-    "endpoints": ("nms.cli.endpoints:endpoints", "List the endpoints of webhooks, and why one cannot receive."),
+    "endpoints": (
+        "nms.cli.endpoints:app",
+        "List the endpoints of webhooks; see what was refused, and verify it again.",
+    ),
     "pause": ("nms.cli.pipelines:pause", "Hold a pipeline where it stands."),
     "resume": ("nms.cli.pipelines:resume", "Let a paused or halted pipeline go on."),
     "resync": ("nms.cli.pipelines:resync", "Copy a pipeline's data anew and go on from there."),

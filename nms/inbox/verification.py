@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -18,7 +18,14 @@ from nms.inbox.credential import restore, sealer_of, unseal
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.header import HIDDEN
 from nms.inbox.limit import check_content_type, check_depth, check_size
-from nms.inbox.models import Verification, Verified, VerifiedMany
+from nms.inbox.models import (
+    QuarantinedWhole,
+    Verification,
+    Verified,
+    VerifiedMany,
+    read_headers,
+    show_body,
+)
 from nms.inbox.problems import BodyNotKept, CredentialsAway, EndpointUnknown, NotBelieved, StillRefused
 from nms.inbox.quarantine import QuarantineRepository
 from nms.inbox.refused import Held, not_believed
@@ -72,6 +79,16 @@ class Today:
                 raise self.configuration.unreadable.get(("endpoint", name)) or unknown
             self._ready[name] = Endpoint.of(document, dev=self.dev)
         return self._ready[name]
+
+
+async def read_quarantined(repository: QuarantineRepository, id_: UUID) -> QuarantinedWhole:
+    """One refused request with headers and body, what may be a credential hidden; raises NotFound."""
+    found = await repository.get_quarantined(id_)
+    if found is None:
+        raise missing(id_)
+    encoding, body = (None, None) if found.body is None else show_body(found.body)
+    told = {**asdict(found), "headers": read_headers(found.headers), "encoding": encoding, "body": body}
+    return QuarantinedWhole(**told)
 
 
 async def verify(repository: QuarantineRepository, id_: UUID, today: Today) -> Verified:

@@ -1,6 +1,5 @@
 """The quarantine over HTTP: refused requests, to look at, to verify again, to delete."""
 
-from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from nms.common.guard import requires
 from nms.common.paging import Page, Paging
 from nms.common.problem import NotFound
 from nms.common.router import Router
+from nms.inbox import verification
 from nms.inbox.models import (
     QuarantineCount,
     Quarantined,
@@ -20,8 +20,6 @@ from nms.inbox.models import (
     Verification,
     Verified,
     VerifiedMany,
-    read_headers,
-    show_body,
 )
 from nms.inbox.problems import BodyNotKept, CredentialsAway, StillRefused
 from nms.inbox.quarantine import QuarantineRepository
@@ -61,12 +59,7 @@ async def verify_quarantine(repository: Repository, request: Request, wanted: Ve
 @router.get("/{id}", dependencies=[READ], summary="Read one refused request", responses=problems(NotFound))
 async def read_quarantined(repository: Repository, id_: Identity) -> QuarantinedWhole:
     """One refused request with its headers and its body; what may be a credential is hidden."""
-    found = await repository.get_quarantined(id_)
-    if found is None:
-        raise missing(id_)
-    encoding, body = (None, None) if found.body is None else show_body(found.body)
-    told = {**asdict(found), "headers": read_headers(found.headers), "encoding": encoding, "body": body}
-    return QuarantinedWhole(**told)
+    return await verification.read_quarantined(repository, id_)
 
 
 @router.post("/{id}/verify", dependencies=[WRITE], summary="Verify one request again", responses=_AGAIN)
