@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from nms.common.settings import Settings
+from nms.common.settings import Settings, get_settings
 from nms.common.token import mint_token
 from tests.conftest import MakeDatabase
-from tests.service.inbox import SECRET, SHOP, receiving
+from tests.service.inbox import SECRET, SHOP, declare, receiving
 from tests.service.stage import Stage
 from tests.service.test_inbox_pipeline import ALL, CUSTOMERS, TABLES, inbox, into, post
+from tests.service.test_inbox_relay import listening
+from tests.waiting import eventually
 
 TIMES = ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00")
 
@@ -45,6 +47,29 @@ async def test_a_replayed_event_is_applied_again_under_its_id(
         await stage.arrive(ALL, ["(1,a,,)", "(2,damaged,,)"])
         events = await stage.at("target", "select event::text from customer order by id")
         assert [str(one) for one in events] == [first, "None"]
+
+
+async def test_a_replay_that_is_asked_for_comes_out_of_a_queue_of_rabbitmq_under_the_id_of_its_event(
+    settings: Settings, rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_HOOK", SECRET)
+    monkeypatch.setenv("AMQP_DSN", rabbitmq)
+    get_settings.cache_clear()
+    await declare(SHOP)
+    async with listening(rabbitmq) as taken, receiving(get_settings()) as client:
+        first, second = await post(client, {"customer": {"id": 1}}, {"customer": {"id": 2}})
+        await taken.has(2)
+        headers = {"Authorization": f"Bearer {mint_token(settings, ['events:write'], subject='ada')}"}
+        order = {"endpoint": "shop", "path": "customer.id == `1`"}
+        run = (await client.post("/replays", json=order, headers=headers)).json()["id"]
+
+        async def came() -> bool:
+            return len(taken.messages) == 3
+
+        await eventually(came)
+    told = [(message.message_id, message.routing_key, message.headers.get("run")) for message in taken.messages]
+    assert told == [(first, "shop.push", None), (second, "shop.push", None), (first, "shop.push", run)]
+    assert taken.messages[2].body == taken.messages[0].body
 
 
 async def test_times_at_the_end_of_the_calendar_are_refused_or_find_nothing(
