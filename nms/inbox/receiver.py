@@ -84,7 +84,8 @@ class Receiver:
             lane = self._state.lane
             lane.admit()
             lane.post(arrivals, partial(self._tell, whole, time.perf_counter()))
-        except Problem:
+        except Exception:
+            # Whatever it is, it happens again on the ordinary way, where it is answered and told.
             return False
         return True
 
