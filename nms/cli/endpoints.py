@@ -17,7 +17,7 @@ from nms.common.problem import Problem
 from nms.common.settings import get_settings
 from nms.inbox.endpoints import Endpoints
 from nms.inbox.models import QuarantineFilter, Verification
-from nms.inbox.repository import QuarantineRepository
+from nms.inbox.quarantine import QuarantineRepository
 from nms.inbox.verification import Today, read_quarantined, verify_many
 from nms.inbox.verification import verify as verify_one
 
