@@ -145,6 +145,34 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION warehouse.skip_keys(entity text, field text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+    greatest_key bigint;
+begin
+    execute format('select max(%I) from entity.%I', field, entity) into greatest_key;
+    perform setval(format('warehouse.%I', entity || '.key')::regclass, greatest(greatest_key, 1));
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION warehouse.take_key(entity text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+declare
+    -- No entity has a point in its name.
+    numbers text := format('warehouse.%I', entity || '.key');
+begin
+    if to_regclass(numbers) is null then
+        perform pg_advisory_xact_lock(hashtextextended('warehouse.key', 0));
+        execute format('create sequence if not exists %s', numbers);
+    end if;
+    return nextval(numbers::regclass);
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION warehouse.tell_entity()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -161,6 +189,16 @@ create table common.dead_letter (
     event_id uuid not null,
     event jsonb not null,
     problem jsonb not null,
+    created_at timestamp with time zone default now() not null
+);
+
+create table common.idempotency (
+    caller text not null,
+    key text not null,
+    digest bytea not null,
+    status integer,
+    headers jsonb,
+    body text,
     created_at timestamp with time zone default now() not null
 );
 
@@ -246,6 +284,8 @@ create table warehouse.tombstone (
 
 alter table common.dead_letter add constraint dead_letter_pkey PRIMARY KEY (id);
 alter table common.dead_letter add constraint dead_letter_subscriber_event_id_key UNIQUE (subscriber, event_id);
+alter table common.idempotency add constraint idempotency_pkey PRIMARY KEY (caller, key);
+alter table common.idempotency add constraint idempotency_digest_check CHECK ((octet_length(digest) = 32));
 alter table common.outbox add constraint outbox_pkey PRIMARY KEY (id);
 alter table common.outbox add constraint outbox_event_id_key UNIQUE (event_id);
 alter table common.outbox add constraint outbox_position_key UNIQUE ("position");
@@ -271,6 +311,7 @@ alter table warehouse.entity add constraint entity_ready_check CHECK (((state <>
 alter table warehouse.entity add constraint entity_state_check CHECK ((state = ANY (ARRAY['building'::text, 'ready'::text, 'halted'::text, 'hidden'::text])));
 alter table warehouse.tombstone add constraint tombstone_pkey PRIMARY KEY (entity, key);
 
+CREATE INDEX idempotency_age_idx ON common.idempotency USING btree (created_at);
 CREATE INDEX outbox_unstamped_idx ON common.outbox USING btree (id) WHERE ("position" IS NULL);
 CREATE UNIQUE INDEX run_alone_key ON common.run USING btree (kind, subject) WHERE (state = ANY (ARRAY['running'::text, 'cancelling'::text]));
 CREATE INDEX run_ended_idx ON common.run USING btree (ended_at) WHERE (state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text]));

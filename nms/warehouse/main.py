@@ -9,16 +9,19 @@ from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
+from nms.warehouse.api import feed, records
 from nms.warehouse.entities import Entities, followed
 from nms.warehouse.front import Front
 from nms.warehouse.reading import Reading
 from nms.warehouse.settings import WarehouseSettings
 from nms.warehouse.worker import run_worker
+from nms.warehouse.write import Writings
 
 
 @asynccontextmanager
 async def enter_serving(app: FastAPI) -> AsyncIterator[None]:
-    """Give an app its entities and its readers, as long as it lives."""
+    """Give an app its entities, who reads and who writes them, as long as it lives."""
+    app.state.writings = Writings()
     app.state.reading = Reading(app.state.cursor_secret, read_settings(WarehouseSettings))
 
     def forget_reference() -> None:
@@ -32,6 +35,8 @@ ROLE = Role(
     name="warehouse",
     summary="Unified records of all sources, read and written over REST",
     description="Serves the records of all sources as one.",
+    routers=(feed.router, records.router),
+    tags={"feed": "Changes of all entities in one order."},
     dependencies={"database": health.database(DSNType.DWH)},
     resources=(enter_serving,),
     front=Front,

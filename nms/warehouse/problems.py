@@ -52,3 +52,31 @@ class TableBusy(Problem):
 
     status, code, retry, title = 503, "table-busy", Retry.LATER, "The table of an entity is held by somebody else"
     remedy = "It is tried again by itself; look in pg_stat_activity for a transaction that is open for long."
+
+
+class RecordExists(Problem):
+    """A record stands under this key."""
+
+    status, code, title = 409, "record-exists", "There is such a record already"
+    remedy = "Change it with PATCH, replace it with PUT, or send another key."
+
+
+class KeysUsedUp(Problem):
+    """No further key can be made: the last one of the type is taken."""
+
+    status, code, title = 409, "keys-used-up", "There is no further key"
+    remedy = "Send the record with a key of its own, or give the key of the entity a larger type."
+
+
+class MediaTypeRefused(Problem):
+    """A record is sent as something else than JSON."""
+
+    status, code, title = 415, "media-type-refused", "Records are JSON"
+    remedy = "Send `Content-Type: application/json`; a patch may be `application/merge-patch+json` too."
+
+
+class PositionAhead(Problem):
+    """The feed is asked for what comes behind a place that it never had; fact: `newest`, the last one that it has."""
+
+    status, code, title = 409, "feed-position-ahead", "The feed has not come this far"
+    remedy = "The warehouse was restored from a backup, or the number is of another one: begin again with `since=0`."

@@ -1,6 +1,6 @@
-"""Statements of the warehouse: what is built of each entity."""
+"""Statements of the warehouse: what is built of each entity, single records, the feed."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -8,9 +8,14 @@ from nms.common.db.pool import connect
 from nms.common.db.problems import DRIVER_ERRORS, translated
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseDwhRepository
+from nms.common.document import EntityDocument
 from nms.warehouse.alteration import Standing
+from nms.warehouse.change import LARGEST_PAGE, Span, compose_changes
+from nms.warehouse.lineage import Held
 from nms.warehouse.models import Entity
+from nms.warehouse.record import Key, Texts
 from nms.warehouse.table import has_null, lock_table, rewrite_records
+from nms.warehouse.write import Writing
 
 queries = load("nms.warehouse")
 CLOSE_SECONDS = 5.0
@@ -102,3 +107,63 @@ class EntityRepository(BaseDwhRepository):
         with translated():
             for statement in statements:
                 await self.connection.execute(statement)
+
+
+class RecordRepository(BaseDwhRepository):
+    """Single records, to be written in a transaction."""
+
+    async def begin(self, seconds: float) -> None:
+        """Wait for no lock longer than this, until the end of the transaction."""
+        await queries.get_begun(self.connection, milliseconds=str(round(seconds * 1_000)))
+
+    async def lock(self, writing: Writing, key: Key) -> Held | None:
+        """The record of a key, held until the end of the transaction."""
+        return await self._fetch(writing.lock, key)
+
+    async def insert(self, writing: Writing, texts: Texts) -> Held | None:
+        """Add a record; None where there is one of this key."""
+        return await self._fetch(writing.insert, [texts[name] for name in writing.names])
+
+    async def update(self, writing: Writing, key: Key, texts: Texts) -> Held | None:
+        """Change some fields of a record; None where that changes nothing."""
+        names = tuple(texts)
+        return await self._fetch(writing.update(names), [*key, *texts.values()]) if names else None
+
+    async def delete(self, writing: Writing, key: Key) -> None:
+        """Delete the record of a key."""
+        with translated():
+            await self.connection.execute(writing.delete, *key)
+
+    async def take_key(self, entity: str) -> int:
+        """A number for the key of a new record."""
+        return int(await queries.take_key(self.connection, entity=entity))
+
+    async def mark_keys(self, entity: str, field: str) -> None:
+        """Take numbers behind those that records came with from now on."""
+        await queries.mark_keys(self.connection, entity=entity, field=field)
+
+    async def _fetch(self, sql: str, values: Sequence[str | None]) -> Held | None:
+        with translated():
+            row = await self.connection.fetchrow(sql, *values)
+        return None if row is None else Held(*row)
+
+
+class FeedRepository(BaseDwhRepository):
+    """Changes of all entities, in one order."""
+
+    async def get_tide(self) -> tuple[int, int]:
+        """Up to which sequence everything is settled, and the newest one."""
+        row = await queries.get_tide(self.connection)
+        return row["settled"], row["newest"]
+
+    async def list_changes(
+        self, documents: Sequence[EntityDocument], span: Span
+    ) -> tuple[bytes, int, int | None, bool]:
+        """Changes as JSON, joined by commas; how many, the sequence of the last, whether there are no more of them."""
+        most, names = span.offset + span.limit + 1, [document.name for document in documents]
+        with translated():
+            row = await self.connection.fetchrow(
+                compose_changes(documents),
+                *(span.after, span.upto, most, names, span.offset, span.limit, LARGEST_PAGE),
+            )
+        return row["items"], row["count"], row["last"], row["is_whole"]

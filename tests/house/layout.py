@@ -28,7 +28,8 @@ WORDS = {
              "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence",
              "feed"},
     "warehouse": {"record", "filter", "export", "feed", "page", "table", "value", "expression", "reading", "front",
-                  "horizon", "statement", "alteration"},
+                  "horizon", "statement", "alteration", "member", "write", "condition",
+                  "lineage"},
     "console": {"page"},
 }  # fmt: skip
 FOLDERS = {"api", "queries"}

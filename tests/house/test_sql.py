@@ -24,6 +24,8 @@ COMPOSED: dict[str, str] = {
     "nms/warehouse/statement.py": "lists and records of entities: names of fields of served documents, quoted",
     "nms/warehouse/table.py": "the tables of entities: names of fields of validated documents, quoted",
     "nms/warehouse/alteration.py": "what makes another table of it, in the same way",
+    "nms/warehouse/write.py": "records written: the same names",
+    "nms/warehouse/change.py": "the feed of all entities: the same names",
     "nms/common/db/embedded.py": "makes the login and the databases of the embedded server, before ours exist",
     "nms/common/db/migrations.py": "makes aiosqlembic's history table as aiosqlembic does, before any revision ran",
     "nms/common/db/revisions.py": "the text of a new revision's file",

@@ -12,6 +12,8 @@ SCOPES: dict[str, str] = {
     "audit:read": "admin",
     "config:read": "admin operator viewer",
     "config:write": "admin operator",
+    "entities:read": "admin operator viewer",
+    "entities:write": "admin operator",
     "events:read": "admin operator viewer",
     "events:write": "admin operator",
     "me:read": "admin operator viewer",
@@ -120,12 +122,20 @@ _INBOX = {
     "POST /tasks/cancel": "tasks:write",
     "POST /tasks/{run_id}/retry": "tasks:write",
 }
+_WAREHOUSE = {
+    "GET /data": "entities:read",
+    "POST /{entity:entity}": "entities:write:{entity}",
+    "POST /{entity:entity}/": "entities:write:{entity}",
+    "PUT /{entity:entity}/{key:path}": "entities:write:{entity}",
+    "PATCH /{entity:entity}/{key:path}": "entities:write:{entity}",
+    "DELETE /{entity:entity}/{key:path}": "entities:write:{entity}",
+}
 ROUTES: dict[str, dict[str, str]] = {
     "auth": _AUTH | _PROCESS,
     "cfg": _CFG | _PROCESS,
     "inbox": _INBOX | _PROCESS,
     "sync": _SYNC | _PROCESS,
-    "warehouse": _PROCESS,
+    "warehouse": _WAREHOUSE | _PROCESS,
     "console": _PROCESS,
 }
 """The scope that each route of each role asks for."""
@@ -145,12 +155,17 @@ def scopes_of(role: str) -> set[str]:
     return {"*"} if role == "admin" else {scope for scope, roles in SCOPES.items() if role in roles.split()}
 
 
+def plain(scope: str) -> str:
+    """The scope that stands for those of all instances."""
+    return scope.partition(":{")[0]
+
+
 def answers_of(scope: str) -> Iterator[tuple[str, int | None]]:
     """Every kind of caller, and how it is refused by a route that asks for this scope; None: it is let in."""
     for caller in STRANGERS:
         yield caller, None if scope == PUBLIC else 401
     for role in ROLES:
-        yield role, None if scope == PUBLIC or role in SCOPES[scope].split() else 403
+        yield role, None if scope == PUBLIC or role in SCOPES[plain(scope)].split() else 403
     if scope != PUBLIC:
         yield SERVICE, None
         yield OTHER_SERVICE, 403

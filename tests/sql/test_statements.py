@@ -49,6 +49,7 @@ TABLES_OF_OTHERS = (
 ONLY = {
     "nms/common/queries/bucket.sql": DSNType.NMS,
     "nms/common/queries/configuration.sql": DSNType.NMS,
+    "nms/common/queries/idempotency.sql": DSNType.DWH,
     "nms/common/queries/trust.sql": DSNType.AUTH,
 }
 """Statements of such a package on tables that only one database has."""

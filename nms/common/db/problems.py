@@ -95,6 +95,7 @@ _BY_STATE: dict[str, type[Problem]] = {
     "40001": TransactionConflict,
     "40P01": TransactionConflict,
     "0A000": DatabaseFailed,
+    "54000": ValueRefused,  # a text too long for an index or for full text search
     "23505": Duplicate,
     "23503": ReferenceBroken,
     "23001": ReferenceBroken,

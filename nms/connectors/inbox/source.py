@@ -9,15 +9,17 @@ from typing import Any
 
 from nms.common import clock
 from nms.common.change import Change, Shape
+from nms.common.db.dsn import DSNType
 from nms.common.document.inbox import InboxSystem
+from nms.common.ear import own_ear
 from nms.common.flow import Batch, FeedSpec, Part, Position
 from nms.common.waiting import first_of
-from nms.connectors.inbox.ear import own_ear
 from nms.connectors.inbox.harvest import Harvest, harvest
 from nms.connectors.inbox.place import Mark, Place, judge, read_place, write_place
 from nms.connectors.inbox.reading import Event, Reader
 from nms.connectors.inbox.repository import FeedRepository
 
+CHANNEL = "nms_inbox"
 LOOK_SECONDS = 5.0
 """Between looks where nothing is heard of."""
 REST_SECONDS = 0.02
@@ -65,7 +67,7 @@ class InboxSource:
         """Find where to begin and listen; raises InboxRestored, EventsDropped, or that the database is away."""
         made = cls(system, spec, limits or Limits(), await FeedRepository.open())
         await made._begin()
-        own_ear().lend(made._wake)
+        own_ear(DSNType.NMS, CHANNEL).lend(made._wake)
         return made
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -106,7 +108,7 @@ class InboxSource:
 
     async def close(self) -> None:
         """Listen no more; safe to call twice."""
-        await own_ear().leave(self._wake)
+        await own_ear(DSNType.NMS, CHANNEL).leave(self._wake)
 
     # -- where to read
 

@@ -1,4 +1,4 @@
-"""One connection of the process hears of new events, for all pipelines that read them."""
+"""One connection of the process hears what a database tells on a channel, for all who wait for it."""
 
 import asyncio
 
@@ -6,13 +6,12 @@ from nms.common.db.dsn import DSNType
 from nms.common.db.pool import get_pool
 from nms.common.listen import listen
 
-CHANNEL = "nms_inbox"
-
 
 class Ear:
-    """Sets the events of all who listen whenever something was stored; also when it may have missed that."""
+    """Sets the events of all who listen whenever something is told; also when it may have missed that."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: DSNType, channel: str) -> None:
+        self._kind, self._channel = kind, channel
         self._wakes: set[asyncio.Event] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -20,7 +19,7 @@ class Ear:
         """Begin to set this event."""
         self._wakes.add(wake)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._listen(), name="listen-inbox")
+            self._task = asyncio.create_task(self._listen(), name=f"listen-{self._channel}")
 
     async def leave(self, wake: asyncio.Event) -> None:
         """Set this event no more; with the last one the connection is given back. Safe to call twice."""
@@ -31,16 +30,16 @@ class Ear:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _listen(self) -> None:
-        await listen(await get_pool(DSNType.NMS), CHANNEL, lambda _: self._ring())
+        await listen(await get_pool(self._kind), self._channel, lambda _: self._ring())
 
     def _ring(self) -> None:
         for wake in self._wakes:
             wake.set()
 
 
-_ears: dict[int, Ear] = {}
+_ears: dict[tuple[int, DSNType, str], Ear] = {}
 
 
-def own_ear() -> Ear:
-    """The ear of this event loop."""
-    return _ears.setdefault(id(asyncio.get_running_loop()), Ear())
+def own_ear(kind: DSNType, channel: str) -> Ear:
+    """The ear of this event loop for a channel."""
+    return _ears.setdefault((id(asyncio.get_running_loop()), kind, channel), Ear(kind, channel))

@@ -1,0 +1,30 @@
+"""Where a record comes from: what `?lineage=1` tells beside its fields (pure)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+LINEAGE: Final = "_lineage"
+"""The member that tells it; no field has such a name."""
+TOLD: Final = (
+    "json_build_object('source', _source, 'external_id', _external_id, 'sequence', _sequence,"
+    " 'created_at', _created_at, 'updated_at', _updated_at)::text"
+)
+"""The SQL of what it tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A record as it is stored: its ready JSON text, its place in the order of changes, and its lineage as JSON."""
+
+    json: str
+    sequence: int
+    lineage: str
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of the record (RFC 9110, section 8.8.3): strong."""
+        return f'"{self.sequence}"'
+
+    def shown(self, *, lineage: bool) -> str:
+        """The JSON text of the record, with its lineage where it is asked for."""
+        return f'{self.json[:-1]},"{LINEAGE}":{self.lineage}}}' if lineage else self.json
