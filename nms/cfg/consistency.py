@@ -6,17 +6,20 @@ from typing import Final
 
 from pydantic_core import PydanticCustomError
 
+from nms.cfg.datasets import check_entities
 from nms.cfg.entities import find_entity_faults
 from nms.cfg.models import Identity
 from nms.cfg.resources import check_passing, check_reading, check_receiving, check_writing
 from nms.common.document import (
     Document,
+    EntityDocument,
     InboxSystem,
     PipelineDocument,
     PostgresSystem,
     RestSystem,
     SystemDocument,
     Table,
+    WarehouseSystem,
 )
 from nms.common.problem import Pointer
 
@@ -29,6 +32,7 @@ CAPTURES: Final[Mapping[str, tuple[str, ...]]] = {
     "kafka": ("feed",),
     "rest": ("pull",),
     "inbox": ("feed",),
+    "warehouse": ("log", "poll", "compare"),
 }
 """How changes can be captured, by the type of the source."""
 
@@ -78,22 +82,23 @@ def _check_systems(pipeline: PipelineDocument, documents: Mapping[Identity, Docu
     source, target = sides.values()
     if isinstance(source, SystemDocument) and isinstance(target, SystemDocument):
         yield from _check_ends(pipeline, source, target)
+        yield from _check_warehouse(pipeline, (source, target), documents)
         if isinstance(source, InboxSystem):
             yield from check_receiving(pipeline, source, [name for kind, name in documents if kind == "endpoint"])
             yield from check_passing(pipeline, source, target)
 
 
 def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: SystemDocument) -> Iterator[Pointer]:
-    if source.place == target.place and isinstance(target, PostgresSystem):
+    if source.place == target.place and target.is_database:
         yield Pointer(
             "/target",
             f"`{pipeline.target}` and `{pipeline.source}` are one database, a pipeline needs two; "
             "name another target or correct a DSN",
         )
     yield from _check_capture(pipeline, source, target)
-    if not isinstance(source, PostgresSystem) or not isinstance(target, PostgresSystem):
-        words = () if isinstance(source, PostgresSystem) else NOT_FED
-        sent = () if isinstance(target, PostgresSystem) else NOT_SENT
+    if not (source.is_database and target.is_database):
+        words = () if source.is_database else NOT_FED
+        sent = () if target.is_database else NOT_SENT
         yield from _check_mappings(pipeline, tuple(dict.fromkeys((*words, *sent))))
     if isinstance(source, PostgresSystem):
         yield from _check_tables(pipeline, "source")
@@ -104,6 +109,15 @@ def _check_ends(pipeline: PipelineDocument, source: SystemDocument, target: Syst
         yield from check_reading(pipeline, source)
     if isinstance(target, RestSystem):
         yield from check_writing(pipeline, target)
+
+
+def _check_warehouse(
+    pipeline: PipelineDocument, ends: tuple[SystemDocument, SystemDocument], documents: Mapping[Identity, Document]
+) -> Iterator[Pointer]:
+    entities = {each.name: each for each in documents.values() if isinstance(each, EntityDocument)}
+    for side, system in zip(("source", "target"), ends, strict=True):
+        if isinstance(system, WarehouseSystem):
+            yield from check_entities(pipeline, side, system.name, entities)
 
 
 def _check_capture(pipeline: PipelineDocument, source: SystemDocument, target: SystemDocument) -> Iterator[Pointer]:
@@ -118,12 +132,12 @@ def _check_capture(pipeline: PipelineDocument, source: SystemDocument, target: S
         yield Pointer(
             "/capture", "a poll does not tell an insert from an update, as messages do: into a queue goes the `log`"
         )
-    if not isinstance(source, PostgresSystem | InboxSystem) and not isinstance(target, PostgresSystem):
+    if not (source.is_database or isinstance(source, InboxSystem)) and not target.is_database:
         yield Pointer(
             "/target",
             "what an API, a queue or a topic gives goes into a database; a second pipeline can send it on from there",
         )
-    if pipeline.capture == "compare" and not isinstance(target, PostgresSystem):
+    if pipeline.capture == "compare" and not target.is_database:
         yield Pointer("/capture", f"a comparison reads both sides, and `{target.name}` is of type {target.type}")
 
 

@@ -7,7 +7,6 @@ from nms.common.document import (
     DatasetMapping,
     InboxSystem,
     PipelineDocument,
-    PostgresSystem,
     Resource,
     RestSystem,
     SystemDocument,
@@ -66,7 +65,7 @@ def check_receiving(pipeline: PipelineDocument, system: InboxSystem, endpoints: 
 
 def check_passing(pipeline: PipelineDocument, source: InboxSystem, target: SystemDocument) -> Iterator[Pointer]:
     """Faults of a pipeline from the inbox to where no table tells the fields; pointers are those in its document."""
-    if isinstance(target, PostgresSystem | InboxSystem):
+    if target.is_database or isinstance(target, InboxSystem):
         return
     for number, dataset in enumerate(pipeline.datasets):
         if dataset.fields is None:

@@ -12,6 +12,8 @@ from typing import Final
 Field = bytes | None
 NULL: Final[bytes] = b"\xff\xff\xff\xff"
 UNCHANGED: Final[None] = None
+RECORD: Final = "$record"
+"""The name of the field that is the whole record, as it came."""
 
 
 class Op(StrEnum):

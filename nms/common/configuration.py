@@ -41,6 +41,13 @@ class Configuration:
             raise self._absent("pipeline", name)
         return found
 
+    def entity(self, name: str) -> EntityDocument:
+        """The entity of this name; raises its problem where it is unreadable, else NotFound."""
+        found = self.entities.get(name)
+        if found is None:
+            raise self._absent("entity", name)
+        return found
+
     def _absent(self, kind: str, name: str) -> Problem:
         return self.unreadable.get((kind, name)) or NotFound(
             f"There is no {kind} named {name} in revision {self.revision}.",

@@ -23,7 +23,8 @@ class DatasetSpec:
     `version` names a field that grows with every change of a record: older ones are passed over at the target.
     `cursor` names the field that a poll asks for changes by; a change may commit `overlap` seconds after its value.
     Only rows that meet all of `where` belong to it; `constants` are values (text or null) by field of the target;
-    `casts` are the types that values of a source field are read as at the target.
+    `casts` are the types that values of a source field are read as at the target. `external` is the field of the target
+    that gets the record's key, as text.
     """
 
     source: str
@@ -36,6 +37,7 @@ class DatasetSpec:
     where: tuple[Condition, ...] = ()
     constants: Mapping[str, str | None] | None = None
     casts: Mapping[str, str] | None = None
+    external: str | None = None
 
 
 class Sifted(list[Change]):

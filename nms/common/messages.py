@@ -1,9 +1,10 @@
 """Messages of queues and topics, read as changes: plain JSON objects and CloudEvents 1.0, ours and others' (pure)."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from nms.common.change import NULL, UNCHANGED, Change, Field, Op, Shape, frame
+from nms.common.change import NULL, RECORD, UNCHANGED, Change, Field, Op, Shape, frame
 from nms.common.cloudevents import TYPE
 from nms.common.key_text import canonical
 from nms.common.problem import Problem
@@ -13,6 +14,7 @@ MESSAGE_LIMIT = 16 << 20
 _JSON = ("json", "jsonb")
 _TEXT = ("text", "character varying", "bpchar", "character", "citext")
 _MISSING: Any = object()
+_ESCAPE: Final = re.compile(r"\\(?:\\|u0000)")
 
 
 class MessageUnreadable(Problem):
@@ -76,7 +78,8 @@ def read_message(
 ) -> list[Change]:
     """The changes of one message; raises a MessageUnreadable that says what is wrong.
 
-    The columns of the shape are named as the fields are: a dotted name that is no field is a path into objects.
+    The columns of the shape are named as the fields are: a dotted name that is no field is a path into objects, and
+    `$record` is the whole record.
     A plain object (or the data of a CloudEvent of others) is an update: fields it lacks are unchanged. A CloudEvent of
     ours does what its data say, so that deletes and moves of keys travel too. A dataset without a key takes inserts
     only. JSON null is SQL null, also for json columns. `beside` has fields of the key that the body may lack, where the
@@ -179,6 +182,14 @@ def to_field(value: Any, kind: str) -> bytes:
     return frame(text.encode())
 
 
+def whole_record(record: Any) -> bytes:
+    """A parsed record as jsonb keeps it: U+0000 and halves of surrogate pairs, which it refuses, become others."""
+    text = write(record)
+    if "\\u0000" in text:
+        text = _ESCAPE.sub(lambda found: found[0] if found[0] == "\\\\" else "\\ufffd", text)
+    return text.encode(errors="replace")
+
+
 def _array(values: Sequence[Any], kind: str) -> str:
     return "{" + ",".join(_element(value, kind) for value in values) + "}"
 
@@ -223,6 +234,8 @@ def _with_nulls(values: tuple[Field, ...]) -> tuple[Field, ...]:
 
 def _field(members: Mapping[str, Any], shape: Shape, at: int, *, strict: bool = True) -> Field:
     column = shape.columns[at]
+    if column.name == RECORD:
+        return frame(whole_record(members.get(RECORD, members)))
     value = find(members, column.name, _MISSING)
     if value is _MISSING:
         return UNCHANGED

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 from nms.common.change import Shape
-from nms.common.document import SystemDocument
+from nms.common.document import EntityDocument, SystemDocument
 from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec, Feed, FeedSpec, Opened, OutletSpec, Position, Store, Target
 from nms.common.ledger import Ledger
@@ -23,30 +23,32 @@ from nms.connectors.postgres.twoway.opening import release_twoway
 from nms.sync.feed import open_feeding
 from nms.sync.merge import Rules
 
-POSTGRES, REST = "postgres", "rest"
+REST = "rest"
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
     """What a pipeline is opened with: its two systems, and what the database among them needs to know.
 
-    `rules` say who wins where both sides of a two-way one changed a record.
+    `rules` say who wins where both sides of a two-way one changed a record; `entities` are those of the warehouse that
+    it reads or writes.
     """
 
     spec: PipelineSpec
     source: SystemDocument
     target: SystemDocument
     rules: Rules = field(default_factory=Rules)
+    entities: Mapping[str, EntityDocument] = field(default_factory=dict)
 
     @property
     def feeds(self) -> bool:
         """Whether changes come from a queue or topic."""
-        return self.source.type != POSTGRES
+        return not self.source.is_database
 
     @property
     def publishes(self) -> bool:
         """Whether changes go to a queue or topic."""
-        return self.target.type != POSTGRES
+        return not self.target.is_database
 
 
 class Channel(Protocol):
@@ -129,7 +131,7 @@ def _feeder(way: Way) -> Callable[..., Awaitable[Feed]]:
     spec, channel = way.spec, channel_of(way.source)
     access = channel.access_of(way.source)
     # Whether a record is new nobody knows: to a queue it is told as an update.
-    heals = spec.heals and way.target.type in (POSTGRES, REST)
+    heals = spec.heals and (way.target.is_database or way.target.type == REST)
 
     async def open_feed(
         shapes: Mapping[str, Shape], start: Position, keys: Keys | None = None, above: Above | None = None

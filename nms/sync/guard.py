@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nms.common import outbox
-from nms.common.document import PipelineDocument, PostgresSystem, parse_document
+from nms.common.document import PipelineDocument, SystemDocument, parse_document
 from nms.common.problem import Problem
 from nms.connectors.postgres.libpq import Access
 from nms.connectors.postgres.retention import measure_slots, release_slot
@@ -72,7 +72,7 @@ async def _list_guarded(repository: SyncRepository) -> list[Guarded]:
             pipeline = parse_document(documents["pipeline"])
             both = isinstance(pipeline, PipelineDocument) and pipeline.direction == "two-way"
             source = parse_document(documents["target" if both else "source"])
-            if isinstance(pipeline, PipelineDocument) and isinstance(source, PostgresSystem):
+            if isinstance(pipeline, PipelineDocument) and isinstance(source, SystemDocument) and source.is_database:
                 found.append(Guarded(name, generation, pipeline, access_of(source), alarm is not None))
         except Problem as problem:
             log.warning("pipeline %s cannot be guarded: %s", name, problem.detail)

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from nms.common import outbox
 from nms.common.configuration import Configuration, current_documents
 from nms.common.db.repositories import BaseNmsRepository
-from nms.common.document import PipelineDocument
+from nms.common.document import PipelineDocument, SystemDocument, WarehouseSystem
 from nms.common.problem import NotFound, Problem
 from nms.common.run import Run, RunRepository, RunState, Unique, enqueue, request_cancel
+from nms.connectors.warehouse.stand import table_of
 from nms.events.sync import PipelinePaused, PipelineResumed, PipelineResynced
 from nms.sync.models import Asked, ChangeFilter, Pipeline, Quarantined, Selection, SentChange
 from nms.sync.problems import PipelineMoved, SameDatabase, TargetContested
@@ -148,11 +149,19 @@ async def ask_drop(repository: SyncRepository, name: str, selection: Selection) 
 def documents_of(configuration: Configuration, name: str) -> dict[str, Any]:
     """The documents a pipeline is made of, as they are stored; raises their problems."""
     pipeline = configuration.pipeline(name)
-    return {
-        "pipeline": pipeline.model_dump(mode="json"),
-        "source": configuration.system(pipeline.source).model_dump(mode="json"),
-        "target": configuration.system(pipeline.target).model_dump(mode="json"),
-    }
+    source, target = configuration.system(pipeline.source), configuration.system(pipeline.target)
+    found: dict[str, Any] = {"pipeline": pipeline, "source": source, "target": target}
+    documents = {part: document.model_dump(mode="json") for part, document in found.items()}
+    names = _entities(pipeline, source, target)
+    if names:
+        documents["entities"] = {each: configuration.entity(each).model_dump(mode="json") for each in names}
+    return documents
+
+
+def _entities(pipeline: PipelineDocument, source: SystemDocument, target: SystemDocument) -> list[str]:
+    """The names of the entities that a pipeline reads or writes."""
+    sides = [side for side, one in (("source", source), ("target", target)) if isinstance(one, WarehouseSystem)]
+    return [getattr(dataset, side) for side in sides for dataset in pipeline.datasets]
 
 
 def check_neighbours(configuration: Configuration, name: str) -> None:
@@ -161,19 +170,24 @@ def check_neighbours(configuration: Configuration, name: str) -> None:
     Addresses are compared, not names: two systems may be one database.
     """
     mine = configuration.pipeline(name)
-    if configuration.system(mine.target).type != "postgres":
+    if not configuration.system(mine.target).is_database:
         # Any number of pipelines may send to one exchange or topic.
         return
     place = configuration.system(mine.target).resolve_place()
     if configuration.system(mine.source).resolve_place() == place:
         raise SameDatabase(f"{mine.source} and {mine.target} are one database", source=mine.source, target=mine.target)
-    tables = {str(dataset.target) for dataset in mine.datasets}
+    tables = _tables(configuration, mine)
     for other in configuration.pipelines.values():
         shared = mine.shared and other.shared
-        if other.name == name or shared or not tables & {str(dataset.target) for dataset in other.datasets}:
+        if other.name == name or shared or not tables & _tables(configuration, other):
             continue
         if _place(configuration, other) == place:
             raise TargetContested(f"{other.name} writes a table of {name} too", pipelines=[name, other.name])
+
+
+def _tables(configuration: Configuration, pipeline: PipelineDocument) -> set[str]:
+    entities = isinstance(configuration.systems.get(pipeline.target), WarehouseSystem)
+    return {table_of(dataset.target) if entities else dataset.target for dataset in pipeline.datasets}
 
 
 def _place(configuration: Configuration, pipeline: PipelineDocument) -> object:

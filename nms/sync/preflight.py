@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nms.common.configuration import Configuration, current_documents
+from nms.common.document import WarehouseSystem
 from nms.common.finding import Finding
 from nms.common.problem import Problem
 from nms.common.settings import Settings, read_settings
@@ -11,6 +12,8 @@ from nms.connectors.postgres import preflight
 from nms.connectors.postgres.preflight import TableSize
 from nms.connectors.postgres.problems import NotPrepared
 from nms.connectors.postgres.twoway.prepare import check_twoway, prepare_twoway
+from nms.connectors.warehouse.connector import check_entities, suit_entities
+from nms.connectors.warehouse.stand import table_of
 from nms.sync.capture import Way, check_channels
 from nms.sync.mapping import way_of
 from nms.sync.pipeline import check_neighbours, documents_of, resume
@@ -95,6 +98,19 @@ async def estimate(repository: SyncRepository, name: str, settings: Settings) ->
 
 
 async def _check(repository: SyncRepository, way: Way) -> list[Finding]:
+    unbuilt = await _check_entities(way)
+    # Of a table that is not there yet as it will be nothing else is worth telling.
+    return unbuilt or suit_entities(await _check_databases(repository, way), way.target)
+
+
+async def _check_entities(way: Way) -> list[Finding]:
+    system, side = (way.target, "target") if isinstance(way.target, WarehouseSystem) else (way.source, "source")
+    places = {getattr(one, side): f"/datasets/{at}/{side}" for at, one in enumerate(way.spec.datasets)}
+    pointers = {name: places.get(table_of(name), "") for name in way.entities}
+    return await check_entities(system.name, way.entities, pointers)
+
+
+async def _check_databases(repository: SyncRepository, way: Way) -> list[Finding]:
     if way.feeds and way.publishes:
         return await check_channels(way)
     if way.feeds:

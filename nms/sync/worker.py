@@ -19,6 +19,7 @@ from nms.common.problem import Problem, Retry
 from nms.common.rounds import Rounds
 from nms.common.run import Claimed, Crew, LeaseLost, RunRepository
 from nms.common.settings import Settings, read_settings
+from nms.connectors.warehouse.connector import require_built
 from nms.events.sync import PipelineHalted
 from nms.sync.apply import Applier
 from nms.sync.capture import Way, open_capture, release_capture
@@ -129,6 +130,7 @@ class Work:
         standing = Standing(self._repository, claimed, name, pipeline.status, rounds)
         await standing.say("opening")
         check_neighbours(await current_documents(self._repository), name)
+        await require_built(way.entities)
         way = replace(way, spec=replace(way.spec, known=pipeline.position, rounds=rounds))
         ledger = ChangeLedger(self._repository, claimed, name, pipeline.generation)
         async with self._opening(way, claimed, ledger) as opened:

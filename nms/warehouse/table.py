@@ -34,14 +34,15 @@ TYPES: Final = {
 }
 """Types of fields as PostgreSQL's catalog spells them."""
 OWN_COLUMNS: Final = (
-    "_sequence bigint not null",
+    # What triggers fill has a default too, so that whoever reads the catalog sees that rows may come without it.
+    "_sequence bigint not null default 0",
     "_source text not null default 'local'",
     "_external_id text",
     "_origin text",
-    "_created_at timestamptz not null",
-    "_updated_at timestamptz not null",
+    "_created_at timestamptz not null default now()",
+    "_updated_at timestamptz not null default now()",
     "_raw jsonb",
-    "_json text not null",
+    "_json text not null default ''",
 )
 _BARE: Final = frozenset({"boolean", "smallint", "integer", "bigint", "json"})
 """Types whose text is JSON as it is."""

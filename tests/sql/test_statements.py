@@ -23,7 +23,13 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = sorted({path.parent for path in (ROOT / "nms").rglob("*.sql") if path.parent.name == "queries"})
 Plant = Callable[[str], ModuleType]
 EVERY = tuple(DSNType)
-DATABASES = {"nms/common": EVERY, "nms/common/db": EVERY, "nms/auth": (DSNType.AUTH,), "nms/warehouse": (DSNType.DWH,)}
+DATABASES = {
+    "nms/common": EVERY,
+    "nms/common/db": EVERY,
+    "nms/auth": (DSNType.AUTH,),
+    "nms/warehouse": (DSNType.DWH,),
+    "nms/connectors/warehouse": (DSNType.DWH,),
+}
 """Which databases the statements of a package are for, where it is not `nms` alone."""
 RAW = {
     "nms.cfg.repository: list_documents_of": "dictionaries until revisions have their model",

@@ -186,7 +186,7 @@ def test_a_fault_of_a_pipeline_has_one_pointer(parts: dict[str, Any], pointer: s
 @pytest.mark.parametrize(
     ("parts", "pointer", "told"),
     [
-        ({"type": "warehouse"}, "/type", "not yet available"),
+        ({"type": "warehouse"}, "/dsn", "unknown key"),
         ({"type": "oracle"}, "/type", "`postgres`"),
         ({"dsn": "postgresql://u:hunter2@h/d"}, "/dsn", "password"),
         ({"dsn": "postgresql://u@h/d?options=-cx%3Dy"}, "/dsn", "options"),
@@ -217,7 +217,7 @@ def test_what_is_no_document_is_refused(body: Any, pointer: str) -> None:
 
 
 def test_all_faults_of_all_documents_are_told_at_once_with_their_places() -> None:
-    text = write_text([{**BILLING, "type": "warehouse"}, pipeline(capture="magic", extra=1), {**CRM, "password": "x"}])
+    text = write_text([{**BILLING, "type": "oracle"}, pipeline(capture="magic", extra=1), {**CRM, "password": "x"}])
     with pytest.raises(Malformed) as caught:
         draw_plan(0, [], Changeset(read_drafts(text, "f.yaml")))
     told = [f"{each.pointer} {each.detail.split(' ')[0]}" for each in caught.value.pointers]

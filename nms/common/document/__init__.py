@@ -18,6 +18,7 @@ from nms.common.document.system import (
     SystemUnreadable,
 )
 from nms.common.document.values import Table
+from nms.common.document.warehouse import WarehouseSystem
 
 __all__ = [
     "KINDS",
@@ -40,6 +41,7 @@ __all__ = [
     "SystemDocument",
     "SystemUnreadable",
     "Table",
+    "WarehouseSystem",
     "json_schema",
     "normal_form",
     "parse_address",

@@ -12,6 +12,7 @@ from nms.common.document.inbox import InboxSystem
 from nms.common.document.pipeline import PipelineDocument
 from nms.common.document.rest import RestSystem
 from nms.common.document.system import AmqpSystem, Document, KafkaSystem, PostgresSystem, SystemDocument
+from nms.common.document.warehouse import WarehouseSystem
 from nms.common.problem import Malformed, Pointer
 
 SYSTEMS: Final[Mapping[str, type[SystemDocument]]] = {
@@ -20,8 +21,8 @@ SYSTEMS: Final[Mapping[str, type[SystemDocument]]] = {
     "kafka": KafkaSystem,
     "rest": RestSystem,
     "inbox": InboxSystem,
+    "warehouse": WarehouseSystem,
 }
-LATER_SYSTEMS: Final = ("warehouse",)
 KINDS: Final[Mapping[str, type[Document]]] = {
     "system": SystemDocument,
     "pipeline": PipelineDocument,
@@ -58,8 +59,6 @@ def _refuse_type(type_: object) -> str:
     offered = ", ".join(f"`{word}`" for word in SYSTEMS)
     if type_ is None:
         return f"`type` is missing; it is one of {offered}"
-    if type_ in LATER_SYSTEMS:
-        return f"`{type_}` is not yet available; today it is one of {offered}"
     return f"this is one of {offered}"
 
 
@@ -87,7 +86,7 @@ def _write_entity(body: dict[str, Any]) -> None:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of one document of any kind, for editors and validators."""
-    systems = PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | InboxSystem
+    systems = PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | InboxSystem | WarehouseSystem
     any_document = systems | PipelineDocument | EndpointDocument | EntityDocument
     schema = TypeAdapter(any_document).json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "NMS document", **schema}

@@ -85,6 +85,11 @@ class SystemDocument(Document):
     type: str
 
     @property
+    def is_database(self) -> bool:
+        """Whether its datasets are tables of a PostgreSQL database."""
+        return False
+
+    @property
     def place(self) -> Place:
         """Where it stands as far as the document shows, or the reference that says so."""
         return (self.name,)
@@ -107,6 +112,11 @@ class PostgresSystem(SystemDocument):
         ),
     ]
     password: Password = None
+
+    @property
+    def is_database(self) -> bool:
+        """Its datasets are its tables."""
+        return True
 
     @property
     def place(self) -> Place:

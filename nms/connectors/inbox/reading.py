@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from nms.common import exact_json
-from nms.common.change import Change, Shape
+from nms.common.change import RECORD, Change, Shape
 from nms.common.cloudevents import TYPE
 from nms.common.document.inbox import FACTS, HEADER, InboxResource, is_fact
 from nms.common.exact_json import as_written
@@ -89,7 +89,7 @@ class Reader:
         self._names = [column.name for column in shape.columns]
         self._facts = [name for name in self._names if is_fact(name)]
         self._headers = [name for name in self._facts if name.startswith(HEADER)]
-        own = {*self._facts, *(shape.columns[at].name for at in shape.key)}
+        own = {RECORD, *self._facts, *(shape.columns[at].name for at in shape.key)}
         self._nulls = [name for name in self._names if name not in own] if resource.absent == "null" else []
 
     def takes(self, event: Event) -> bool:
@@ -136,6 +136,8 @@ class Reader:
         # One that finds nothing is a field that the record lacks.
         there = {name: value for name, value in derived.items() if value is not None}
         whole = {**record, **there, **dict(event.facts(self._facts))}
+        if RECORD in self._names:
+            whole[RECORD] = record
         deletes = self._deletes(event, record)
         for name in self._nulls:
             if find(whole, name, _MISSING) is _MISSING:

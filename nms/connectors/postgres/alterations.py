@@ -77,3 +77,18 @@ def create_publication(name: str, tables: Sequence[str], actions: str) -> str:
 def drop_publication(name: str) -> str:
     """Remove a publication, if it is there."""
     return f"drop publication if exists {quote_identifier(name)}"
+
+
+def grant_read(table: str, login: str) -> str:
+    """The right to copy and follow a table."""
+    return f"grant select on {table} to {quote_identifier(login)};"
+
+
+def grant_write(table: str, login: str) -> str:
+    """The rights to apply changes to a table."""
+    return f"grant select, insert, update, delete, truncate on {table} to {quote_identifier(login)};"
+
+
+def grant_update(table: str, columns: Sequence[str], login: str) -> str:
+    """The right to update columns."""
+    return f"grant update ({quote_names(columns)}) on {table} to {quote_identifier(login)};"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nms.common.db.quoting import quote_identifier
 from nms.common.finding import Finding
-from nms.connectors.postgres import alterations, statements
+from nms.connectors.postgres import alterations
 from nms.connectors.postgres.catalog import Table
 from nms.connectors.postgres.facts import Bond, Facts, Server, Side
 from nms.connectors.postgres.slot import plan_publications
@@ -268,7 +268,7 @@ def _judge_absent(side: Side, name: str, pointer: str) -> Iterator[Finding]:
 def _judge_source_table(facts: Facts, table: Table, pointer: str) -> Iterator[Finding]:
     name, login = facts.source.system, facts.source.server.login
     obstacles = facts.source.obstacles[table.oid]
-    sql = _grants(table, login, statements.grant_read, schema=not obstacles.schema_usable)
+    sql = _grants(table, login, alterations.grant_read, schema=not obstacles.schema_usable)
     if not (table.can_select and obstacles.schema_usable):
         text = f"login {login} of {name} may not read {table.asked}"
         yield Finding("select-right", text, name, sql=sql, pointer=pointer)
@@ -283,7 +283,7 @@ def _judge_source_table(facts: Facts, table: Table, pointer: str) -> Iterator[Fi
 def _judge_target_table(facts: Facts, table: Table, pointer: str) -> Iterator[Finding]:
     name, login = facts.target.system, facts.target.server.login
     obstacles = facts.target.obstacles[table.oid]
-    sql = _grants(table, login, statements.grant_write, schema=not obstacles.schema_usable)
+    sql = _grants(table, login, alterations.grant_write, schema=not obstacles.schema_usable)
     if not (table.can_select and table.can_write and obstacles.schema_usable):
         text = f"login {login} of {name} may not write {table.asked}"
         yield Finding("write-right", text, name, sql=sql, pointer=pointer)

@@ -96,6 +96,8 @@ async def settle_constants(target: Connection, pair: Pair, system: str) -> list[
                                  remedy="Correct `constants`."))  # fmt: skip
         else:
             made.append(Constant(name, literal_of(value, column.type), name in in_key))
+    if pair.spec.external in columns and pair.key:
+        made.append(Constant(pair.spec.external, ""))
     pair.constants = tuple(made)
     return found
 
@@ -123,6 +125,9 @@ def own_rows(pair: Pair) -> str:
     kept = [Condition(to[one.field].name, one.operator, one.values) for one in pair.conditions if one.field in to]
     constants, kinds = pair.spec.constants or {}, {column.name: column.plain for column in pair.target.columns}
     for one in pair.constants:
+        if one.name not in constants:
+            # The key as text: it tells nothing that the key does not.
+            continue
         value = constants[one.name]
         if value is not None and reader_of(kinds[one.name], text_form=True) is None:
             continue

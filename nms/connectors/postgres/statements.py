@@ -25,7 +25,7 @@ DELETE_OP, UPSERT_OP, FIRST_PARTIAL_OP = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A value that every row gets in one column: the column's name, the value as SQL, whether it is part of the key."""
+    """What every row gets in one column: its name, the value as SQL (empty: the row's key as text), whether a key's."""
 
     name: str
     value: str
@@ -116,6 +116,9 @@ def update_row(table: TargetTable, present: Sequence[int]) -> str:
     sets = ", ".join(
         f"{quote_identifier(table.columns[at])} = {value}" for at, value in zip(present, parameters, strict=False)
     )
+    if set(table.key) <= set(present):
+        key = _key_text(parameters[: len(present)], present, table.key)
+        sets += "".join(f", {quote_identifier(one.name)} = {key}" for one in table.constants if not one.value)
     newer = ""
     if table.version in present:
         newer = _not_newer(table, "", parameters[present.index(table.version)])
@@ -265,21 +268,6 @@ def count_rows(table: str) -> str:
     return f"select count(*) from {table}"
 
 
-def grant_read(table: str, login: str) -> str:
-    """The right to copy and follow a table."""
-    return f"grant select on {table} to {quote_identifier(login)};"
-
-
-def grant_write(table: str, login: str) -> str:
-    """The rights to apply changes to a table."""
-    return f"grant select, insert, update, delete, truncate on {table} to {quote_identifier(login)};"
-
-
-def grant_update(table: str, columns: Sequence[str], login: str) -> str:
-    """The right to update columns."""
-    return f"grant update ({quote_names(columns)}) on {table} to {quote_identifier(login)};"
-
-
 def _all(*conditions: str) -> str:
     return " and ".join(one for one in conditions if one)
 
@@ -345,7 +333,13 @@ def _fixed(table: TargetTable, prefix: str = "") -> list[str]:
 def written(table: TargetTable, values: Sequence[str], places: Iterable[int]) -> tuple[str, str]:
     """The columns of a new row and their values, constants behind them."""
     names = [*(table.columns[at] for at in places), *(one.name for one in table.constants)]
-    return quote_names(names), ", ".join([*values, *(one.value for one in table.constants)])
+    more = [one.value or _key_text(values, places, table.key) for one in table.constants]
+    return quote_names(names), ", ".join([*values, *more])
+
+
+def _key_text(values: Sequence[str], places: Iterable[int], key: Sequence[int]) -> str:
+    by_place = dict(zip(places, values, strict=True))
+    return " || ',' || ".join(f"({by_place[at]})::text" for at in key)
 
 
 def _keyquote_names(table: TargetTable) -> str:

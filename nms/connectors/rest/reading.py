@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from nms.common import clock, exact_json
-from nms.common.change import Change, Op, Shape, frame
+from nms.common.change import RECORD, Change, Op, Shape, frame
 from nms.common.document.rest import Resource
 from nms.common.egress.exchange import Answer
 from nms.common.exact_json import as_written
@@ -57,7 +57,8 @@ class Reader:
         self.resource = resource
         self.shape = shape
         self._names = [shape.columns[at].name for at in shape.key]
-        columns = [column.name for column in shape.columns]
+        columns = [column.name for column in shape.columns if column.name != RECORD]
+        self._wants_record = len(columns) < len(shape.columns)
         self._dotted = [name for name in columns if "." in name]
         absent = [name for name in columns if name not in self._names] if resource.absent == "null" else []
         self._nulls = dict.fromkeys(absent)
@@ -77,7 +78,7 @@ class Reader:
         if self._path is not None and self._is_clean(records, beside) and b"\\u0000" not in text:
             changes = partial(_read_again, text, self._path, self.shape)
             members = common_members(self.shape, records)
-            if self._nulls and (members is None or len(members) < len(self.shape.columns)):
+            if self._nulls and (members is None or len(members) < len(self.shape.columns) - self._wants_record):
                 return self._write_anew(text, beside, moments)
             page = Page(self.shape, *self._cut(text, self._path, body), len(records), changes, members)
             return Read(page, (), len(records), *moments, *self._columns(records, members))
@@ -131,9 +132,9 @@ class Reader:
     ) -> tuple[frozenset[str], frozenset[str]]:
         """The columns that any record has, and those that each one has."""
         if members is not None:
-            alike = frozenset(self.shape.columns[at].name for at in members)
+            alike = frozenset(self.shape.columns[at].name for at in members) - {RECORD}
             return alike, alike
-        names = frozenset(column.name for column in self.shape.columns)
+        names = frozenset(column.name for column in self.shape.columns if column.name != RECORD)
         each = [names & record.keys() for record in records]
         return frozenset().union(*each), names.intersection(*each)
 
@@ -204,6 +205,8 @@ class Reader:
         whole = {**beside, **record, **derived}
         deeper = {name: find(whole, name, _MISSING) for name in self._dotted if name not in whole}
         there = {name: one for name, one in deeper.items() if one is not _MISSING}
+        if self._wants_record:
+            whole[RECORD] = record
         found: Any = as_written({**self._nulls, **whole, **there})
         return found
 

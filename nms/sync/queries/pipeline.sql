@@ -93,7 +93,8 @@ select pg_try_advisory_xact_lock(hashtext('sync.guard'));
 
 -- name: list_guarded()
 select name, generation, documents, alarm from sync.pipeline
-where wanted <> 'removed' and documents #>> '{source,type}' = 'postgres' and documents #>> '{pipeline,capture}' = 'log';
+where wanted <> 'removed' and documents #>> '{source,type}' in ('postgres', 'warehouse')
+    and documents #>> '{pipeline,capture}' = 'log';
 
 -- name: claim_guarded(name, generation)^
 -- Holds a resync and a removal back; none where another generation, so another slot, has begun.

@@ -7,7 +7,7 @@ import asyncpg
 
 from nms.common.db.quoting import quote_identifier
 from nms.common.finding import Finding
-from nms.connectors.postgres import statements
+from nms.connectors.postgres import alterations
 from nms.connectors.postgres.catalog import Connection, Table, queries
 from nms.connectors.postgres.compare.form import forms_of
 from nms.connectors.postgres.compare.statements import Condition, Form, test_condition
@@ -99,7 +99,7 @@ async def _judge_rights(
     if not missing:
         return []
     login = (await queries.get_server(connection))["login"]
-    sql = statements.grant_update(table.quoted, missing, login)
+    sql = alterations.grant_update(table.quoted, missing, login)
     text = f"login {login} of {system} may not update {', '.join(missing)} of {table.asked}, which takes from the other"
     return [Finding("update-right", text, system, sql=sql, pointer=pointer)]
 

@@ -1,0 +1,1 @@
+"""The warehouse of this installation as a source and a target: its entities are tables of the database dwh."""
