@@ -30,6 +30,7 @@ router = Router(include_in_schema=False)
 LARGEST_RECORD: Final = 1 << 20
 """Bytes of a record as a caller sends it."""
 Repository = Annotated[RecordRepository, Depends(get_db_repository(RecordRepository))]
+READ = requires("entities:read:{entity}", seen_by="entities:read:{entity}")
 WRITE = requires("entities:write:{entity}", seen_by="entities:read:{entity}")
 _JSON: Final = frozenset({"", "application/json"})
 _PATCH: Final = _JSON | {"application/merge-patch+json"}
@@ -56,6 +57,8 @@ class Sent:
         """The key in the path; raises NotFound, Malformed."""
         path = self.request.scope["raw_path"].decode("latin-1").partition("?")[0]
         parts = path.removeprefix(self.request.scope.get("root_path", "")).removesuffix("/").split("/")
+        if len(parts) == 4 and parts[3] in self.document.children:
+            raise _read_only(self.document)
         if len(parts) != 3:
             raise NotFound(NOTHING_HERE)
         return tuple(read_key(self.document, parts[2]))
@@ -118,6 +121,15 @@ async def patch(sent: Write, repository: Repository, caller: Caller = WRITE) -> 
 async def delete(sent: Write, repository: Repository, caller: Caller = WRITE) -> Response:
     """The record goes; the feed tells it."""
     return (await delete_record(repository, sent.order(caller), sent.key())).response()
+
+
+@router.get("/{entity:entity}", dependencies=[READ])
+@router.head("/{entity:entity}", dependencies=[READ])
+@router.get("/{entity:entity}/{key:path}", dependencies=[READ])
+@router.head("/{entity:entity}/{key:path}", dependencies=[READ])
+async def read_in_front() -> None:
+    """Nobody comes here: `front` answers before. It stands here for whoever asks which methods a path has."""
+    raise NotFound(NOTHING_HERE)
 
 
 def _read_only(document: EntityDocument) -> MethodNotAllowed:

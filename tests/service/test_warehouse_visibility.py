@@ -1,0 +1,109 @@
+"""What a caller may not see is not there: on every path, by every method, and in the feed."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from nms.common.router import list_scopes
+from nms.common.settings import Settings
+from nms.warehouse.main import create_app
+from tests.service.warehouse import make_entities, ready_entities, serving
+from tests.service.web_client import problem_of
+
+SECRET = "of-nobody-else"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+OTHERS = [
+    ("entities:read:posts", "entities:write:posts"),
+    ("entities:read:comments", "entities:write:posts", "tasks:read", "tasks:write"),
+]
+"""Scopes of callers who may not see customers."""
+
+
+@pytest.fixture
+def shared_dwh(dwh_database: str) -> str:
+    return dwh_database
+
+
+@pytest.fixture
+async def owner(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """One who may do everything, where a customer is."""
+    await make_entities()
+    async with serving(settings) as client:
+        answer = await client.put("/customers/7", json={"name": SECRET, "email": f"{SECRET}@example.org"})
+        assert answer.status_code == 201
+        yield client
+
+
+def paths_of(entity: str) -> Iterator[str]:
+    """Every path of an entity, with and without what only a known one takes."""
+    for more in ("", "/", "/7", "/7/", "/x", "/1,2", "/7/subscriptions", "/7/nothing", "/export", "?nothing=1",
+                 "?count=exact", "/7?lineage=1", "?cursor=x"):  # fmt: skip
+        yield f"/{entity}{more}"
+
+
+async def ask(client: httpx2.AsyncClient, method: str, path: str, body: str = "{}") -> tuple[int, Any, set[str]]:
+    """An answer without what differs from request to request."""
+    headers = {"Content-Type": "application/json", "If-None-Match": '"1"'}
+    answer = await client.request(method, path, content=body.encode(), headers=headers)
+    assert SECRET not in answer.text
+    assert SECRET not in str(answer.headers)
+    told = {**answer.json(), "request_id": ""} if answer.content else None
+    return answer.status_code, told, set(answer.headers) - {"content-length"}
+
+
+@pytest.mark.parametrize("scopes", OTHERS)
+async def test_no_answer_tells_a_hidden_entity_from_none(
+    owner: httpx2.AsyncClient, settings: Settings, scopes: tuple[str, ...]
+) -> None:
+    before = (await owner.get("/customers/7?lineage=1")).text
+    async with serving(settings, *scopes) as other:
+        for method in METHODS:
+            for hidden, nowhere in zip(paths_of("customers"), paths_of("nowhere"), strict=True):
+                for body in ("{}", "{", '{"name":"x"}'):
+                    answer = await ask(other, method, hidden, body)
+                    assert answer == await ask(other, method, nowhere, body), f"{method} {hidden}"
+                    assert answer[0] in (404, 405), f"{method} {hidden}"
+        assert (await other.get("/data")).json()["items"] == []
+    assert (await owner.get("/customers/7?lineage=1")).text == before
+
+
+async def test_a_reader_does_not_write_and_a_writer_does_not_read(
+    owner: httpx2.AsyncClient, settings: Settings
+) -> None:
+    async with serving(settings, "entities:read:customers") as reader:
+        for method, path in (("POST", "/customers"), ("PUT", "/customers/7"), ("PATCH", "/customers/7"),
+                             ("DELETE", "/customers/7")):  # fmt: skip
+            problem = problem_of(await reader.request(method, path, json={}), 403, "scope-missing")
+            assert problem["scope"] == "entities:write:customers"
+        assert (await reader.get("/customers/7")).json()["name"] == SECRET
+    async with serving(settings, "entities:write:customers") as writer:
+        for path in ("/customers", "/customers/7"):
+            problem_of(await writer.get(path), 404, "not-found")
+        changed = await writer.patch("/customers/7", json={"country": "IT"})
+        assert (changed.status_code, changed.content) == (204, b"")
+        made = await writer.post("/customers", json={"name": "new"}, headers={"Idempotency-Key": "k"})
+        assert (made.status_code, made.content, made.headers["location"]) == (201, b"", "/customers/1")
+    async with serving(settings, "entities:read:customers", "entities:write:customers") as both:
+        again = await both.post("/customers", json={"name": "new"}, headers={"Idempotency-Key": "k"})
+        assert (again.status_code, again.content) == (201, b""), "the answer that it had, and no more"
+    assert (await owner.get("/customers/7")).json()["country"] == "IT"
+
+
+async def test_a_child_is_hidden_where_either_entity_is(owner: httpx2.AsyncClient, settings: Settings) -> None:
+    await owner.put("/posts/1", json={"title": "x"})
+    await owner.put("/comments/1", json={"postId": 1, "body": SECRET})
+    assert SECRET in (await owner.get("/posts/1/comments")).text
+    for scope in ("entities:read:posts", "entities:read:comments"):
+        async with serving(settings, scope) as other:
+            problem_of(await other.get("/posts/1/comments"), 404, "not-found")
+
+
+async def test_every_route_of_an_entity_asks_for_its_scope(settings: Settings) -> None:
+    scopes = {route: scope for route, scope in list_scopes(create_app(settings)).items() if "{entity" in route}
+    assert len(scopes) >= 8
+    for route, scope in scopes.items():
+        assert re.fullmatch(r"entities:(read|write):\{entity\}", scope or ""), route
+    assert {each.name for each in ready_entities()} >= {"customers", "posts", "comments"}
