@@ -74,8 +74,9 @@ lock: $(TOOLED) ## Lock the newest versions that pyproject.toml allows
 faults: services ## Kill worker and servers under load, and prove that nothing was lost or doubled
 	@$(RUN)/python -m tests.flow.faults $(ARGS)
 
-faults-rest: services ## Time out and kill while a table is pushed to an API, and prove that nothing was lost or doubled
-	@$(RUN)/python -m pytest -q -p no:cacheprovider --hypothesis-profile=fuzz tests/service/test_rest_outcomes.py
+faults-rest: services ## Time out and kill while tables and webhooks go to an API, and prove that nothing was lost or doubled
+	@$(RUN)/python -m pytest -q -p no:cacheprovider --hypothesis-profile=fuzz tests/service/test_rest_outcomes.py \
+		tests/service/test_inbox_push.py
 
 faults-inbox: services ## Kill and stop everything while webhooks come, and prove that none was lost or doubled
 	@$(RUN)/python -m tests.flow.inbox $(ARGS)

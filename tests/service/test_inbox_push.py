@@ -12,6 +12,7 @@ from nms.common.settings import Settings
 from nms.common.token import mint_token
 from nms.connectors.rest import sending
 from tests.conftest import MakeDatabase
+from tests.fuzz.extent import Extent
 from tests.service.inbox import SECRET, SHOP, receiving
 from tests.service.remote_writes import SLOW, TIMEOUTS, Push, doubles, work_until_killed
 from tests.service.test_inbox_pipeline import inbox, post
@@ -25,6 +26,7 @@ KILLED = {
     "by idempotency key": ("rest.before_settle", KEYED, {"idempotency": True}),
     "by the ledger": ("outlet.before_save", KEYED, {}),
 }
+PLACES = ("rest.before_send", "rest.after_send", "rest.before_settle", "outlet.before_save")
 
 
 @pytest.fixture
@@ -87,12 +89,14 @@ async def test_records_of_events_are_made_changed_and_deleted_at_the_api(
         await post(client, item(2, name="B"))
         await push.told(captured=18)
         assert all(one["method"] == "GET" for one in push.api.requests()[requests:])
+        assert "with a record" in (await push.stage.nms("pipelines", "push")).stdout
+        assert (await push.stage.nms("doctor", "push")).exit_code == 0
     assert {one["key"] for one in await push.stage.answer("changes", "list", "push")} == {"1", "2", "3"}
 
 
 @pytest.mark.parametrize("way", KILLED)
 async def test_a_killed_worker_doubles_nothing_and_loses_nothing(
-    push: Push, client: httpx2.AsyncClient, way: str
+    push: Push, client: httpx2.AsyncClient, way: str, extent: Extent
 ) -> None:
     place, writes, options = KILLED[way]
     push.api.configure("items", **options)
@@ -100,10 +104,15 @@ async def test_a_killed_worker_doubles_nothing_and_loses_nothing(
     async with push.streaming():
         await post(client, item(1, name="a"))
         await has(push, ("1", "a", None))
-    await post(client, *(item(number, name=f"n{number}") for number in range(1, 30)))
-    assert await work_until_killed(f"{place}=kill@1") == -signal.SIGKILL
-    await post(client, *(item(number, name="end") for number in range(20, 25)), item(29, gone=True))
-    wanted = [(str(n), "end" if 20 <= n < 25 else f"n{n}", None) for n in range(1, 29)]
+    last = 0
+    for fault in (place, *(PLACES * extent.choose(0, 2) if options else ())):
+        first, last = last + 1, last + 30
+        await post(client, *(item(number, name=f"n{number}") for number in range(first, last)))
+        assert await work_until_killed(f"{fault}=kill@1") == -signal.SIGKILL
+        await post(client, *(item(number, name="end") for number in range(first + 20, last)), item(last - 1, gone=True))
+    wanted = [
+        (str(n), "end" if (n - 1) % 30 >= 20 else f"n{n}", None) for n in range(1, last - 1) if n % 30 not in (29, 0)
+    ]
     async with push.streaming():
         await has(push, *wanted)
         await push.told(waiting=0, refused=0)
