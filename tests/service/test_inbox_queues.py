@@ -99,6 +99,21 @@ async def test_a_record_of_an_event_is_a_message_with_the_fields_that_it_has(
         assert {one["source"] for one in taken.events} == {"/nms/hooks/items"}
 
 
+async def test_a_whole_record_without_a_key_is_a_message_of_its_own(
+    stage: Stage, client: httpx2.AsyncClient, taken: Taken
+) -> None:
+    whole = {"endpoint": "shop", "records": "item", "derive": {"body": "@"}}
+    datasets = [{"source": "items", "target": "shop", "fields": {"body": "body", "$event.type": "type"}}]
+    await stage.apply(inbox(items=whole), out("broker", "shop") | {"datasets": datasets})
+    records = [{"id": 1, "much": [{"a": None}, "b"]}] * 2
+    async with stage.working():
+        await post(client, {"item": records}, {"item": records[0]})
+        await eventually(lambda: settled(taken, 3))
+    data = [one["data"] for one in taken.events]
+    assert [(one["op"], one["values"]) for one in data] == [("insert", {"body": records[0], "type": "push"})] * 3
+    assert len({one["id"] for one in taken.events}) == 3
+
+
 async def test_an_event_comes_again_by_a_killed_worker_as_the_same_message_and_by_a_replay_as_a_new_one(
     stage: Stage, client: httpx2.AsyncClient, taken: Taken, settings: Settings
 ) -> None:
