@@ -32,7 +32,7 @@ class Role:
     `routers` are included as they are, so each carries its whole prefix. `resources` are entered in order when the
     role starts and left in reverse. `work` is the background work, off with `<ROLE>_WORKER=false`. `public` lists
     paths that need no token beside `router.PUBLIC_PATHS`. `front` puts something before all of this, which answers
-    the hottest paths itself; `front_paths` describes them as OpenAPI does.
+    the hottest paths itself; `front_paths` describes them as OpenAPI does, `front_schemas` what they refer to.
     """
 
     name: str
@@ -46,7 +46,8 @@ class Role:
     public: frozenset[str] = frozenset()
     largest_body: int = LARGEST_BODY
     front: Callable[[FastAPI, Requests], ASGIApp] | None = None
-    front_paths: Callable[[], dict[str, Any]] = dict
+    front_paths: Callable[[FastAPI], dict[str, Any]] = lambda _: {}
+    front_schemas: Callable[[FastAPI], dict[str, Any]] = lambda _: {}
 
 
 class RoleApp(FastAPI):
@@ -72,9 +73,11 @@ class RoleApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The document, with problems as the one form of an error and with the ways to log in."""
         if self.openapi_schema is None:
-            document = reference.with_logins(super().openapi(), self._find_login())
-            document["paths"] = {**self.role.front_paths(), **document["paths"]}
-            self.openapi_schema = with_problems(document, reference.PROBLEM, spared=self.role.front_paths().keys())
+            document, paths = super().openapi(), self.role.front_paths(self)
+            document["paths"] = {**paths, **document["paths"]}
+            document.setdefault("components", {}).setdefault("schemas", {}).update(self.role.front_schemas(self))
+            document = reference.with_logins(document, self._find_login())
+            self.openapi_schema = with_problems(document, reference.PROBLEM, spared=paths.keys())
         return self.openapi_schema
 
     def _find_login(self) -> str:

@@ -57,7 +57,7 @@ ROLE = Role(
     resources=(enter_receiving,),
     work=run_worker,
     front=Receiver,
-    front_paths=describe,
+    front_paths=lambda _: describe(),
 )
 
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from nms.common.document.entity import ENTITY_NAME, OWN_PATHS
 from nms.common.guard import identify
 from nms.common.middleware import NO_SNIFFING, Requests, request_id_of
-from nms.common.problem import NOTHING_HERE, NotFound, Problem
+from nms.common.problem import NOTHING_HERE, Malformed, NotFound, Problem
 from nms.common.rendering import render_problem
 from nms.warehouse.entities import Entities, Served
 from nms.warehouse.reading import Answer, ListRequest, Reading
@@ -79,13 +79,12 @@ class Front:
         if len(parts) == 1:
             return await reading.read_list(ListRequest(entity, scope["path"].rstrip("/"), query, asked.none_match))
         if len(parts) == 2:
-            key = read_key(entity.document, parts[1].decode("latin-1"))
-            return await reading.read_record(entity, key, query, asked.none_match)
+            return await reading.read_record(entity, _key_of(entity, parts[1]), query, asked.none_match)
         child = entity.document.children.get(parts[2].decode("latin-1"))
         if child is None:
             raise NotFound(NOTHING_HERE)
         other = await self._find(scope, child.entity)
-        key = read_key(entity.document, parts[1].decode("latin-1"))
+        key = _key_of(entity, parts[1])
         path = scope["path"].rstrip("/")
         return await reading.read_list(ListRequest(other, path, query, asked.none_match, (entity, child.field), key[0]))
 
@@ -115,6 +114,14 @@ def _parts_of(scope: Scope) -> Sequence[bytes] | None:
     if not 1 <= len(parts) <= 3 or parts[0] in _OWN or not _NAME.fullmatch(parts[0]) or parts[1:] == [_EXPORT]:
         return None
     return parts
+
+
+def _key_of(entity: Served, part: bytes) -> Sequence[str]:
+    """The values of a key in a path; raises NotFound for what cannot be one."""
+    try:
+        return read_key(entity.document, part.decode("latin-1"))
+    except Malformed:
+        raise NotFound(NOTHING_HERE) from None
 
 
 def _none_match_of(scope: Scope) -> str | None:

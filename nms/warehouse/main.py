@@ -13,6 +13,7 @@ from nms.warehouse.api import feed, records
 from nms.warehouse.entities import Entities, followed
 from nms.warehouse.front import Front
 from nms.warehouse.reading import Reading
+from nms.warehouse.reference import describe_paths, describe_schemas
 from nms.warehouse.settings import WarehouseSettings
 from nms.warehouse.worker import run_worker
 from nms.warehouse.write import Writings
@@ -39,8 +40,10 @@ ROLE = Role(
     tags={"feed": "Changes of all entities in one order."},
     dependencies={"database": health.database(DSNType.DWH)},
     resources=(enter_serving,),
-    front=Front,
     work=run_worker,
+    front=Front,
+    front_paths=describe_paths,
+    front_schemas=describe_schemas,
 )
 
 

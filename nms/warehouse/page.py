@@ -37,7 +37,7 @@ class Question:
     count: Count
     about: str
     link: str
-    start_values: tuple[str | None, ...] = ()
+    start_values: tuple[str, ...] = ()
 
     def start_at(self, cursor: Sequence[Any]) -> "Question":
         """The page behind a cursor, or in front of it; raises ValueError for one of another order."""
@@ -45,7 +45,11 @@ class Question:
         if len(texts) != len(self.listing.sort):
             raise ValueError("a cursor of another order")
         start = Start(tuple(text is None for text in texts), direction == "before")
-        return replace(self, listing=replace(self.listing, start=start), start_values=tuple(texts))
+        return replace(
+            self,
+            listing=replace(self.listing, start=start),
+            start_values=tuple(text for text in texts if text is not None),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,11 @@ class _Reader:
             if any(one.field == earlier.field for earlier in order):
                 raise Fault(f"`{one.field}` stands twice", at)
             order.append(one)
+        named = [one.field for one in order]
+        unique = max(named.index(name) for name in self._entity.key) if set(self._entity.key) <= set(named) else None
+        if unique is not None:
+            # Behind the whole key nothing is left to sort.
+            del order[unique + 1 :]
         rest = [name for name in self._entity.key if all(name != one.field for one in order)]
         # In the direction of the last one, so that one index gives the whole order.
         self.sort = (*order, *(Sort(name, order[-1].descends) for name in rest))

@@ -71,10 +71,12 @@ def compose_list(listing: Listing) -> str:
     count = len(listing.sort)
     names = ", ".join(f"array_agg(k{at}) as k{at}" for at in range(count))
     low, high = _edges(listing)
+    size = f"(size - case when found > {listing.limit} then octet_length(j[{_beyond(listing)}]) else 0 end)"
     parts = [
-        f"case when size <= {LARGEST_PAGE} or found <= 1 then"
+        f"case when {size} <= {LARGEST_PAGE} or least(found, {listing.limit}) = 1 then"
         f" convert_to(array_to_string(j[{low}:{high}], ','), 'UTF8') end as items",
         "found",
+        f"{size} as size",
         f"array[{', '.join(f'k{at}[{low}]::text' for at in range(count))}] as first",
         f"array[{', '.join(f'k{at}[{high}]::text' for at in range(count))}] as last",
         f"{_state(listing)} as state",
@@ -128,6 +130,11 @@ def _edges(listing: Listing) -> tuple[str, str]:
     return "1", f"least(found, {listing.limit})"
 
 
+def _beyond(listing: Listing) -> int:
+    """The place of the record that shows only that there are more."""
+    return 1 if listing.start is not None and listing.start.backward else listing.limit + 1
+
+
 def _rows(listing: Listing) -> str:
     """The records of a page and one more, in the order shown, with their sort values k0, k1, ..."""
     start = listing.start
@@ -168,7 +175,8 @@ def _after(listing: Listing, order: Sequence[Sort], nulls: tuple[bool, ...]) -> 
     found: list[list[str]] = []
     at = 0
     while at < len(order):
-        one, parameter = order[at], first + at
+        # A null is no parameter: nothing is compared with it.
+        one, parameter = order[at], first + nulls[:at].count(False)
         column = _column(one.field)
         end = _run_of(order, nullable, nulls, at)
         behind: list[str] = []

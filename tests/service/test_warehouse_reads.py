@@ -4,9 +4,14 @@ import asyncpg
 import httpx2
 import pytest
 
+from nms.common.db.dsn import DSNType
+from nms.common.db.pool import get_reading_pool
 from nms.common.settings import Settings
+from tests.docs.openapi import lacking_answers, lacking_examples, lacking_words
+from tests.house.tree import refuse
 from tests.service.warehouse import connected, entity, make_entities, serving
 from tests.service.web_client import problem_of
+from tests.waiting import eventually
 
 POSTS = entity(
     "posts",
@@ -64,8 +69,8 @@ async def test_a_record_that_is_not_there_is_not_found(settings: Settings) -> No
     async with serving(settings) as client:
         for path in ("/posts/1", "/posts/1/comments", "/posts/1/nothing", "/nothing", "/nothing/1", "/posts/1/2/3"):
             problem_of(await client.get(path), 404, "not-found")
-        for path in ("/posts/x", "/posts/1,2", "/posts/9223372036854775808", "/posts/%FF"):
-            assert problem_of(await client.get(path), 422, "malformed")["errors"][0]["in"] == "path"
+        for key in ("x", "1,2", "9223372036854775808", "%FF", "1%00"):
+            problem_of(await client.get(f"/posts/{key}"), 404, "not-found")
 
 
 async def test_a_key_of_two_fields_stands_in_the_path(settings: Settings) -> None:
@@ -174,3 +179,70 @@ async def test_who_may_not_read_an_entity_sees_nothing_of_it(settings: Settings)
             client.headers.pop("authorization")
             for path in ("/posts", "/nothing"):
                 problem_of(await client.get(path), 401, "unauthenticated")
+
+
+async def test_the_reference_tells_the_entities_that_are_built(settings: Settings) -> None:
+    await make_entities(POSTS, COMMENTS)
+    async with serving(settings) as client:
+        document = (await client.get("/openapi.json")).json()
+        paths = {path for path in document["paths"] if path.startswith(("/posts", "/comments"))}
+        assert paths == {"/posts", "/posts/{key}", "/posts/{key}/comments", "/comments", "/comments/{key}"}
+        operations = [document["paths"][path]["get"] for path in paths]
+        refuse(gap for one in operations for gap in (*lacking_words(one), *lacking_examples(one, document)))
+        refuse(gap for one in operations for gap in lacking_answers(one) if gap != "no answer 403")
+        assert {one["operationId"] for one in operations} >= {"posts.list", "posts.get", "posts.comments"}
+        await make_entities(PARTS, revision=2)
+
+        async def told() -> bool:
+            return "/parts" in (await client.get("/openapi.json")).json()["paths"]
+
+        await eventually(told)
+
+
+async def test_a_list_that_would_read_too_much_is_refused_before_it_is_read(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_LARGEST_COST", "1000")
+    await make_entities(POSTS, COMMENTS)
+    async with connected(settings) as person, serving(settings) as client:
+        await put_posts(person, 30_000)
+        await person.execute("analyze entity.posts")
+        for query in (
+            "body=nothing",
+            "filter=not (body like 'x%')&sort=title&offset=10000",
+            "count=exact",
+        ):
+            told = problem_of(await client.get(f"/posts?{query}"), 422, "list-too-costly")
+            assert told["cost"] > told["limit"] == 1000
+        for query in ("", "userId=1&limit=10", "title=title 1&limit=10", "count=estimated"):
+            assert (await client.get(f"/posts?{query}")).status_code == 200
+
+
+async def test_a_read_ends_when_its_time_is_over(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_READ_SECONDS", "0.2")
+    await make_entities(POSTS, COMMENTS)
+    async with connected(settings) as person, serving(settings) as client, person.transaction():
+        await person.execute("lock table entity.posts")
+        for path in ("/posts", "/posts/1"):
+            answer = await client.get(path)
+            assert problem_of(answer, 503, "read-too-long")["limit"] == 0.2
+            assert "retry-after" in answer.headers
+
+
+async def test_a_page_that_is_too_large_is_refused(settings: Settings) -> None:
+    await make_entities(POSTS, COMMENTS)
+    async with connected(settings) as person, serving(settings) as client:
+        await person.execute(
+            "insert into entity.posts (id, body) select n, repeat('x', 9000000) from generate_series(1, 2) n"
+        )
+        assert problem_of(await client.get("/posts"), 422, "page-too-large")["size"] > 18_000_000
+        assert len((await client.get("/posts?limit=1")).content) > 9_000_000
+        assert (await client.get("/posts?fields=id")).status_code == 200
+
+
+async def test_a_reader_cannot_write_whatever_it_asks(settings: Settings) -> None:
+    await make_entities(POSTS, COMMENTS)
+    async with serving(settings):
+        pool = await get_reading_pool(DSNType.DWH, 5.0)
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await pool.execute("insert into entity.posts (id) values (1)")
