@@ -59,7 +59,7 @@ class Front:
         if parts is None:
             await self._requests(scope, receive, send)
             return
-        route = scope["route"] = _ROUTES[len(parts)]
+        route = scope["route"] = _ROUTES[min(len(parts), 3)]
         began = time.perf_counter()
         try:
             answer = await self._answer(_Asked(scope, parts, _none_match_of(scope)))
@@ -80,6 +80,8 @@ class Front:
             return await reading.read_list(ListRequest(entity, scope["path"].rstrip("/"), query, asked.none_match))
         if len(parts) == 2:
             return await reading.read_record(entity, _key_of(entity, parts[1]), query, asked.none_match)
+        if len(parts) > 3:
+            raise NotFound(NOTHING_HERE)
         child = entity.document.children.get(parts[2].decode("latin-1"))
         if child is None:
             raise NotFound(NOTHING_HERE)
@@ -111,7 +113,7 @@ def _parts_of(scope: Scope) -> Sequence[bytes] | None:
     del parts[0]
     if len(parts) > 1 and not parts[-1]:
         del parts[-1]
-    if not 1 <= len(parts) <= 3 or parts[0] in _OWN or not _NAME.fullmatch(parts[0]) or parts[1:] == [_EXPORT]:
+    if parts[0] in _OWN or not _NAME.fullmatch(parts[0]) or parts[1:] == [_EXPORT]:
         return None
     return parts
 
