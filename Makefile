@@ -13,6 +13,8 @@ POETRY := .tools/poetry/bin/poetry
 TOOLED := .tools/poetry/.installed
 # A contestant of bench-rest, in an environment of its own.
 DLT := .tools/dlt/.installed-1.31.0
+# One of bench-warehouse.
+DATASETTE := .tools/datasette/.installed-0.65.5
 # One stamp per lock and place: a changed lock or a moved checkout installs again, nothing else does.
 INSTALLED := .venv/.installed-$(shell { cat poetry.lock; pwd; } | sha256sum | cut -c1-16)
 RUN := .venv/bin
@@ -27,7 +29,7 @@ AUTHORITIES = $(shell $(call PIP_SETTING,cert))
 WITH_INDEX = POETRY_PYPI_MIRROR_URL="$(MIRROR)" POETRY_NO_INTERACTION=1 PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring \
 	$(if $(AUTHORITIES),REQUESTS_CA_BUNDLE="$${REQUESTS_CA_BUNDLE:-$(AUTHORITIES)}" SSL_CERT_FILE="$${SSL_CERT_FILE:-$(AUTHORITIES)}")
 
-.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest faults-inbox storm fuzz bench bench-auth bench-rest bench-inbox abuse clean
+.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest faults-inbox storm fuzz bench bench-auth bench-rest bench-inbox bench-warehouse abuse clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -100,6 +102,9 @@ bench-rest: services $(DLT) ## Measure pulls of a REST API beside a bare client 
 bench-inbox: services ## Measure how fast signed events are taken, beside bare servers
 	@$(RUN)/python -m bench.inbox $(ARGS)
 
+bench-warehouse: services $(DATASETTE) ## Measure how fast records are read, beside bare servers, FastAPI and Datasette
+	@$(RUN)/python -m bench.warehouse $(ARGS)
+
 abuse: services ## Measure what slow and hostile strangers take of the rate of good requests
 	@$(RUN)/python -m bench.inbox.abuse $(ARGS)
 
@@ -123,6 +128,13 @@ $(DLT):
 	@rm -rf .tools/dlt
 	@$(PYTHON) -m venv .tools/dlt
 	@.tools/dlt/bin/pip install -qq --disable-pip-version-check 'dlt[postgres]==1.31.0'
+	@touch $@
+
+$(DATASETTE):
+	@echo "Installing Datasette into .tools"
+	@rm -rf .tools/datasette
+	@$(PYTHON) -m venv .tools/datasette
+	@.tools/datasette/bin/pip install -qq --disable-pip-version-check datasette==0.65.5
 	@touch $@
 
 $(INSTALLED): | $(TOOLED)
