@@ -5,9 +5,11 @@ from typing import Final
 
 LINEAGE: Final = "_lineage"
 """The member that tells it; no field has such a name."""
+_MEMBERS: Final = ("source", "external_id", "sequence", "created_at", "updated_at")
 TOLD: Final = (
-    "json_build_object('source', _source, 'external_id', _external_id, 'sequence', _sequence,"
-    " 'created_at', _created_at, 'updated_at', _updated_at)::text"
+    "'{' || "
+    + " || ',' || ".join(f"'\"{name}\":' || coalesce(to_json(_{name})::text, 'null')" for name in _MEMBERS)
+    + " || '}'"
 )
 """The SQL of what it tells."""
 

@@ -9,7 +9,7 @@ from nms.common.document.fault import escape_pointer
 from nms.common.problem import Malformed, Pointer
 from nms.common.rendering import BadRequest
 from nms.common.strict_json import parse
-from nms.warehouse.member import ValueUnfit, read_value
+from nms.warehouse.member import read_value
 
 MOST_FAULTS: Final = 100
 Texts = Mapping[str, str | None]
@@ -104,8 +104,8 @@ def _read(document: EntityDocument, members: Mapping[str, Any]) -> tuple[dict[st
         try:
             texts[name] = read_value(field, value)
             if texts[name] == "" and name in document.key:
-                raise ValueUnfit("a key is not empty")
-        except ValueUnfit as error:
+                raise ValueError("a key is not empty")
+        except ValueError as error:
             faults.append(Pointer(pointer, str(error)))
     return texts, faults
 

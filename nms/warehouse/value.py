@@ -78,7 +78,7 @@ def spell_json(text: str) -> str | None:
     if not text.startswith(("{", "[", '"')):
         return None
     try:
-        return spell_text(strict_json.write(_checked(strict_json.parse(text.encode()))))
+        return spell_text(strict_json.write(checked_json(strict_json.parse(text.encode()))))
     except (ValueError, RecursionError):
         return None
 
@@ -88,7 +88,7 @@ def json_of_text(text: str) -> str:
     return strict_json.write(spell_text(text))
 
 
-def _checked(value: object) -> object:
+def checked_json(value: object) -> object:
     """The same value; raises ValueError where a number or a text in it is not for PostgreSQL."""
     if isinstance(value, strict_json.Number):
         if not is_json_number(value):
@@ -98,10 +98,10 @@ def _checked(value: object) -> object:
     elif isinstance(value, dict):
         for name, member in value.items():
             spell_text(name)
-            _checked(member)
+            checked_json(member)
     elif isinstance(value, list):
         for member in value:
-            _checked(member)
+            checked_json(member)
     return value
 
 
