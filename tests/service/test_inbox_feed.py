@@ -11,6 +11,8 @@ from nms.common.settings import Settings
 from nms.connectors.inbox.place import Mark, Place, judge
 from nms.connectors.inbox.repository import FeedRepository
 from nms.inbox.arrival import Arrival, new_event_id
+from nms.inbox.days import DayRepository
+from nms.inbox.models import EventFilter
 from nms.inbox.repository import InboxRepository
 from tests.waiting import eventually
 
@@ -99,6 +101,25 @@ async def test_events_of_one_request_keep_their_order_and_only_wanted_endpoints_
     assert (await passed_on(repository))[1] == names
     assert (await passed_on(repository, 0, "shop", "other"))[1] == [name for name in names for _ in range(2)]
     assert (await passed_on(repository, 0, "nobody"))[1] == []
+
+
+async def test_a_clock_that_is_set_back_changes_neither_the_order_nor_what_is_passed_on(settings: Settings) -> None:
+    repository, days = await InboxRepository.open(), await DayRepository.open()
+    await days.make_days(0)
+    for n, ahead in enumerate(("20 days", "1 hour", "0")):
+        await store(str(n))
+        await repository.connection.execute(f"{AHEAD} + interval '{ahead}' where body = '{n}'")
+    expected = ["0", "1", "2"]
+    assert (await passed_on(repository))[1] == expected
+    assert await days.make_days(0) > 0
+    assert (await passed_on(repository))[1] == expected
+    page = await repository.list_events(EventFilter(), None, (None, 10), relayed=False)
+    assert [one.number for one in page] == [3, 2, 1]
+    await store("0", "1", "2")
+    assert (await passed_on(repository))[1] == expected
+
+
+AHEAD = "update inbox.event set received_at = received_at"
 
 
 async def test_many_writers_at_once_lose_nothing_to_a_reader_that_never_waits(settings: Settings) -> None:
