@@ -201,6 +201,17 @@ select
     (select coalesce(max(d.number), 0) from inbox.dropped d)
 $function$;
 
+CREATE OR REPLACE FUNCTION inbox.headers_of(told bytea)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+AS $function$
+select case
+    when inbox.request_of(told) is null then told
+    else coalesce((select r.headers from inbox.request r where r.id = inbox.request_of(told)), '')
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION inbox.list_newest(day regclass)
  RETURNS TABLE(endpoint text, number bigint)
  LANGUAGE plpgsql
@@ -307,7 +318,7 @@ AS $function$
 $function$;
 
 CREATE OR REPLACE FUNCTION inbox.read_all_events(after bigint, upto bigint, size integer)
- RETURNS TABLE(number bigint, id uuid, endpoint text, type text, item integer, content_type text, key bytea, headers bytea, body bytea, received_at timestamp with time zone, run bigint)
+ RETURNS TABLE(number bigint, id uuid, endpoint text, type text, item integer, content_type text, key bytea, body bytea, received_at timestamp with time zone, run bigint)
  LANGUAGE plpgsql
  SET enable_sort TO 'off'
  SET enable_seqscan TO 'off'
@@ -316,8 +327,7 @@ AS $function$
 begin
     return query
     (
-        select f.number, f.id, f.endpoint, f.type, f.item, f.content_type, f.key, f.headers, f.body, f.received_at,
-            null::bigint
+        select f.number, f.id, f.endpoint, f.type, f.item, f.content_type, f.key, f.body, f.received_at, null::bigint
         from inbox.event f
         where f.number > after and f.number <= upto
         order by f.number
@@ -325,8 +335,7 @@ begin
     )
     union all
     (
-        select a.number, e.id, e.endpoint, e.type, e.item, e.content_type, e.key, e.headers, e.body, e.received_at,
-            a.run
+        select a.number, e.id, e.endpoint, e.type, e.item, e.content_type, e.key, e.body, e.received_at, a.run
         from inbox.again a
         join inbox.event e on e.id = a.event_id and e.received_at = a.received_at
         where a.number > after and a.number <= upto
@@ -344,7 +353,9 @@ CREATE OR REPLACE FUNCTION inbox.read_events(endpoints text[], after bigint, upt
 AS $function$
 begin
     return query
-    select n.number, e.id, e.endpoint, e.type, e.item, e.content_type, e.key, e.headers, e.body, e.received_at, n.run
+    select n.number, e.id, e.endpoint, e.type, e.item, e.content_type, e.key,
+        case when octet_length(e.headers) = 17 then inbox.headers_of(e.headers) else e.headers end, e.body,
+        e.received_at, n.run
     from (
         select found.*
         from unnest(endpoints) as wanted (endpoint)
@@ -375,6 +386,16 @@ begin
     ) as n
     join inbox.event e on e.id = n.id and e.received_at = n.received_at
     order by n.number;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION inbox.request_of(told bytea)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+select case
+    when octet_length(told) = 17 and substring(told for 1) = '\x00' then encode(substring(told from 2), 'hex')::uuid
 end
 $function$;
 
@@ -645,6 +666,17 @@ create table inbox.relay (
     number bigint default 0 not null
 );
 
+create table inbox.request (
+    id uuid not null,
+    endpoint text not null,
+    method text not null,
+    url text not null,
+    headers bytea not null,
+    body bytea not null,
+    arrived_at timestamp with time zone not null,
+    received_at timestamp with time zone default now() not null
+);
+
 create table inbox.reuse (
     endpoint text not null,
     key bytea not null,
@@ -850,6 +882,7 @@ alter table inbox.receipt add constraint receipt_pkey PRIMARY KEY (endpoint, key
 alter table inbox.receipt add constraint receipt_digest_check CHECK ((octet_length(digest) = 32));
 alter table inbox.receipt add constraint receipt_key_check CHECK (((octet_length(key) >= 1) AND (octet_length(key) <= 64)));
 alter table inbox.relay add constraint relay_pkey PRIMARY KEY (name);
+alter table inbox.request add constraint request_pkey PRIMARY KEY (id);
 alter table inbox.reuse add constraint reuse_pkey PRIMARY KEY (endpoint, key);
 alter table sync."position" add constraint position_pkey PRIMARY KEY (pipeline);
 alter table sync.change add constraint change_pkey PRIMARY KEY (id);
@@ -888,6 +921,7 @@ CREATE INDEX event_time_idx ON ONLY inbox.event USING btree (received_at);
 CREATE INDEX quarantine_age_idx ON inbox.quarantine USING btree (received_at);
 CREATE INDEX quarantine_bound_idx ON inbox.quarantine USING btree (endpoint, standing, number) INCLUDE (size);
 CREATE INDEX receipt_age_idx ON inbox.receipt USING btree (received_at);
+CREATE INDEX request_age_idx ON inbox.request USING btree (received_at);
 CREATE INDEX change_age_idx ON sync.change USING btree (answered_at);
 CREATE INDEX change_key_idx ON sync.change USING btree (pipeline, dataset, key, id);
 CREATE INDEX change_list_idx ON sync.change USING btree (pipeline, id);

@@ -12,13 +12,35 @@ from nms.common.db.identity import uuid_of
 LOW = (1 << 62) - 1
 
 
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """A request that brought a list, kept once for all its events, so that its signature can be checked again.
+
+    `url` is as it was signed, values of its query and secrets hidden; `headers` are lines, `body` the bytes signed,
+    `arrived` is in seconds since 1970.
+    """
+
+    id: UUID
+    endpoint: str
+    method: str
+    url: str
+    headers: bytes
+    body: bytes
+    arrived: float
+
+    @property
+    def mark(self) -> bytes:
+        """What stands in the place of headers of its events; headers never begin so."""
+        return b"\0" + self.id.bytes
+
+
 # Not frozen, as nothing here that is made for each request: that would take three times as long.
 @dataclass(slots=True)
 class Arrival:
     """One event as it came, verified and not yet stored.
 
     `key` is what a duplicate has in common with it, `digest` the SHA-256 of the body; `headers` are those of the
-    request as lines, `item` its place in a batch.
+    request as lines, `item` its place in a batch; one that came with a list has the `mark` of its request for headers.
     """
 
     id: UUID
@@ -30,6 +52,14 @@ class Arrival:
     headers: bytes
     body: bytes
     item: int = 0
+    request: ListRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRequest(ListRequest):
+    """Such a request as it is kept."""
+
+    received_at: datetime
 
 
 @dataclass(slots=True)

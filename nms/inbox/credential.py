@@ -40,8 +40,13 @@ def shown_url(refused: Refused) -> str:
     address, tail = refused.address, refused.tail.decode("latin-1")
     if tail:
         address = address.removesuffix(tail) + _SHOWN
-    parts = [name + equals + _SHOWN for name, equals, _ in map(_split, refused.query.split("&"))]
-    return whole_url(address, "&".join(parts) if refused.query else "")
+    return whole_url(address, shown_query(refused.query))
+
+
+def shown_query(query: str) -> str:
+    """A query without its values."""
+    parts = [name + equals + _SHOWN for name, equals, _ in map(_split, query.split("&"))]
+    return "&".join(parts) if query else ""
 
 
 def shown_headers(refused: Refused) -> bytes:

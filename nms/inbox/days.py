@@ -45,6 +45,10 @@ class DayRepository(InboxRepository):
         """Delete receipts of such days, so many at a time; gives how many."""
         return int(await queries.delete_old_receipts(self.connection, kept=kept, size=size))
 
+    async def delete_old_requests(self, kept: float, size: int) -> int:
+        """Delete requests that brought lists of such days, so many at a time; gives how many."""
+        return int(await queries.delete_old_requests(self.connection, kept=kept, size=size))
+
     async def delete_old_again(self, kept: float, size: int) -> int:
         """Forget that events of such days were replayed, so many at a time; gives how many."""
         return int(await queries.delete_old_again(self.connection, kept=kept, size=size))
@@ -72,7 +76,7 @@ async def forget(repository: DayRepository, stop: asyncio.Event) -> None:
     while await repository.drop_day(kept) and not stop.is_set():
         log.info("a day of events that no endpoint keeps was dropped")
         await first_of(stop, timeout=BITE_SECONDS)
-    for forget_bite in (repository.delete_old_receipts, repository.delete_old_again):
+    for forget_bite in (repository.delete_old_receipts, repository.delete_old_requests, repository.delete_old_again):
         while await forget_bite(kept, BITE) == BITE and not stop.is_set():
             await first_of(stop, timeout=BITE_SECONDS)
 

@@ -8,12 +8,14 @@ from typing import Final
 from nms.common.document import EndpointDocument
 from nms.common.document.handshake import OneHandshake, SigningHandshake
 from nms.common.secret import resolve
-from nms.inbox.arrival import Arrival, new_event_id, storable
+from nms.inbox.address import whole_url
+from nms.inbox.arrival import Arrival, ListRequest, new_event_id, storable
 from nms.inbox.check import Request
+from nms.inbox.credential import shown_query
 from nms.inbox.handshake import HANDSHAKES, Terms
-from nms.inbox.header import lines_of
+from nms.inbox.header import HIDDEN, lines_of
 from nms.inbox.identity import LONGEST_WORD, Identity
-from nms.inbox.item import LISTED, Body, bodies_of, check_repeated
+from nms.inbox.item import LISTED, Body, bodies_of
 from nms.inbox.key import plain_secrets
 from nms.inbox.problems import SecretUnfit
 from nms.inbox.signed import SignedVerifier
@@ -79,8 +81,20 @@ class Endpoint:
             return [self._make(request, Body(raw), lines_of(request.headers, self.verifier.hidden))], False
         bodies, is_list = bodies_of(self.document, request, raw)
         lines = lines_of(request.headers, self.verifier.hidden)
-        check_repeated(len(bodies), len(lines))
-        return [self._make(request, body, lines, item, is_list=is_list) for item, body in enumerate(bodies)], is_list
+        if not is_list:
+            return [self._make(request, bodies[0], lines)], False
+        url = self._shown_url(request)
+        whole = ListRequest(new_event_id(), self.name, request.method, url, lines, raw, request.arrived)
+        arrivals = [self._make(request, body, whole.mark, item, is_list=True) for item, body in enumerate(bodies)]
+        for one in arrivals:
+            one.request = whole
+        return arrivals, True
+
+    def _shown_url(self, request: Request) -> str:
+        address, _, query = request.url.partition("?")
+        for secret in self.verifier.hidden:
+            address = address.replace(secret.decode("latin-1"), HIDDEN.decode())
+        return storable(whole_url(address, shown_query(query)))
 
     def _make(self, request: Request, body: Body, lines: bytes, item: int = 0, *, is_list: bool = False) -> Arrival:
         key, kind = self._identity.tell(request, body, item if is_list else None)

@@ -14,8 +14,6 @@ from nms.inbox.problems import BatchTooLarge, WebhookUnreadable
 
 MOST_ITEMS: Final = 1_000
 """Items of one request; HubSpot sends 100 at most, Mandrill 1,000."""
-MOST_REPEATED: Final = 8 << 20
-"""Bytes of headers of one request that are stored with all of its items."""
 LISTED: Final = frozenset({"hubspot", "mandrill"})
 """Schemes of which a list is a list of events, without a word of the document."""
 FORMS: Final[Mapping[str, bytes]] = {"mandrill": b"mandrill_events"}
@@ -74,13 +72,6 @@ def bodies_of(document: EndpointDocument, request: Request, raw: bytes) -> tuple
     if len(found) > MOST_ITEMS:
         raise BatchTooLarge(f"At most {MOST_ITEMS} events are taken at once; {len(found)} came.", limit=MOST_ITEMS)
     return [Body.of_item(one, ATTEMPTS.get(scheme), content_type) for one in found], True
-
-
-def check_repeated(items: int, size: int) -> None:
-    """Raise BatchTooLarge where the headers of a request, stored with each of its items, would take too much."""
-    if items > 1 and items * size > MOST_REPEATED:
-        most = MOST_REPEATED // size
-        raise BatchTooLarge(f"With {size} bytes of headers at most {most} events are taken at once.", limit=most)
 
 
 def _json_of(scheme: str, raw: bytes) -> bytes:

@@ -12,7 +12,7 @@ from nms.common.run import RunRepository
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.tasks import tasks_router
 from nms.common.web import Role
-from nms.inbox.api import events, quarantine, replays
+from nms.inbox.api import events, quarantine, replays, requests
 from nms.inbox.credential import sealer_of
 from nms.inbox.endpoints import Endpoints, followed
 from nms.inbox.limit import Rates
@@ -45,7 +45,13 @@ ROLE = Role(
     name="inbox",
     summary="Inbound webhooks, durable before they are acknowledged",
     description="Receives webhooks and stores them before it answers.",
-    routers=(events.router, replays.router, quarantine.router, tasks_router(get_db_repository(RunRepository))),
+    routers=(
+        events.router,
+        requests.router,
+        replays.router,
+        quarantine.router,
+        tasks_router(get_db_repository(RunRepository)),
+    ),
     tags={
         "webhooks": "Where providers send to.",
         "events": "What came, as it came.",

@@ -52,6 +52,25 @@ class StoredWhole(Stored):
     headers: list[tuple[str, str]]
     encoding: Literal["text", "base64"] = Field(description="How `body` shows the bytes that came.")
     body: str
+    request: UUID | None = Field(description="The request (`/requests`) that it came with as one of a list.")
+
+
+class RequestWhole(BaseModel):
+    """A request that brought a list, as it came, and whether it is believed today."""
+
+    id: UUID
+    endpoint: str = Field(examples=["shop"])
+    method: str
+    url: str = Field(description="As it was signed; values of the query, and secrets, are hidden.")
+    received_at: datetime
+    headers: list[tuple[str, str]]
+    encoding: Literal["text", "base64"] = Field(description="How `body` shows the bytes that were signed.")
+    body: str
+    believed: bool = Field(description="By today's document and secrets, at the time when it came.")
+    reason: str | None = Field(
+        description="Why it is not; `credentials-away` where what proves it was hidden when it was stored.",
+        examples=["signature-mismatch"],
+    )
 
 
 def status_of(sent: bool | None, *, relayed: bool) -> Status:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
-from nms.inbox.arrival import Arrival, Receipt
+from nms.inbox.arrival import Arrival, KeptRequest, ListRequest, Receipt
 from nms.inbox.models import EventFilter, Stored, StoredWhole, read_headers, show_body, status_of
 
 queries = load("nms.inbox")
@@ -13,7 +13,11 @@ queries = load("nms.inbox")
 
 async def store(arrivals: Sequence[Arrival]) -> list[Receipt]:
     """Commit what is new, over the pool of the process; the pool is made when something arrives."""
-    return await (await InboxRepository.open()).store(arrivals)
+    repository = await InboxRepository.open()
+    if all(one.request is None for one in arrivals):
+        return await repository.store(arrivals)
+    async with repository.transaction() as tx:
+        return await tx.store(arrivals)
 
 
 async def store_whole(arrivals: Sequence[Arrival]) -> list[Receipt]:
@@ -40,7 +44,32 @@ class InboxRepository(BaseNmsRepository):
     """Events and their receipts."""
 
     async def store(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
-        """Commit what is new, and tell for each what became of it."""
+        """Commit what is new, and tell for each what became of it; in a transaction where one came with a list."""
+        receipts = await self._store_events(arrivals)
+        pairs = zip(arrivals, receipts, strict=True)
+        whole = {one.request.id: one.request for one, told in pairs if one.request is not None and told.kind == "new"}
+        if whole:
+            await self._insert_requests(list(whole.values()))
+        return receipts
+
+    async def get_request(self, id_: UUID) -> KeptRequest | None:
+        """One request that brought a list, as it came."""
+        row = await queries.get_request(self.connection, id=id_)
+        return None if row is None else KeptRequest(**row)
+
+    async def _insert_requests(self, requests: Sequence[ListRequest]) -> None:
+        await queries.insert_requests(
+            self.connection,
+            ids=[one.id for one in requests],
+            endpoints=[one.endpoint for one in requests],
+            methods=[one.method for one in requests],
+            urls=[one.url for one in requests],
+            headers=[one.headers for one in requests],
+            bodies=[one.body for one in requests],
+            times=[one.arrived for one in requests],
+        )
+
+    async def _store_events(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         rows = await queries.insert_events(
             self.connection,
             ids=[one.id for one in arrivals],
@@ -61,7 +90,7 @@ class InboxRepository(BaseNmsRepository):
         forgotten = [one for one in arrivals if one.id not in found]
         if forgotten:
             # Their receipts were deleted for their age between the two statements.
-            again = await self.store(forgotten)
+            again = await self._store_events(forgotten)
             found |= {one.id: receipt for one, receipt in zip(forgotten, again, strict=True)}
         return [found[one.id] for one in arrivals]
 

@@ -12,7 +12,7 @@ from nms.common.problem import NotFound, Problem
 from nms.common.seal import SealBroken, Sealer
 from nms.common.settings import Settings
 from nms.inbox.address import signed_url
-from nms.inbox.arrival import Arrival, Receipt
+from nms.inbox.arrival import Arrival, KeptRequest, Receipt
 from nms.inbox.check import Request
 from nms.inbox.credential import restore, sealer_of, unseal
 from nms.inbox.endpoint import Endpoint
@@ -29,6 +29,7 @@ from nms.inbox.models import (
 from nms.inbox.problems import BodyNotKept, CredentialsAway, EndpointUnknown, NotBelieved, StillRefused
 from nms.inbox.quarantine import QuarantineRepository
 from nms.inbox.refused import Held, not_believed
+from nms.inbox.repository import InboxRepository
 
 Outcome = Literal["stored", "known"]
 REASONS = (StillRefused, BodyNotKept, CredentialsAway)
@@ -44,7 +45,7 @@ class Today:
     _ready: dict[str, Endpoint] = field(default_factory=dict)
 
     @classmethod
-    async def read(cls, repository: QuarantineRepository, settings: Settings) -> "Today":
+    async def read(cls, repository: InboxRepository, settings: Settings) -> "Today":
         """Read the current documents; secrets are resolved when they are needed."""
         documents = await current_documents(repository)
         return cls(documents, settings.environment == "dev", sealer_of(settings))
@@ -70,6 +71,22 @@ class Today:
             raise _refused(problem) from None
         except Problem as problem:
             raise _refused(problem) from None
+
+    def judge(self, kept: KeptRequest) -> str | None:
+        """Why a request that brought a list is not believed; None where it is."""
+        try:
+            endpoint = self._endpoint(kept.endpoint)
+        except Problem as problem:
+            return problem.code
+        pairs = _pairs(kept.headers)
+        url = signed_url(endpoint.document, *kept.url.partition("?")[::2])
+        check = endpoint.verifier.check(Request(kept.method, url, pairs, kept.arrived))
+        check.update(kept.body)
+        refusal = check.finish(kept.body)
+        if refusal is None:
+            return None
+        is_hidden = HIDDEN.decode() in url or any(HIDDEN in value for _, value in pairs)
+        return CredentialsAway.code if is_hidden else refusal.code
 
     def _endpoint(self, name: str) -> Endpoint:
         if name not in self._ready:
@@ -177,7 +194,7 @@ def _outcome(receipts: Sequence[Receipt]) -> Outcome:
 
 def _restore(held: Held, sealer: Sealer | None, document: EndpointDocument) -> tuple[Request, bool]:
     """The request at the time when it came, as its endpoint sees it today; and whether all of it is there again."""
-    pairs = [line.partition(b": ")[::2] for line in held.headers.split(b"\n") if line]
+    pairs = _pairs(held.headers)
     address, _, query = held.url.partition("?")
     tail, is_whole = "", HIDDEN.decode() not in held.url and all(value != HIDDEN for _, value in pairs)
     hidden = _unseal(held, sealer)
@@ -186,6 +203,10 @@ def _restore(held: Held, sealer: Sealer | None, document: EndpointDocument) -> t
         pairs, is_whole = restore(pairs, hidden), True
     url, arrived = signed_url(document, address, query), held.received_at.timestamp()
     return Request(held.method, url, pairs, arrived, tail.encode("latin-1")), is_whole
+
+
+def _pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
+    return [line.partition(b": ")[::2] for line in lines.split(b"\n") if line]
 
 
 def _unseal(held: Held, sealer: Sealer | None) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ WORDS = {
     "inbox": {"scheme", "signature", "replay", "writer", "handshake", "verifier", "check", "key", "signed", "form",
              "login", "arrival", "receiver", "item", "cloudevent", "limit", "relay", "reference", "selection",
              "address", "refused", "credential", "verification", "header", "duty", "identity", "day",
-             "diagnosis"},
+             "diagnosis", "request"},
     "sync": {"capture", "compact", "mapping", "conflict", "apply", "backfill", "preflight", "engine", "guard",
              "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence",
              "feed"},

@@ -107,6 +107,7 @@ _SYNC = {
 _INBOX = {
     "GET /events": "events:read",
     "GET /events/{event}": "events:read",
+    "GET /requests/{id}": "events:read",
     "GET /quarantine": "events:read",
     "GET /quarantine/counts": "events:read",
     "POST /quarantine/verify": "events:write",

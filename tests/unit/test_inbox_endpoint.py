@@ -10,7 +10,7 @@ from nms.inbox.arrival import Arrival
 from nms.inbox.check import Request
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.login import OpenVerifier
-from nms.inbox.problems import BatchTooLarge, IdMissing
+from nms.inbox.problems import IdMissing
 from nms.inbox.verifier import make_verifier
 
 
@@ -83,22 +83,6 @@ def test_a_secret_is_hidden_whatever_header_of_a_proxy_repeats_it(scheme: dict[s
 
 def test_what_is_signed_keeps_its_headers_as_they_came() -> None:
     assert headers_of({"type": "github"}, "word", [(b"x-github-delivery", b"word")]) == b"x-github-delivery: word"
-
-
-def test_headers_that_are_stored_with_each_item_of_a_list_are_bounded() -> None:
-    told = {"kind": "endpoint", "name": "a", "scheme": {"type": "none"}, "items": "@"}
-    endpoint = Endpoint(EndpointDocument.model_validate(told), OpenVerifier())
-    request = Request("POST", "http://a/in/a", [(b"a", bytes(30_000))], 0.0)
-
-    def listed(count: int) -> bytes:
-        return b"[%b]" % b",".join(b"%d" % number for number in range(count))
-
-    with pytest.raises(BatchTooLarge) as caught:
-        endpoint.read(request, listed(1_000))
-    most = caught.value.facts["limit"]
-    assert len(endpoint.read(request, listed(most))[0]) == most
-    with pytest.raises(BatchTooLarge):
-        endpoint.read(request, listed(most + 1))
 
 
 def test_what_somebody_did_at_shopify_is_an_event_for_each_topic_that_tells_of_it() -> None:

@@ -33,6 +33,34 @@ select r.endpoint, r.key, r.event_id, r.digest
 from inbox.receipt r
 join unnest(:endpoints::text[], :keys::bytea[]) as g (endpoint, key) on g.endpoint = r.endpoint and g.key = r.key;
 
+-- name: insert_requests(ids, endpoints, methods, urls, headers, bodies, times)!
+insert into inbox.request (id, endpoint, method, url, headers, body, arrived_at)
+select g.id, g.endpoint, g.method, g.url, g.headers, g.body, to_timestamp(g.arrived)
+from unnest(
+    :ids::uuid[], :endpoints::text[], :methods::text[], :urls::text[], :headers::bytea[], :bodies::bytea[],
+    :times::double precision[]
+) as g (id, endpoint, method, url, headers, body, arrived);
+
+-- name: get_request(id)^
+select
+    r.id, r.endpoint, r.method, r.url, r.headers, r.body, r.received_at,
+    extract(epoch from r.arrived_at)::double precision as arrived
+from inbox.request r
+where r.id = :id;
+
+-- name: delete_old_requests(kept, size)!
+-- Whole days only: a request is never gone before its events.
+delete from inbox.request
+where id in (
+    select r.id
+    from inbox.request r
+    where r.received_at
+        < date_trunc('day', now() - make_interval(secs => :kept::double precision), 'UTC')
+    order by r.received_at
+    limit :size
+    for update skip locked
+);
+
 -- name: insert_days(ahead)$
 select inbox.make_days(:ahead::integer);
 
@@ -92,7 +120,8 @@ limit :size;
 
 -- name: get_event(id)^
 select e.number, e.id, e.endpoint, e.type, e.item, e.content_type, octet_length(e.body) as bytes, e.received_at,
-    e.headers, e.body, e.number <= (select r.number from inbox.relay r where r.name = 'rabbitmq') as sent
+    inbox.headers_of(e.headers) as headers, inbox.request_of(e.headers) as request, e.body,
+    e.number <= (select r.number from inbox.relay r where r.name = 'rabbitmq') as sent
 from inbox.event e
 where e.id = :id;
 
