@@ -129,6 +129,23 @@ async def test_the_order_waits_for_what_is_under_way(settings: Settings, psql: a
     assert await settled() == await psql.fetchval("select last_value from warehouse.sequence")
 
 
+async def passes_what_is_under_way(settings: Settings) -> bool:
+    """Whether readers are told of an order that a transaction under way will still write into."""
+    async with connected(settings) as slow, connected(settings) as quick, slow.transaction():
+        await slow.execute("insert into entity.posts (id) values (1)")
+        await quick.execute("insert into entity.posts (id) values (2)")
+        return bool(await quick.fetchval("select warehouse.settled() >= $1", await sequence_of(slow, 1)))
+
+
+async def test_without_its_mark_the_order_would_pass_what_is_under_way(
+    settings: Settings, psql: asyncpg.Connection
+) -> None:
+    await make_entities()
+    assert not await passes_what_is_under_way(settings)
+    await psql.execute("truncate entity.posts; drop trigger _begin on entity.posts")
+    assert await passes_what_is_under_way(settings)
+
+
 async def test_a_mark_that_was_rolled_back_to_a_savepoint_is_left_again(
     settings: Settings, psql: asyncpg.Connection
 ) -> None:
@@ -159,6 +176,19 @@ async def test_whoever_writes_says_which_pipeline_it_is(settings: Settings, psql
     assert await psql.fetchval("select origin from warehouse.tombstone") == "posts-in"
     await psql.execute("update entity.posts set title = 'by hand'")
     assert await psql.fetchval("select _origin from entity.posts") is None
+
+
+async def test_names_may_be_words_of_sql(settings: Settings, psql: asyncpg.Connection) -> None:
+    words = ("select", "user", "table", "new", "old", "tg_op", "gone", "there", "one", "excluded", "sequence", "entity")
+    fields = {"order": "text", **dict.fromkeys(words, "text"), "when": {"type": "text", "index": True, "search": True}}
+    for name in ("user", "select", "tombstone", "new"):
+        await make_entities(entity(name, fields, key=["order", "new"]))
+        table = f'entity."{name}"'
+        await psql.execute(f"""insert into {table} ("order", "new", "tg_op") values ('a', 'b', 'c'), ('d', 'e', 'f')""")
+        await psql.execute(f"""update {table} set "old" = 'x', "order" = 'y' where "order" = 'a'""")
+        await psql.execute(f"""delete from {table} where "tg_op" = 'c'; truncate {table}""")
+        rows = await psql.fetch("select key from warehouse.tombstone where entity = $1 order by sequence", name)
+        assert [row[0] for row in rows] == ["a,b", "y,b", "d,e"]
 
 
 async def test_an_entity_of_many_fields_is_one_table(settings: Settings, psql: asyncpg.Connection) -> None:
