@@ -1,11 +1,11 @@
-"""What entities ask of each other: children are there, and hold the key of their parent."""
+"""What entities ask of each other, and what becomes of their tables when a document changes."""
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 from nms.cfg.models import Identity
 from nms.common.document import Document, EntityDocument
-from nms.common.document.entity import Child
+from nms.common.document.entity import Child, EntityField
 from nms.common.document.fault import escape_pointer
 from nms.common.problem import Pointer
 
@@ -47,3 +47,49 @@ def _check_field(parent: EntityDocument, child: Child, other: EntityDocument, at
         yield Pointer(
             f"{at}/field", f"`{child.field}` of `{other.name}` needs `index: true`: each look would read all records"
         )
+
+
+def tell_effects(before: Document | None, after: Document | None) -> tuple[str, ...]:
+    """What the warehouse will do where a document of an entity comes, changes or goes; a sentence for each."""
+    if isinstance(after, EntityDocument):
+        if isinstance(before, EntityDocument):
+            return tuple(_tell_changes(before, after))
+        return (f"entity {after.name} is made",)
+    if isinstance(before, EntityDocument):
+        return (f"entity {before.name} is hidden; its data are kept",)
+    return ()
+
+
+def _tell_changes(before: EntityDocument, after: EntityDocument) -> Iterator[str]:
+    name = after.name
+    if before.key != after.key:
+        yield f"entity {name} needs a plan: its key becomes {', '.join(after.key)}"
+    for each, field in after.fields.items():
+        if each not in before.fields:
+            yield f"entity {name} gets the field {each}"
+            if field.required:
+                yield f"entity {name} needs a plan where it has records: {each} is required"
+        else:
+            yield from _tell_field(f"entity {name}", each, (before.fields[each], field))
+    for each in before.fields:
+        if each not in after.fields:
+            yield f"entity {name} no longer shows the field {each}; its data are kept"
+    if list(before.fields) != list(after.fields):
+        yield f"entity {name} has its records written anew, beside readers and writers"
+
+
+def _tell_field(entity: str, name: str, fields: tuple[EntityField, EntityField]) -> Iterator[str]:
+    before, after = fields
+    if _spell_type(before) != _spell_type(after):
+        yield f"{entity} needs a plan: {name} becomes {_spell_type(after)}"
+    if before.required != after.required:
+        told = f"needs a plan where records lack it: {name} is required" if after.required else f"may lack {name}"
+        yield f"{entity} {told}"
+    for word, told in (("index", "an index on"), ("search", "full text of")):
+        if getattr(before, word) != getattr(after, word):
+            yield f"{entity} {'gets' if getattr(after, word) else 'loses'} {told} {name}"
+
+
+def _spell_type(field: EntityField) -> str:
+    digits = "" if field.precision is None else f"({field.precision},{field.scale or 0})"
+    return field.type + digits

@@ -73,17 +73,19 @@ class FieldDifference:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What becomes of one document, field by field where it stays."""
+    """What becomes of one document, field by field where it stays; `effects` are sentences on what follows."""
 
     action: Action
     kind: str
     name: str
     fields: tuple[FieldDifference, ...] = ()
+    effects: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """As JSON values; `effects` where a room does something because of it."""
         fields = [each.to_dict() for each in self.fields]
-        return {"action": self.action.value, "kind": self.kind, "name": self.name, "fields": fields}
+        told = {"effects": list(self.effects)} if self.effects else {}
+        return {"action": self.action.value, "kind": self.kind, "name": self.name, "fields": fields, **told}
 
 
 @dataclass(frozen=True, slots=True)

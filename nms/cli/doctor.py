@@ -1,7 +1,7 @@
-"""`nms doctor`: what stands in the way of pipelines and of the inbox, with the SQL that mends it."""
+"""`nms doctor`: what stands in the way of pipelines, of the inbox and of entities, with the SQL that mends it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -15,14 +15,17 @@ from nms.cli.standing import plural
 from nms.common.configuration import current_documents
 from nms.common.document import InboxSystem
 from nms.common.finding import Finding
-from nms.common.settings import get_settings
+from nms.common.settings import Settings, get_settings
 from nms.inbox.diagnosis import Feed
 from nms.inbox.diagnosis import diagnose as diagnose_inbox
 from nms.sync.preflight import Diagnosis, diagnose, list_names
 from nms.sync.preflight import unprepare as remove
 from nms.sync.repository import SyncRepository
+from nms.warehouse.diagnosis import diagnose as diagnose_entities
 
-Pipeline = Annotated[str | None, typer.Argument(help="Only this pipeline; otherwise all of them, and the inbox.")]
+Pipeline = Annotated[
+    str | None, typer.Argument(help="Only this pipeline; otherwise all of them, the inbox and entities.")
+]
 
 
 @command
@@ -42,12 +45,13 @@ async def doctor(
     ] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Print only the SQL that mends, and who runs it.")] = False,
 ) -> Exit:
-    """Check the systems of pipelines, and the inbox, and print the SQL that mends what is missing.
+    """Check the systems of pipelines, the inbox and entities, and print the SQL that mends what is missing.
 
     Checks settings, rights, slots, schema nms, tables, columns, keys, types and, of a pipeline at work, its slot and
     position; of the inbox the secrets of its endpoints (those of this machine), and whether its events go on and its
-    days are kept. Changes nothing without --prepare or --unprepare. Exits 3 when a pipeline cannot start or go on, an
-    endpoint cannot receive, or events stand still.
+    days are kept; of the warehouse whether entities follow their documents. Changes nothing without --prepare or
+    --unprepare. Exits 3 when a pipeline cannot start or go on, an endpoint cannot receive, events stand still, or an
+    entity needs a plan.
     """
     repository = await SyncRepository.open()
     names = [pipeline] if pipeline is not None else await list_names(repository)
@@ -57,15 +61,25 @@ async def doctor(
             _show_removed(await remove(repository, name, settings))
         return Exit.OK
     found = [await diagnose(repository, name, settings, prepare=prepare) for name in names]
-    of_inbox = None if pipeline is not None else await diagnose_inbox(settings, await _list_feeds(repository))
+    rooms = {} if pipeline is not None else await _diagnose_rooms(repository, settings)
     if output.is_json():
-        output.print_json([_describe(one) for one in found] + _describe_inbox(of_inbox))
+        output.print_json([_describe(one) for one in found] + [_describe_room(*each) for each in rooms.items()])
     elif sql:
-        _print_sql(found)
+        _print_sql([finding for findings in _list_findings(found, rooms) for finding in findings])
     else:
-        _show_all(found, of_inbox)
-    is_well = not any(one.fatal for one in found) and not any(one.fatal for one in of_inbox or ())
+        _show_all(found, rooms)
+    is_well = not any(one.fatal for one in found) and not any(
+        one.fatal for findings in rooms.values() for one in findings
+    )
     return Exit.OK if is_well else Exit.UNHEALTHY
+
+
+async def _diagnose_rooms(repository: SyncRepository, settings: Settings) -> dict[str, Sequence[Finding]]:
+    found = {
+        "inbox": await diagnose_inbox(settings, await _list_feeds(repository)),
+        "warehouse": None if settings.db_dwh_dsn is None else await diagnose_entities(),
+    }
+    return {room: findings for room, findings in found.items() if findings is not None}
 
 
 async def _list_feeds(repository: SyncRepository) -> list[Feed]:
@@ -99,20 +113,18 @@ def _describe(diagnosis: Diagnosis) -> dict[str, object]:
     }
 
 
-def _describe_inbox(findings: Sequence[Finding] | None) -> list[dict[str, object]]:
-    if findings is None:
-        return []
+def _describe_room(room: str, findings: Sequence[Finding]) -> dict[str, object]:
     fit = not any(finding.fatal for finding in findings)
-    return [{"pipeline": None, "room": "inbox", "fit": fit, "findings": [asdict(finding) for finding in findings]}]
+    return {"pipeline": None, "room": room, "fit": fit, "findings": [asdict(finding) for finding in findings]}
 
 
-def _show_all(found: Sequence[Diagnosis], of_inbox: Sequence[Finding] | None) -> None:
+def _show_all(found: Sequence[Diagnosis], rooms: Mapping[str, Sequence[Finding]]) -> None:
     if not found:
         output.say("There is no pipeline; `nms apply -f FILE` adds one.")
     for one in found:
         _show(one)
-    if of_inbox is not None:
-        _show_findings("inbox", of_inbox)
+    for room, findings in rooms.items():
+        _show_findings(room, findings)
 
 
 def _show(diagnosis: Diagnosis) -> None:
@@ -149,14 +161,18 @@ def _lines(finding: Finding) -> list[str]:
     return [*lines, f"code: {finding.code}"]
 
 
-def _print_sql(found: Sequence[Diagnosis]) -> None:
+def _list_findings(found: Sequence[Diagnosis], rooms: Mapping[str, Sequence[Finding]]) -> Iterator[Sequence[Finding]]:
+    yield from (one.findings for one in found)
+    yield from rooms.values()
+
+
+def _print_sql(findings: Sequence[Finding]) -> None:
     """SQL as psql takes it, grouped by system and by who runs it; notes are left commented out."""
     parts: dict[tuple[str, str], dict[str, str]] = {}
-    for diagnosis in found:
-        for finding in diagnosis.findings:
-            if finding.sql:
-                text = finding.sql if finding.fatal else "\n".join(f"-- {line}" for line in finding.sql.splitlines())
-                parts.setdefault((finding.system, finding.run_as), {})[text] = finding.sentence
+    for finding in findings:
+        if finding.sql:
+            text = finding.sql if finding.fatal else "\n".join(f"-- {line}" for line in finding.sql.splitlines())
+            parts.setdefault((finding.system, finding.run_as), {})[text] = finding.sentence
     for (system, who), statements in sorted(parts.items()):
         sys.stdout.write(f"-- system {system}, run by {who}\n")
         for text, sentence in statements.items():

@@ -64,6 +64,8 @@ def _show_fields(difference: Difference) -> None:
         after = _render(each.after)
         told = after if difference.action is Action.ADD else f"{_render(each.before)} -> {after}"
         screen.print(Text(f"    {each.path}: {told}"))
+    for effect in difference.effects:
+        screen.print(Text(f"    -> {effect}", style="bold" if "needs a plan" in effect else ""))
 
 
 def _render(value: Any) -> str:

@@ -9,7 +9,8 @@ from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.web import Role
-from nms.warehouse.api import feed, records
+from nms.warehouse.api import entities, feed, records
+from nms.warehouse.diagnosis import probe_entities
 from nms.warehouse.entities import Entities, followed
 from nms.warehouse.front import Front
 from nms.warehouse.reading import Reading
@@ -36,9 +37,15 @@ ROLE = Role(
     name="warehouse",
     summary="Unified records of all sources, read and written over REST",
     description="Serves the records of all sources as one.",
-    routers=(feed.router, records.router),
-    tags={"feed": "Changes of all entities in one order."},
-    dependencies={"database": health.database(DSNType.DWH)},
+    routers=(entities.router, feed.router, records.router),
+    tags={
+        "entities": "What is built of each entity, and what stands in its way.",
+        "feed": "Changes of all entities in one order.",
+    },
+    dependencies={
+        "database": health.database(DSNType.DWH),
+        "entities": health.Dependency(probe_entities, required=False),
+    },
     resources=(enter_serving,),
     work=run_worker,
     front=Front,

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
 
 from nms.common.document import EntityDocument, parse_document
 
@@ -28,6 +30,30 @@ class Entity:
     def built(self) -> EntityDocument | None:
         """What can be read and written now; None while nothing can. Raises Malformed for one of a later version."""
         return None if self.document is None or self.state == "hidden" else read_entity(self.document)
+
+
+class EntityStanding(BaseModel):
+    """How an entity stands."""
+
+    name: str
+    state: Annotated[
+        State,
+        Field(
+            description="`ready`; `building`: its table is being changed; `halted`: `problem` says why it cannot be; "
+            "`hidden`: its document is gone, its data are kept"
+        ),
+    ]
+    document: Annotated[dict[str, Any] | None, Field(description="what is built and served")]
+    revision: Annotated[int, Field(description="the revision of the configuration that this was built of")]
+    wanted: Annotated[dict[str, Any], Field(description="what the configuration says")]
+    wanted_revision: int
+    problem: dict[str, Any] | None
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, entity: Entity) -> "EntityStanding":
+        """As it is shown."""
+        return cls(**{name: getattr(entity, name) for name in cls.model_fields})
 
 
 def read_entity(body: Mapping[str, Any]) -> EntityDocument:

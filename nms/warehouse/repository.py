@@ -49,6 +49,10 @@ class EntityRepository(BaseDwhRepository):
         """All entities that were ever declared, by name."""
         return [Entity(**row) for row in await queries.list_entities(self.connection)]
 
+    async def page_entities(self, after: str | None, size: int) -> list[Entity]:
+        """The next entities behind a name."""
+        return [Entity(**row) for row in await queries.list_entity_page(self.connection, after=after, size=size)]
+
     async def upsert_wanted(self, name: str, wanted: Mapping[str, Any], revision: int) -> None:
         """Note what the configuration wants an entity to be."""
         await queries.upsert_wanted(self.connection, name=name, wanted=wanted, revision=revision)

@@ -124,6 +124,8 @@ _INBOX = {
     "POST /tasks/{run_id}/retry": "tasks:write",
 }
 _WAREHOUSE = {
+    "GET /entities": "config:read",
+    "GET /entities/{name}": "config:read",
     "GET /data": "entities:read",
     "GET /{entity:entity}": "entities:read:{entity}",
     "GET /{entity:entity}/{key:path}": "entities:read:{entity}",

@@ -180,7 +180,11 @@ async def test_whoever_writes_says_which_pipeline_it_is(settings: Settings, psql
 
 async def test_names_may_be_words_of_sql(settings: Settings, psql: asyncpg.Connection) -> None:
     words = ("select", "user", "table", "new", "old", "tg_op", "gone", "there", "one", "excluded", "sequence", "entity")
-    fields = {"order": "text", **dict.fromkeys(words, "text"), "when": {"type": "text", "index": True, "search": True}}
+    fields: dict[str, Any] = {
+        "order": "text",
+        **dict.fromkeys(words, "text"),
+        "when": {"type": "text", "index": True, "search": True},
+    }
     for name in ("user", "select", "tombstone", "new"):
         await make_entities(entity(name, fields, key=["order", "new"]))
         table = f'entity."{name}"'

@@ -143,3 +143,32 @@ def test_children_are_there_and_can_be_found_by_the_key() -> None:
     assert between({**POSTS, "key": ["id", "userId"]}, COMMENTS) == [
         ("/children/comments", "the key of `posts` has 2 fields; children are found by one")
     ]
+
+
+def test_a_plan_says_what_becomes_of_tables() -> None:
+    def effects(before: dict[str, Any] | None, after: dict[str, Any] | None) -> tuple[str, ...]:
+        bodies = [{} if each is None else {("entity", "posts"): normal_form(read(each))} for each in (before, after)]
+        found = compare_bodies(*bodies)
+        return found[0].effects if found else ()
+
+    assert effects(None, POSTS) == ("entity posts is made",)
+    assert effects(POSTS, None) == ("entity posts is hidden; its data are kept",)
+    assert effects(POSTS, POSTS) == effects(POSTS, {**POSTS, "children": {}}) == ()
+    fields = {
+        "title": {"type": "text"},
+        "id": {"type": "integer"},
+        "userId": {"type": "bigint", "index": True, "required": True},
+        "sum": {"type": "numeric", "precision": 9, "scale": 2},
+    }
+    assert effects(POSTS, {**POSTS, "fields": fields, "key": ["id", "userId"]}) == (
+        "entity posts needs a plan: its key becomes id, userId",
+        "entity posts may lack title",
+        "entity posts loses an index on title",
+        "entity posts loses full text of title",
+        "entity posts needs a plan: id becomes integer",
+        "entity posts needs a plan where records lack it: userId is required",
+        "entity posts gets the field sum",
+        "entity posts has its records written anew, beside readers and writers",
+    )
+    back = effects({**POSTS, "fields": fields}, {**POSTS, "fields": {"id": {"type": "integer"}}})
+    assert "entity posts no longer shows the field title; its data are kept" in back

@@ -12,6 +12,13 @@ select name, document, revision, wanted, wanted_revision, state, problem, form, 
 from warehouse.entity
 order by name;
 
+-- name: list_entity_page(after, size)
+select name, document, revision, wanted, wanted_revision, state, problem, form, updated_at
+from warehouse.entity
+where :after::text is null or name > :after
+order by name
+limit :size;
+
 -- name: upsert_wanted(name, wanted, revision)!
 -- Not by a worker that read its documents earlier than another one.
 insert into warehouse.entity as e (name, wanted, wanted_revision, state)
