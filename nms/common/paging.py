@@ -9,7 +9,8 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from hashlib import sha256
+from functools import lru_cache
+from hashlib import blake2b, sha256
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -22,6 +23,7 @@ from nms.common.problem import Malformed, Pointer
 DEFAULT_LIMIT, LARGEST_LIMIT = 100, 1000
 LONGEST_CURSOR = 2048
 _SIGNATURE_BYTES = 16
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -72,13 +74,11 @@ class Cursors:
     """Seals keys into opaque cursors of one list (its path and filters) and opens them again."""
 
     def __init__(self, secret: bytes, about: str) -> None:
-        # A key of its own, so that a cursor is never mistaken for another signature made with the same secret.
-        self._secret = hmac.digest(secret, b"nms cursor", sha256)
-        self._about = about.encode()
+        self._about = blake2b(about.encode() + b"\0", key=_key_of(secret), digest_size=_SIGNATURE_BYTES)
 
     def seal(self, key: Sequence[Any]) -> str:
         """The cursor of a key of texts, numbers, booleans, nulls, times and UUIDs."""
-        body = json.dumps([_to_json(value) for value in key], separators=(",", ":"), ensure_ascii=False).encode()
+        body = _ENCODE([_to_json(value) for value in key]).encode()
         return urlsafe_b64encode(self._sign(body) + body).rstrip(b"=").decode()
 
     def open(self, cursor: str) -> tuple[Any, ...]:
@@ -93,7 +93,9 @@ class Cursors:
         return tuple(_from_json(value) for value in json.loads(body))
 
     def _sign(self, body: bytes) -> bytes:
-        return hmac.digest(self._secret, self._about + b"\0" + body, sha256)[:_SIGNATURE_BYTES]
+        signature = self._about.copy()
+        signature.update(body)
+        return signature.digest()
 
 
 class Reply:
@@ -131,6 +133,12 @@ async def read_page(
 
 
 Paging = Annotated[PageRequest, Depends(read_page)]
+
+
+@lru_cache(16)
+def _key_of(secret: bytes) -> bytes:
+    # A key of its own, so that a cursor is never mistaken for another signature made with the same secret.
+    return hmac.digest(secret, b"nms cursor", sha256)
 
 
 def _refuse() -> CursorRefused:

@@ -4,7 +4,8 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from secrets import token_hex
+from itertools import count
+from secrets import randbits
 from types import SimpleNamespace
 from typing import Final
 
@@ -30,6 +31,9 @@ _NAME: Final = re.compile(ENTITY_NAME.encode())
 _OWN: Final = frozenset(name.encode() for name in OWN_PATHS)
 _EXPORT: Final = b"export"
 """What stands at the place of a key and is none; a record of this key is found percent-encoded."""
+_64_BITS: Final = (1 << 64) - 1
+_ids: Final = count(randbits(64))
+"""Ids of requests: to draw each would cost more than to look it up."""
 _RETRY: Final = {503: {"Retry-After": "1"}}
 
 
@@ -134,7 +138,7 @@ def _none_match_of(scope: Scope) -> str | None:
 
 def _own_headers(scope: Scope) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    request_id = (given and request_id_of(given)) or token_hex(8)
+    request_id = (given and request_id_of(given)) or f"{next(_ids) & _64_BITS:016x}"
     return (b"x-request-id", request_id.encode()), NO_SNIFFING
 
 

@@ -24,13 +24,16 @@ from nms.warehouse.write import Writings
 async def enter_serving(app: FastAPI) -> AsyncIterator[None]:
     """Give an app its entities, who reads and who writes them, as long as it lives."""
     app.state.writings = Writings()
-    app.state.reading = Reading(app.state.cursor_secret, read_settings(WarehouseSettings))
+    app.state.reading = reading = Reading(app.state.cursor_secret, read_settings(WarehouseSettings))
 
     def forget_reference() -> None:
         app.openapi_schema = None
 
-    async with followed(Entities(forget_reference)) as app.state.entities:
-        yield
+    try:
+        async with followed(Entities(forget_reference)) as app.state.entities:
+            yield
+    finally:
+        await reading.close()
 
 
 ROLE = Role(

@@ -1,9 +1,10 @@
 """Which page of which list a request asks for (pure)."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from nms.common.document.fault import escape_pointer
@@ -12,7 +13,7 @@ from nms.common.problem import Malformed, Pointer
 from nms.warehouse import expression
 from nms.warehouse.entities import Served
 from nms.warehouse.filter import All, Conditions, Fault, Node, Value, read_parameter
-from nms.warehouse.statement import Listing, Sort, Start, View
+from nms.warehouse.statement import Listing, Sort, Start, View, compose_list
 from nms.warehouse.value import spell_text
 
 LARGEST_OFFSET: Final = 10_000
@@ -22,34 +23,26 @@ COUNTS: Final = ("none", "estimated", "exact")
 OF_A_PAGE: Final = frozenset(("limit", "cursor", "offset"))
 """Parameters that choose a page, and not the list."""
 OF_A_LIST: Final = frozenset(("sort", "fields", "q", "filter", "count", "lineage"))
+_CURSOR: Final = re.compile(rb"[A-Za-z0-9_-]{1,%d}" % LONGEST_CURSOR)
 Count = Literal["none", "estimated", "exact"]
 Items = tuple[tuple[str, str], ...]
 """Parameters of a request, in their order."""
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A list and a page of it; `values` are those of `listing`, `about` is what a cursor belongs to."""
+    """A list and a page of it; `values` are those of `listing`, `about` is what a cursor belongs to.
+
+    Questions are remembered, and told apart by what they are: `text` is their statement.
+    """
 
     listing: Listing
     values: tuple[Value, ...]
     count: Count
     about: str
     link: str
-    start_values: tuple[str, ...] = ()
-
-    def start_at(self, cursor: Sequence[Any]) -> "Question":
-        """The page behind a cursor, or in front of it; raises ValueError for one of another order."""
-        direction, *texts = cursor
-        if len(texts) != len(self.listing.sort):
-            raise ValueError("a cursor of another order")
-        start = Start(tuple(text is None for text in texts), direction == "before")
-        return replace(
-            self,
-            listing=replace(self.listing, start=start),
-            start_values=tuple(text for text in texts if text is not None),
-        )
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +57,27 @@ def split_query(query: bytes) -> Asked:
     """The parameters of a query string; raises Malformed."""
     if not query:
         return Asked((), None)
+    # As our own links have it.
+    head, found, cursor = query.rpartition(b"&cursor=")
+    if found and b"cursor" not in head and _CURSOR.fullmatch(cursor):
+        return Asked(_read_items(head), cursor.decode())
+    items = _read_items(query)
+    cursors = [value for name, value in items if name == "cursor"]
+    if not cursors:
+        return Asked(items, None)
+    if len(cursors) > 1 or len(cursors[0]) > LONGEST_CURSOR:
+        raise _malformed([Pointer("/cursor", "send one cursor, as it came", "query")])
+    return Asked(tuple(item for item in items if item[0] != "cursor"), cursors[0] or None)
+
+
+@lru_cache(1_024)
+def _read_items(query: bytes) -> Items:
     try:
-        items = parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+        return tuple(parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS))
     except UnicodeDecodeError:
         raise _malformed([Pointer("", "the query is not text in UTF-8", "query")]) from None
     except ValueError:
         raise _malformed([Pointer("", f"at most {MOST_PARAMETERS} parameters are taken", "query")]) from None
-    cursors = [value for name, value in items if name == "cursor"]
-    if len(cursors) > 1 or (cursors and len(cursors[0]) > LONGEST_CURSOR):
-        raise _malformed([Pointer("/cursor", "send one cursor, as it came", "query")])
-    rest = items if not cursors else [item for item in items if item[0] != "cursor"]
-    return Asked(tuple(rest), cursors[0] or None if cursors else None)
 
 
 @lru_cache(4_096)
@@ -106,6 +109,7 @@ def read_question(entity: Served, items: Items, parent: tuple[Served, str] | Non
         reader.count,
         urlencode(sorted(chosen)),
         urlencode([*chosen, ("limit", str(reader.limit))]),
+        compose_list(listing),
     )
 
 
@@ -122,12 +126,20 @@ def read_view(entity: Served, items: Items) -> View:
     return View(reader.fields, reader.lineage)
 
 
-def open_cursor(cursors: Cursors, question: Question, cursor: str) -> Question:
-    """The page that a cursor stands for; raises CursorRefused."""
-    key = cursors.open(cursor)
+def open_cursor(cursors: Cursors, question: Question, cursor: str) -> tuple[Question, Sequence[str | None]]:
+    """The page that a cursor stands for, and the sort values where it starts; raises CursorRefused."""
+    direction, *texts = cursors.open(cursor)
     if question.listing.offset:
         raise _malformed([Pointer("/offset", "a cursor says itself where the page starts", "query")])
-    return question.start_at(key)
+    if len(texts) != len(question.listing.sort):
+        raise ValueError("a cursor of another order")
+    return _start_at(question, tuple(text is None for text in texts), direction == "before"), texts
+
+
+@lru_cache(4_096)
+def _start_at(question: Question, nulls: tuple[bool, ...], backward: bool) -> Question:
+    listing = replace(question.listing, start=Start(nulls, backward))
+    return replace(question, listing=listing, text=compose_list(listing))
 
 
 class _Reader:

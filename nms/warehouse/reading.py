@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from nms.common.db.dsn import DSNType
-from nms.common.db.pool import get_reading_pool
-from nms.common.db.problems import translated
+from nms.common.db.readers import Readers
 from nms.common.paging import Cursors
 from nms.common.problem import NOTHING_HERE, NotFound, Problem
 from nms.warehouse.entities import Served
@@ -20,9 +19,9 @@ from nms.warehouse.settings import WarehouseSettings
 from nms.warehouse.statement import (
     LARGEST_PAGE,
     Listing,
+    View,
     compose_count,
     compose_estimate,
-    compose_list,
     compose_record,
     compose_state,
 )
@@ -34,6 +33,7 @@ _FAR: Final = 0.1
 _MOST_VERDICTS: Final = 4_096
 _JSON: Final = (b"content-type", b"application/json")
 _CACHE: Final = (b"cache-control", b"private, no-cache")
+_WHOLE: Final = View()
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 
@@ -64,12 +64,17 @@ class Reading:
     def __init__(self, secret: bytes, settings: WarehouseSettings) -> None:
         self._secret = secret
         self._seconds, self._largest_cost = settings.read_seconds, settings.largest_cost
+        self._readers = Readers(DSNType.DWH, settings.read_seconds)
         self._horizon = Horizon(_settled)
         self._verdicts: dict[Listing, float] = {}
 
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._readers.close()
+
     async def read_record(self, entity: Served, key: Sequence[str], query: bytes, none_match: str | None) -> Answer:
         """One record; raises NotFound, Malformed."""
-        view = read_view(entity, split_query(query).items if query else ())
+        view = read_view(entity, split_query(query).items) if query else _WHOLE
         row = await self._fetch(compose_record(entity, view), key)
         if row is None:
             raise NotFound(NOTHING_HERE)
@@ -93,8 +98,8 @@ class Reading:
             if _names(asked.none_match, known):
                 return Answer(304, b"", _headers(known))
         await self._check_cost(question, values)
-        page = question if given.cursor is None else open_cursor(cursors, question, given.cursor)
-        row = await self._fetch_settled(page, (*values, *page.start_values), tagged=tagged)
+        page, starts = (question, ()) if given.cursor is None else open_cursor(cursors, question, given.cursor)
+        row = await self._fetch_settled(page.text, (*values, *starts), tagged=tagged)
         if asked.parent is not None and not row["exists"]:
             raise NotFound(NOTHING_HERE)
         if row["found"] and row["items"] is None:
@@ -105,9 +110,8 @@ class Reading:
         count = await self._count(question, values, row)
         return _show(page, row, cursors, tag, count)
 
-    async def _fetch_settled(self, page: Question, values: Sequence[Value | None], *, tagged: bool) -> Any:
+    async def _fetch_settled(self, text: str, values: Sequence[Value | None], *, tagged: bool) -> Any:
         """The page; read once more where it may show a change of which an older one was under way."""
-        text = compose_list(page.listing)
         row = await self._fetch(text, values)
         if tagged and not self._horizon.covers(row["state"]) and await self._horizon.advance():
             row = await self._fetch(text, values)
@@ -146,10 +150,8 @@ class Reading:
         return plan
 
     async def _fetch(self, text: str, values: Sequence[Value | None]) -> Any:
-        pool = await get_reading_pool(DSNType.DWH, self._seconds)
         try:
-            with translated():
-                return await pool.fetchrow(text, *values)
+            return await self._readers.fetch_row(text, *values)
         except Problem as problem:
             if problem.facts.get("sqlstate") != CANCELLED:
                 raise

@@ -107,6 +107,7 @@ def compose_state(listing: Listing) -> str:
     return f"select {_state(listing)}"
 
 
+@lru_cache(_REMEMBERED)
 def compose_record(entity: Served, view: View) -> str:
     """A record by its key, as bytes, and its sequence."""
     key = " and ".join(f"{_column(name)} = {cast(entity, name, at)}" for at, name in enumerate(entity.key, 1))

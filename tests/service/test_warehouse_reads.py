@@ -5,7 +5,8 @@ import httpx2
 import pytest
 
 from nms.common.db.dsn import DSNType
-from nms.common.db.pool import get_reading_pool
+from nms.common.db.readers import Readers
+from nms.common.problem import Problem
 from nms.common.settings import Settings
 from tests.docs.openapi import lacking_answers, lacking_examples, lacking_words
 from tests.house.tree import refuse
@@ -243,6 +244,8 @@ async def test_a_page_that_is_too_large_is_refused(settings: Settings) -> None:
 async def test_a_reader_cannot_write_whatever_it_asks(settings: Settings) -> None:
     await make_entities(POSTS, COMMENTS)
     async with serving(settings):
-        pool = await get_reading_pool(DSNType.DWH, 5.0)
-        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
-            await pool.execute("insert into entity.posts (id) values (1)")
+        readers = Readers(DSNType.DWH, 5.0)
+        with pytest.raises(Problem) as refused:
+            await readers.fetch_row("insert into entity.posts (id) values (1)")
+        await readers.close()
+    assert isinstance(refused.value.__cause__, asyncpg.ReadOnlySQLTransactionError)

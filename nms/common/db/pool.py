@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -16,15 +18,6 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 MIN_SIZE, MAX_SIZE, APART_SIZE = 1, 10, 3
 SERVER_SETTINGS = {"application_name": "nms", "timezone": "UTC"}
-READING_SETTINGS = {
-    "default_transaction_read_only": "on",
-    # Texts of values are cursors: they must not depend on how a server is set up.
-    "datestyle": "ISO, MDY",
-    "extra_float_digits": "1",
-    # Short reads of many callers gain nothing by either, and wait for both.
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
-}
 CONNECT_SECONDS, ACQUIRE_SECONDS, COMMAND_SECONDS = 10.0, 30.0, 60.0
 
 _pools: dict[tuple[int, str, str], asyncio.Task[Pool]] = {}
@@ -39,29 +32,23 @@ async def get_pool(kind: DSNType) -> Pool:
     return await get_pool_of(dsn_of(kind, get_settings()))
 
 
-async def get_reading_pool(kind: DSNType, seconds: float) -> Pool:
-    """A pool of connections that only read, on which a statement takes at most so many seconds."""
-    limit = {"statement_timeout": f"{max(1, round(seconds * 1000))}ms"}
-    return await _get(dsn_of(kind, get_settings()), f"reading {seconds}", MAX_SIZE, READING_SETTINGS | limit)
-
-
 async def get_pool_of(dsn: str, apart: str = "") -> Pool:
     """The pool of a checked DSN, for this event loop; `apart` names a small one for what must not wait for requests."""
-    return await _get(dsn, apart, APART_SIZE if apart else MAX_SIZE, {})
+    return await _get(dsn, apart, APART_SIZE if apart else MAX_SIZE)
 
 
-async def _get(dsn: str, apart: str, size: int, more: dict[str, str]) -> Pool:
+async def _get(dsn: str, apart: str, size: int) -> Pool:
     key = (id(asyncio.get_running_loop()), dsn, apart)
     task = _pools.get(key)
     if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-        task = _pools[key] = asyncio.create_task(_open(dsn, size, more), name="open-pool")
+        task = _pools[key] = asyncio.create_task(_open(dsn, size), name="open-pool")
     if task.done():
         return task.result()
     # A caller who goes away must not take the pool from the others.
     return await asyncio.shield(task)
 
 
-async def _open(dsn: str, size: int, more: dict[str, str]) -> Pool:
+async def _open(dsn: str, size: int) -> Pool:
     with translated():
         return await asyncpg.create_pool(
             dsn,
@@ -71,17 +58,18 @@ async def _open(dsn: str, size: int, more: dict[str, str]) -> Pool:
             command_timeout=COMMAND_SECONDS,
             init=prepare_connection,
             reset=_keep,
-            server_settings=SERVER_SETTINGS | more,
+            server_settings=SERVER_SETTINGS,
         )
 
 
-async def connect(kind: DSNType) -> Connection:
-    """A connection of your own, for `listen` and session locks; you close it."""
+async def connect(kind: DSNType, more: Mapping[str, str] = MappingProxyType({})) -> Connection:
+    """A connection of your own: for `listen` and session locks, or, with more settings, for short statements."""
     with translated():
         connection = await asyncpg.connect(
             dsn_of(kind, get_settings()),
             timeout=CONNECT_SECONDS,
-            server_settings=SERVER_SETTINGS,
+            command_timeout=COMMAND_SECONDS if more else None,
+            server_settings={**SERVER_SETTINGS, **more},
         )
         await prepare_connection(connection)
     return connection
