@@ -223,7 +223,7 @@ def drop_index(name: str) -> str:
 
 def functions_of(entity: str) -> tuple[str, str]:
     """The quoted names of the functions that keep records and bury them."""
-    keep, bury = (f"warehouse.{quote_identifier(f'{entity}{end}')}" for end in ("_keep", "_bury"))
+    keep, bury = (f"entity.{quote_identifier(f'{entity}{end}')}" for end in ("_keep", "_bury"))
     return keep, bury
 
 

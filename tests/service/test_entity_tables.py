@@ -8,6 +8,9 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
+from nms.common.db.dsn import DSNType
+from nms.common.db.revisions import folder_of
+from nms.common.db.schema import compare_schema, schema_file
 from nms.common.settings import Settings
 from tests.service.warehouse import connected, entity, make_entities, ready_entities
 
@@ -34,6 +37,12 @@ async def test_the_ready_entities_are_tables(settings: Settings, psql: asyncpg.C
     rows = await psql.fetch("select tablename from pg_tables where schemaname = 'entity' order by 1")
     assert [row[0] for row in rows] == sorted(each.name for each in ready_entities())
     assert await psql.fetchval("select bool_and(state = 'ready' and document = wanted) from warehouse.entity")
+
+
+async def test_what_documents_make_is_no_difference_from_the_migrations(settings: Settings) -> None:
+    await make_entities()
+    assert settings.db_dwh_dsn is not None
+    await compare_schema(settings.db_dwh_dsn.get_secret_value(), schema_file(folder_of(DSNType.DWH) / "migrations"))
 
 
 async def test_a_person_with_psql_writes_whole_records(settings: Settings, psql: asyncpg.Connection) -> None:

@@ -1,4 +1,5 @@
--- What `schema.sql` shows, read from the catalogs; an empty search path makes every name qualified.
+-- What `schema.sql` shows, read from the catalogs; an empty search path makes every name qualified. What stands in the
+-- schema `entity` is made by the warehouse as documents say, and by no migration.
 
 -- name: list_schemas()
 select format('create schema %I;', nspname) as line
@@ -35,7 +36,7 @@ from (
     join pg_namespace n on n.oid = t.typnamespace
     join pg_class c on c.oid = t.typrelid and c.relkind = 'c'
 ) types
-where nspname !~ '^pg_' and nspname not in ('information_schema', 'aiosqlembic')
+where nspname !~ '^pg_' and nspname not in ('information_schema', 'aiosqlembic', 'entity')
 order by nspname, typname;
 
 -- name: list_sequences()
@@ -48,7 +49,7 @@ select format(
 from pg_sequence s
 join pg_class c on c.oid = s.seqrelid
 join pg_namespace n on n.oid = c.relnamespace
-where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
   and not exists (
       select 1 from pg_depend d where d.objid = c.oid and d.classid = 'pg_class'::regclass and d.deptype = 'i'
   )
@@ -58,7 +59,7 @@ order by n.nspname, c.relname;
 -- Those that take or give rows of a table stand behind the tables, the others before them: defaults may call those.
 select pg_get_functiondef(p.oid) as line
 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-where p.prokind in ('f', 'p', 'w') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+where p.prokind in ('f', 'p', 'w') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
     and :of_rows = exists (
         select from pg_type t join pg_class c on c.oid = t.typrelid and c.relkind <> 'c'
         where t.oid = p.prorettype or t.oid = any(coalesce(p.proallargtypes, p.proargtypes::oid[]))
@@ -99,7 +100,7 @@ select
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     ), '{}') as columns
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
 order by c.relispartition, n.nspname, c.relname;
 
 -- name: list_constraints()
@@ -109,7 +110,7 @@ select format(
 ) as line
 from pg_constraint c join pg_namespace n on n.oid = c.connamespace
 where c.conrelid <> 0 and c.contype in ('p', 'u', 'c', 'x', 'f') and c.conparentid = 0 and c.conislocal
-  and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+  and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
 order by c.contype = 'f', c.conrelid::regclass::text, c.contype <> 'p', c.conname;
 
 -- name: list_indexes()
@@ -118,7 +119,7 @@ select pg_get_indexdef(i.indexrelid) || ';' as line
 from pg_index i
 join pg_class c on c.oid = i.indexrelid
 join pg_namespace n on n.oid = c.relnamespace
-where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic') and not c.relispartition
+where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity') and not c.relispartition
   and not exists (select 1 from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))
 order by n.nspname, i.indrelid::regclass::text, c.relname;
 
@@ -129,7 +130,7 @@ select format(
     ' with (' || array_to_string(c.reloptions, ', ') || ')', chr(10), pg_get_viewdef(c.oid, true)
 ) as line
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('v', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+where c.relkind in ('v', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
 order by c.oid;
 
 -- name: list_triggers()
@@ -138,7 +139,7 @@ from pg_trigger t
 join pg_class c on c.oid = t.tgrelid
 join pg_namespace n on n.oid = c.relnamespace
 where not t.tgisinternal and t.tgparentid = 0
-  and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+  and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
 order by n.nspname, c.relname, t.tgname;
 
 -- name: list_comments()
@@ -153,14 +154,14 @@ from (
     from pg_description d
     join pg_class c on d.classoid = 'pg_class'::regclass and c.oid = d.objoid and d.objsubid = 0
     join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+    where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
     union all
     select format('comment on column %s.%I is %L;', d.objoid::regclass, a.attname, d.description)
     from pg_description d
     join pg_attribute a on d.classoid = 'pg_class'::regclass and a.attrelid = d.objoid and a.attnum = d.objsubid
     join pg_class c on c.oid = d.objoid
     join pg_namespace n on n.oid = c.relnamespace
-    where d.objsubid > 0 and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+    where d.objsubid > 0 and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
     union all
     select format('comment on schema %I is %L;', n.nspname, d.description)
     from pg_description d
@@ -174,6 +175,6 @@ from (
     from pg_description d
     join pg_proc p on d.classoid = 'pg_proc'::regclass and p.oid = d.objoid
     join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic')
+    where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'aiosqlembic', 'entity')
 ) comments
 order by line;
