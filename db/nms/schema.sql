@@ -453,6 +453,15 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION sync.ask_round(of_pipeline text)
+ RETURNS bigint
+ LANGUAGE sql
+AS $function$
+update sync.pipeline set asked = asked + 1
+where name = of_pipeline and wanted <> 'removed'
+returning asked
+$function$;
+
 CREATE OR REPLACE FUNCTION sync.count_moved_changes()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -949,6 +958,17 @@ create view cfg.current_document as
 create view cfg.current_revision as
  SELECT COALESCE(max(id), 0::bigint) AS revision
    FROM cfg.revision;
+
+create view sync.rounded as
+ SELECT name,
+    documents #>> '{pipeline,source}'::text[] AS source,
+    documents #>> '{target,type}'::text[] AS target_type,
+    (documents #>> '{pipeline,capture}'::text[]) = ANY (ARRAY['poll'::text, 'compare'::text, 'pull'::text]) AS has_rounds,
+    wanted,
+    phase,
+    problem
+   FROM sync.pipeline
+  WHERE wanted <> 'removed'::text;
 
 CREATE TRIGGER document_history BEFORE DELETE OR UPDATE ON cfg.document FOR EACH ROW EXECUTE FUNCTION cfg.refuse_rewrite();
 CREATE TRIGGER revision_history BEFORE DELETE OR UPDATE ON cfg.revision FOR EACH ROW EXECUTE FUNCTION cfg.refuse_rewrite();

@@ -7,9 +7,12 @@ from fastapi import FastAPI
 
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
+from nms.common.db.repositories import get_db_repository
+from nms.common.run import DwhRunRepository
 from nms.common.settings import Settings, get_settings, read_settings
+from nms.common.tasks import tasks_router
 from nms.common.web import Role
-from nms.warehouse.api import entities, feed, records
+from nms.warehouse.api import entities, feed, pulls, records
 from nms.warehouse.diagnosis import probe_entities
 from nms.warehouse.entities import Entities, followed
 from nms.warehouse.front import Front
@@ -40,10 +43,18 @@ ROLE = Role(
     name="warehouse",
     summary="Unified records of all sources, read and written over REST",
     description="Serves the records of all sources as one.",
-    routers=(entities.router, feed.router, records.router),
+    routers=(
+        entities.router,
+        feed.router,
+        pulls.router,
+        tasks_router(get_db_repository(DwhRunRepository)),
+        records.router,
+    ),
     tags={
         "entities": "What is built of each entity, and what stands in its way.",
         "feed": "Changes of all entities in one order.",
+        "sync": "Have a source brought here now.",
+        "tasks": "Runs: each pull of a source and each change of a table is one.",
     },
     dependencies={
         "database": health.database(DSNType.DWH),

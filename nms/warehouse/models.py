@@ -61,3 +61,19 @@ def read_entity(body: Mapping[str, Any]) -> EntityDocument:
     document = parse_document(dict(body))
     assert isinstance(document, EntityDocument)
     return document
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """A pipeline that brings a source here, and whether it works in rounds."""
+
+    name: str
+    has_rounds: bool
+    wanted: str
+    phase: str
+    problem: dict[str, Any] | None
+
+    @property
+    def works(self) -> bool:
+        """Whether a round would begin now."""
+        return self.wanted == "running" and self.phase != "halted"

@@ -1,6 +1,6 @@
 """What the warehouse refuses."""
 
-from nms.common.problem import Problem, Retry
+from nms.common.problem import NotFound, Problem, Retry
 
 
 class ListTooCostly(Problem):
@@ -80,3 +80,24 @@ class PositionAhead(Problem):
 
     status, code, title = 409, "feed-position-ahead", "The feed has not come this far"
     remedy = "The warehouse was restored from a backup, or the number is of another one: begin again with `since=0`."
+
+
+class SourceUnpulled(NotFound):
+    """No pipeline goes from this system into the warehouse."""
+
+    code, title = "source-unpulled", "Nothing brings this source here"
+    remedy = "Apply a pipeline from that system to the one of `type: warehouse`; `nms pipelines` shows those there are."
+
+
+class NothingToPull(Problem):
+    """The pipelines of a source have no rounds that could be asked for, or none of them may begin one."""
+
+    status, code, title = 409, "nothing-to-pull", "There is nothing to pull"
+    remedy = "Nothing is to be done: it follows its source by itself; `nms pipelines` shows its lag."
+
+
+class PullFailed(Problem):
+    """A pipeline of the source did not end its round; `cause` says why, `pipelines` which."""
+
+    status, code, title = 409, "pull-failed", "Not everything was pulled"
+    remedy = "Mend what kept it (`nms pipelines` tells), then ask again."

@@ -1,4 +1,4 @@
-"""Statements of the warehouse: what is built of each entity, single records, the feed."""
+"""Statements of the warehouse: what is built of each entity, single records, the feed, rounds that `sync` publishes."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -7,12 +7,13 @@ from typing import Any, Self
 from nms.common.db.pool import connect
 from nms.common.db.problems import DRIVER_ERRORS, translated
 from nms.common.db.queries import load
-from nms.common.db.repositories import BaseDwhRepository
+from nms.common.db.repositories import BaseDwhRepository, BaseNmsRepository
 from nms.common.document import EntityDocument
+from nms.common.run import Run, RunRepository
 from nms.warehouse.alteration import Standing
 from nms.warehouse.change import LARGEST_PAGE, Span, compose_changes
 from nms.warehouse.lineage import Held
-from nms.warehouse.models import Entity
+from nms.warehouse.models import Entity, Rounded
 from nms.warehouse.record import Key, Texts
 from nms.warehouse.table import has_null, lock_table, rewrite_records
 from nms.warehouse.write import Writing
@@ -171,3 +172,20 @@ class FeedRepository(BaseDwhRepository):
                 *(span.after, span.upto, most, names, span.offset, span.limit, LARGEST_PAGE),
             )
         return row["items"], row["count"], row["last"], row["is_whole"]
+
+
+class PullRepository(BaseNmsRepository):
+    """What `sync` publishes of rounds, in the database `nms`."""
+
+    async def list_rounded(self, source: str) -> list[Rounded]:
+        """The pipelines from a system into the warehouse, by name."""
+        return [Rounded(**row) for row in await queries.list_rounded(self.connection, source=source)]
+
+    async def ask_round(self, pipeline: str) -> None:
+        """Ask for a round that begins after now; the caller orders the run that follows it."""
+        await queries.claim_round(self.connection, pipeline=pipeline)
+
+    async def get_rounds(self, ids: Mapping[str, int]) -> dict[str, Run]:
+        """The runs of rounds, by pipeline."""
+        runs = RunRepository(self.connection)
+        return {name: await runs.get(id_) for name, id_ in ids.items()}

@@ -8,7 +8,9 @@ from typing import Final
 from nms.common.run import Crew, DwhRunRepository
 from nms.common.settings import read_settings
 from nms.warehouse.document import follow_documents
-from nms.warehouse.repository import EntityRepository
+from nms.warehouse.pull import KIND as PULL
+from nms.warehouse.pull import Puller
+from nms.warehouse.repository import EntityRepository, PullRepository
 from nms.warehouse.run import KIND, Builder
 from nms.warehouse.settings import WarehouseSettings
 
@@ -28,7 +30,7 @@ async def work_runs(repository: EntityRepository, stop: asyncio.Event) -> None:
     """Claim runs and work them until told to stop."""
     crew = Crew(
         await DwhRunRepository.open(),
-        {KIND: Builder(repository).build},
+        {KIND: Builder(repository).build, PULL: Puller(await PullRepository.open()).pull},
         worker=f"{socket.gethostname()}:{os.getpid()}",
         size=RUNS,
         lease=read_settings(WarehouseSettings).lease,

@@ -28,7 +28,7 @@ WORDS = {
              "ledger", "round", "twoway", "merge", "turn", "pull", "push", "echo", "archive", "deletes", "absence",
              "feed"},
     "warehouse": {"record", "filter", "export", "feed", "page", "table", "value", "expression", "reading", "front",
-                  "horizon", "statement", "alteration", "member", "write", "condition",
+                  "pull", "horizon", "statement", "alteration", "member", "write", "condition",
                   "lineage", "reference", "diagnosis"},
     "console": {"page"},
 }  # fmt: skip

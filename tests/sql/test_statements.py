@@ -57,6 +57,7 @@ ONLY = {
     "nms/common/queries/configuration.sql": DSNType.NMS,
     "nms/common/queries/idempotency.sql": DSNType.DWH,
     "nms/common/queries/trust.sql": DSNType.AUTH,
+    "nms/warehouse/queries/pull.sql": DSNType.NMS,
 }
 """Statements of such a package on tables that only one database has."""
 
