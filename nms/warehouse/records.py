@@ -54,7 +54,7 @@ class Order:
 async def create_record(repository: RecordRepository, order: Order, members: Members) -> Answer:
     """Add a record; its key is made where that can be. Raises Malformed, RecordExists, KeysUsedUp."""
     document = order.document
-    made = _made_type(document)
+    made = made_type(document)
     texts = read_new(document, members, made=made is not None)
     counted = made in MADE and texts[document.key[0]] is None
 
@@ -135,7 +135,7 @@ async def _written(
             raise _explained(problem, order.document) from None
 
 
-def _made_type(document: EntityDocument) -> str | None:
+def made_type(document: EntityDocument) -> str | None:
     """The type of the key where one can be made."""
     type_ = document.fields[document.key[0]].type
     return type_ if len(document.key) == 1 and (type_ == "uuid" or type_ in MADE) else None

@@ -15,6 +15,7 @@ from nms.warehouse.entities import Entities, Served
 from nms.warehouse.expression import DEEPEST
 from nms.warehouse.expression import LONGEST as LONGEST_FILTER
 from nms.warehouse.filter import MOST_CONDITIONS, OPERATORS
+from nms.warehouse.operation import describe_changes, describe_creation
 from nms.warehouse.page import COUNTS, LARGEST_OFFSET, LONGEST_SEARCH
 from nms.warehouse.problems import ListTooCostly, PageTooLarge, ReadTooLong
 
@@ -60,7 +61,14 @@ _LINK_HEADER: Final[Part] = {
 
 def describe_paths(app: FastAPI) -> Part:
     """The paths of all entities that this process serves now."""
-    return {path: {"get": operation} for entity in _entities(app) for path, operation in _operations(app, entity)}
+    paths: dict[str, Part] = {}
+    for entity in _entities(app):
+        paths |= {path: {"get": operation} for path, operation in _operations(app, entity)}
+        if entity.document.writable:
+            fields = {name: describe_field(entity, name) for name in entity.fields}
+            paths[f"/{entity.name}"]["post"] = describe_creation(entity, fields)
+            paths[f"/{entity.name}/{{key}}"] |= describe_changes(entity, fields, _key_of(entity))
+    return paths
 
 
 def describe_schemas(app: FastAPI) -> Part:

@@ -16,8 +16,8 @@ from schemathesis.generation.case import Case
 SEED = 20261121
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 MEANT = frozenset({
-    "cursor-refused", "grant-refused", "login-refused", "password-refused", "refresh-refused", "scope-refused",
-    "token-type-refused",
+    "cursor-refused", "grant-refused", "list-too-costly", "login-refused", "page-too-large", "password-refused",
+    "precondition-failed", "refresh-refused", "scope-refused", "token-type-refused",
 })  # fmt: skip
 """Problems of requests that have the right form: no document can say which token, cursor or password is good."""
 AHEAD = frozenset({"target-too-long", "headers-too-large"})

@@ -29,7 +29,7 @@ WORDS = {
              "feed"},
     "warehouse": {"record", "filter", "export", "feed", "page", "table", "value", "expression", "reading", "front",
                   "pull", "horizon", "statement", "alteration", "member", "write", "condition",
-                  "lineage", "reference", "diagnosis"},
+                  "lineage", "operation", "reference", "diagnosis"},
     "console": {"page"},
 }  # fmt: skip
 FOLDERS = {"api", "queries"}

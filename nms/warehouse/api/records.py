@@ -15,7 +15,7 @@ from nms.common.document.entity import OWN_PATHS
 from nms.common.guard import Caller, requires
 from nms.common.idempotency import Once
 from nms.common.middleware import ContentTooLarge
-from nms.common.problem import NOTHING_HERE, NotFound
+from nms.common.problem import NOTHING_HERE, Malformed, NotFound, Pointer
 from nms.common.rendering import MethodNotAllowed
 from nms.common.router import Router
 from nms.warehouse.condition import Conditions
@@ -54,14 +54,18 @@ class Sent:
         self._lineage = lineage
 
     def key(self) -> Key:
-        """The key in the path; raises NotFound, Malformed."""
+        """The key in the path; raises NotFound, Malformed, MethodNotAllowed."""
         path = self.request.scope["raw_path"].decode("latin-1").partition("?")[0]
         parts = path.removeprefix(self.request.scope.get("root_path", "")).removesuffix("/").split("/")
         if len(parts) == 4 and parts[3] in self.document.children:
             raise _read_only(self.document)
         if len(parts) != 3:
             raise NotFound(NOTHING_HERE)
-        return tuple(read_key(self.document, parts[2]))
+        key = tuple(read_key(self.document, parts[2]))
+        if not all(key):
+            told = Pointer("/key", "a key is not empty", "path")
+            raise Malformed("The path names no record.", pointers=[told])
+        return key
 
     async def body(self, kinds: frozenset[str] = _JSON) -> bytes:
         """The bytes of the record; raises MediaTypeRefused, ContentTooLarge."""
