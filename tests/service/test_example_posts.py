@@ -1,4 +1,4 @@
-"""examples/jsonplaceholder.yaml against the real thing: json-server keeps writes, JSONPlaceholder forgets them."""
+"""examples/jsonplaceholder-tables.yaml for real: json-server keeps writes, JSONPlaceholder forgets them."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +14,7 @@ from tests.service.stage import PREPARE, Stage
 from tests.services.node import NodeServer
 from tests.waiting import eventually
 
-NAME = "jsonplaceholder.yaml"
+NAME = "jsonplaceholder-tables.yaml"
 TWO_WAY = PREPARE.with_name("twoway") / "prepare.sql"
 PIPELINES = ("load-posts", "load-comments")
 QUESTIONS = {

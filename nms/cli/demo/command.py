@@ -168,7 +168,7 @@ def rest(
 
     Starts a PostgreSQL of its own as `nms demo` does, and json-server with
     the posts and comments of JSONPlaceholder; needs Node.js and what
-    `make services` installs. Applies examples/jsonplaceholder.yaml, loads
+    `make services` installs. Applies examples/jsonplaceholder-tables.yaml, loads
     100 posts and 500 comments, changes some of them in the tables, waits
     until the API has followed, compares every record, and shows what was
     sent. Everything it started is stopped at the end.

@@ -34,7 +34,7 @@ from nms.sync.models import ChangeFilter, SentChange
 from nms.sync.pipeline import adopt, get_pipeline, list_changes
 from nms.sync.repository import SyncRepository
 
-DOCUMENTS = "jsonplaceholder.yaml"
+DOCUMENTS = "jsonplaceholder-tables.yaml"
 PIPELINES = ("load-posts", "load-comments")
 SQL = ("prepare.sql", "twoway/prepare.sql")
 SHOWN = 8
