@@ -20,7 +20,7 @@ from bench.warehouse.question import DEPTHS, WORKLOADS
 
 CLIENTS = 16
 RECORD, PAGE, DEPTH = 0.8, 1.3, 1.3
-BARS = {"by id": ("ready", RECORD), "page of 100": ("built", PAGE), "filter and sort": ("built", 1.0)}
+BARS = {"by id": ("ready", RECORD), "page of 100": ("built", PAGE)}
 """For each workload beside which contestant, and how many times its rate ours must be."""
 CPU = "cpu, us"
 Told = dict[tuple[str, str], list[dict[str, float]]]
