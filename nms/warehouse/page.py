@@ -126,14 +126,16 @@ def read_view(entity: Served, items: Items) -> View:
     return View(reader.fields, reader.lineage)
 
 
-def open_cursor(cursors: Cursors, question: Question, cursor: str) -> tuple[Question, Sequence[str | None]]:
-    """The page that a cursor stands for, and the sort values where it starts; raises CursorRefused."""
+def open_cursor(cursors: Cursors, question: Question, cursor: str) -> tuple[Question, Sequence[str]]:
+    """The page that a cursor stands for, and the sort values where it starts without nulls; raises CursorRefused."""
     direction, *texts = cursors.open(cursor)
     if question.listing.offset:
         raise _malformed([Pointer("/offset", "a cursor says itself where the page starts", "query")])
     if len(texts) != len(question.listing.sort):
         raise ValueError("a cursor of another order")
-    return _start_at(question, tuple(text is None for text in texts), direction == "before"), texts
+    return _start_at(question, tuple(text is None for text in texts), direction == "before"), [
+        text for text in texts if text is not None
+    ]
 
 
 @lru_cache(4_096)

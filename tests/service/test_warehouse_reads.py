@@ -105,6 +105,24 @@ async def test_lists_are_filtered_by_parameters_and_by_an_expression(settings: S
             assert ids(await client.get(f"/posts?{query}")) == found, query
 
 
+@pytest.mark.parametrize("sort", ["title", "-title", "title,-userId", "-title,userId"])
+async def test_pages_go_on_and_back_where_values_are_missing(settings: Settings, sort: str) -> None:
+    await make_entities(POSTS, COMMENTS)
+    async with connected(settings) as person, serving(settings) as client:
+        await put_posts(person, 12)
+        whole = ids(await client.get(f"/posts?sort={sort}"))
+        found, way, cursor = [], "next", ""
+        while True:
+            answer = await client.get(f"/posts?sort={sort}&limit=1{cursor}")
+            found += ids(answer)
+            told = answer.json()[way]
+            if told is None and way == "prev":
+                break
+            way, told = ("prev", answer.json()["prev"]) if told is None else (way, told)
+            cursor = f"&cursor={told}"
+        assert found == [*whole, *whole[-2::-1]]
+
+
 async def test_children_are_the_records_that_hold_the_key(settings: Settings) -> None:
     await make_entities(POSTS, COMMENTS)
     async with connected(settings) as person, serving(settings) as client:
