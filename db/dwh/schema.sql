@@ -119,6 +119,12 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION warehouse.csv_text(value text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (value IS NULL) THEN ''::text WHEN (value !~ '^[-=+@\t\r\n\uFF0B\uFF0D\uFF1D\uFF20]|["#,\r\n]|^\s|\s$|^$'::text) THEN value ELSE ((('"'::text || CASE WHEN (value ~ '^[-=+@\t\r\n\uFF0B\uFF0D\uFF1D\uFF20]'::text) THEN ''''::text ELSE ''::text END) || replace(value, '"'::text, '""'::text)) || '"'::text) END;
+
 CREATE OR REPLACE FUNCTION warehouse.encode_part(part text)
  RETURNS text
  LANGUAGE plpgsql
@@ -306,6 +312,23 @@ create table warehouse.entity (
     form text
 );
 
+create table warehouse.export (
+    run bigint not null,
+    entity text not null,
+    format text not null,
+    compression text not null,
+    author text not null,
+    host text,
+    file text,
+    rows bigint,
+    sequence bigint,
+    sha256 text,
+    content_sha256 text,
+    size bigint,
+    created_at timestamp with time zone default now() not null,
+    expires_at timestamp with time zone not null
+);
+
 create table warehouse.tombstone (
     entity text not null,
     key text not null,
@@ -345,6 +368,7 @@ alter table warehouse.entity add constraint entity_name_check CHECK ((name ~ '^[
 alter table warehouse.entity add constraint entity_problem_check CHECK (((state = 'halted'::text) = (problem IS NOT NULL)));
 alter table warehouse.entity add constraint entity_ready_check CHECK (((state <> 'ready'::text) OR (document IS NOT NULL)));
 alter table warehouse.entity add constraint entity_state_check CHECK ((state = ANY (ARRAY['building'::text, 'ready'::text, 'halted'::text, 'hidden'::text])));
+alter table warehouse.export add constraint export_pkey PRIMARY KEY (run);
 alter table warehouse.tombstone add constraint tombstone_pkey PRIMARY KEY (entity, key);
 
 CREATE INDEX idempotency_age_idx ON common.idempotency USING btree (created_at);
@@ -358,6 +382,8 @@ CREATE INDEX run_subject_idx ON common.run USING btree (kind, subject, id);
 CREATE INDEX run_waiting_idx ON common.run USING btree (kind, due_at) WHERE (state = ANY (ARRAY['queued'::text, 'retrying'::text]));
 CREATE INDEX schedule_next_idx ON common.schedule USING btree (next_at);
 CREATE INDEX seen_at_idx ON common.seen USING btree (seen_at);
+CREATE INDEX export_entity_idx ON warehouse.export USING btree (entity, run);
+CREATE INDEX export_expires_idx ON warehouse.export USING btree (expires_at);
 CREATE INDEX tombstone_entity_idx ON warehouse.tombstone USING btree (entity, sequence);
 CREATE UNIQUE INDEX tombstone_sequence_key ON warehouse.tombstone USING btree (sequence);
 

@@ -12,13 +12,15 @@ from nms.common.run import DwhRunRepository
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.tasks import tasks_router
 from nms.common.web import Role
-from nms.warehouse.api import entities, feed, pulls, records
+from nms.warehouse.api import entities, exports, feed, pulls, records
 from nms.warehouse.diagnosis import probe_entities
 from nms.warehouse.entities import Entities, followed
+from nms.warehouse.file import Store
 from nms.warehouse.front import Front
 from nms.warehouse.reading import Reading
 from nms.warehouse.reference import describe_paths, describe_schemas
 from nms.warehouse.settings import WarehouseSettings
+from nms.warehouse.stream import Streams
 from nms.warehouse.worker import run_worker
 from nms.warehouse.write import Writings
 
@@ -39,6 +41,15 @@ async def enter_serving(app: FastAPI) -> AsyncIterator[None]:
         await reading.close()
 
 
+@asynccontextmanager
+async def enter_exporting(app: FastAPI) -> AsyncIterator[None]:
+    """Give an app what its exports share."""
+    role = read_settings(WarehouseSettings)
+    app.state.streams = Streams(role.export_seconds)
+    app.state.exporting = Store.of(app.state.settings, role), role.export_keep
+    yield
+
+
 ROLE = Role(
     name="warehouse",
     summary="Unified records of all sources, read and written over REST",
@@ -48,19 +59,21 @@ ROLE = Role(
         feed.router,
         pulls.router,
         tasks_router(get_db_repository(DwhRunRepository)),
+        exports.router,
         records.router,
     ),
     tags={
         "entities": "What is built of each entity, and what stands in its way.",
         "feed": "Changes of all entities in one order.",
         "sync": "Have a source brought here now.",
-        "tasks": "Runs: each pull of a source and each change of a table is one.",
+        "exports": "Records of one snapshot as a file: streamed, or ordered and fetched.",
+        "tasks": "Runs: each pull of a source, each change of a table and each ordered export is one.",
     },
     dependencies={
         "database": health.database(DSNType.DWH),
         "entities": health.Dependency(probe_entities, required=False),
     },
-    resources=(enter_serving,),
+    resources=(enter_serving, enter_exporting),
     work=run_worker,
     front=Front,
     front_paths=describe_paths,

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from nms.common.document import EntityDocument, parse_document
+from nms.common.run import RunState
+from nms.warehouse.format import Compression, Format
 
 State = Literal["building", "ready", "halted", "hidden"]
 
@@ -77,3 +79,27 @@ class Rounded:
     def works(self) -> bool:
         """Whether a round would begin now."""
         return self.wanted == "running" and self.phase != "halted"
+
+
+class Export(BaseModel):
+    """An ordered export: what was asked for, how far it is, and what its file holds."""
+
+    id: int = Field(description="The id of its run too.")
+    entity: str
+    format: Format
+    compression: Compression
+    query: list[tuple[str, str]] = Field(description="The parameters that chose the records, as they were sent.")
+    author: str
+    state: RunState
+    progress: dict[str, Any] | None = None
+    problem: dict[str, Any] | None = None
+    host: str | None = Field(None, description="The machine that has the file.")
+    file: str | None = Field(None, description="Its name there.")
+    rows: int | None = None
+    sequence: int | None = Field(None, description="Where `/data?since=` goes on behind it.")
+    sha256: str | None = Field(None, description="Of the records; the same in each format.")
+    content_sha256: str | None = Field(None, description="Of what stands before the closing line, unpacked.")
+    size: int | None = Field(None, description="Bytes of the file.")
+    created_at: datetime
+    ended_at: datetime | None = None
+    expires_at: datetime

@@ -1,5 +1,7 @@
 """What the warehouse refuses."""
 
+from types import MappingProxyType
+
 from nms.common.problem import NotFound, Problem, Retry
 
 
@@ -101,3 +103,39 @@ class PullFailed(Problem):
 
     status, code, title = 409, "pull-failed", "Not everything was pulled"
     remedy = "Mend what kept it (`nms pipelines` tells), then ask again."
+
+
+class ExportsBusy(Problem):
+    """This process streams as many exports as it can."""
+
+    status, code, retry, title = 503, "exports-busy", Retry.LATER, "Too many exports are streamed at once"
+    remedy = "Try again later, or order it with POST /{entity}/exports: ordered exports wait for their turn."
+    headers = MappingProxyType({"Retry-After": "10"})
+
+
+class ExportNotReady(Problem):
+    """An ordered export has no file: it is being written, or it came to nothing; `state` tells which."""
+
+    status, code, title = 409, "export-not-ready", "The export has no file"
+    remedy = "Follow the run at /tasks/{id} until it has succeeded; order the export again where it has failed."
+
+
+class ExportElsewhere(Problem):
+    """The file of an export lies on another machine, or was removed from this one."""
+
+    status, code, title = 409, "export-elsewhere", "The file of the export is not here"
+    remedy = "Ask the warehouse on the machine `host`, or give all of them one directory as WAREHOUSE_EXPORT_DIR."
+
+
+class ExportBudgetSpent(Problem):
+    """The directory of exports is as full as it may be."""
+
+    status, code, title = 507, "export-budget-spent", "There is no room for the export"
+    remedy = "Wait until older exports expire, remove some with DELETE /exports/{id}, or raise WAREHOUSE_EXPORT_BUDGET."
+
+
+class ExportUnwritable(Problem):
+    """The file of an export cannot be written; `reason` is what the system says."""
+
+    status, code, retry, title = 500, "export-unwritable", Retry.LATER, "The file of an export cannot be written"
+    remedy = "Look whether WAREHOUSE_EXPORT_DIR can be written to and has room; the run tries again by itself."

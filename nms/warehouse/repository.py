@@ -12,8 +12,9 @@ from nms.common.document import EntityDocument
 from nms.common.run import Run, RunRepository
 from nms.warehouse.alteration import Standing
 from nms.warehouse.change import LARGEST_PAGE, Span, compose_changes
+from nms.warehouse.format import Closing
 from nms.warehouse.lineage import Held
-from nms.warehouse.models import Entity, Rounded
+from nms.warehouse.models import Entity, Export, Rounded
 from nms.warehouse.record import Key, Texts
 from nms.warehouse.table import has_null, lock_table, rewrite_records
 from nms.warehouse.write import Writing
@@ -189,3 +190,68 @@ class PullRepository(BaseNmsRepository):
         """The runs of rounds, by pipeline."""
         runs = RunRepository(self.connection)
         return {name: await runs.get(id_) for name, id_ in ids.items()}
+
+
+class ExportRepository(BaseDwhRepository):
+    """Exports that were ordered, and what their runs ask."""
+
+    async def get_settled(self) -> int:
+        """Up to this sequence everything is written or never will be."""
+        return int(await queries.get_settled(self.connection))
+
+    async def estimate_rows(self, entity: str) -> int | None:
+        """About how many records an entity has; None where nobody has looked."""
+        rows: int | None = await queries.get_row_estimate(self.connection, entity=entity)
+        return rows
+
+    async def insert_export(self, run: int, asked: tuple[str, str, str], author: str, keep: float) -> None:
+        """Note what a run exports: entity, format, compression; kept for so many seconds."""
+        await queries.insert_export(
+            self.connection,
+            run=run,
+            entity=asked[0],
+            format=asked[1],
+            compression=asked[2],
+            author=author,
+            keep=keep,
+        )
+
+    async def update_exported(self, run: int, file: tuple[str, str, int], closing: Closing, keep: float) -> None:
+        """Note the file of an export: machine, name, bytes; kept for so many seconds from now."""
+        await queries.update_exported(
+            self.connection,
+            run=run,
+            host=file[0],
+            file=file[1],
+            size=file[2],
+            rows=closing.rows,
+            sequence=closing.sequence,
+            sha256=closing.sha256,
+            content_sha256=closing.content_sha256,
+            keep=keep,
+        )
+
+    async def get_export(self, run: int) -> Export | None:
+        """An export with its run."""
+        row = await queries.get_export(self.connection, run=run)
+        return None if row is None else Export(**row)
+
+    async def list_exports(
+        self, entities: Sequence[str] | None, entity: str | None, before: int | None, size: int
+    ) -> list[Export]:
+        """Exports of these entities (None: all) with their runs, of ids below `before`, the newest first."""
+        rows = await queries.list_exports(self.connection, entities=entities, entity=entity, before=before, size=size)
+        return [Export(**row) for row in rows]
+
+    async def delete_export(self, run: int) -> bool:
+        """Forget an export; tells whether it was there."""
+        return bool(await queries.delete_export(self.connection, run=run))
+
+    async def delete_expired(self) -> int:
+        """Forget exports that expired; gives how many."""
+        return int(await queries.delete_expired_exports(self.connection))
+
+    async def list_wanted(self, runs: Sequence[int]) -> dict[int, tuple[str | None, int | None]]:
+        """Of each export the name of its file, and the epoch of who is writing it."""
+        rows = await queries.list_wanted_files(self.connection, runs=list(runs))
+        return {row["run"]: (row["file"], row["epoch"] if row["writing"] else None) for row in rows}

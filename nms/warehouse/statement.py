@@ -329,3 +329,10 @@ def _json_condition(column: str, one: Condition, parameter: int) -> str:
         return f"case when jsonb_typeof({column}) = 'number' then {compared} end"
     text += f' collate "{"default" if one.operator == "ilike" else "C"}"'
     return f"case when jsonb_typeof({column}) = 'string' then {text} {_SIGNS[one.operator]} ${parameter}::text end"
+
+
+def compose_whole(listing: Listing, expressions: Sequence[str]) -> str:
+    """All records of a list in its order, one row each: the JSON text as bytes, then these expressions."""
+    columns = ", ".join([f"convert_to({_shown(listing.entity, listing.view)}, 'UTF8')", *expressions])
+    rows = f"select {columns} from {table_of(listing.entity.name)} as shown where {_matching(listing)}"
+    return f"{rows} order by {_ordered(listing.sort)}"

@@ -1,4 +1,4 @@
-"""The background work of the warehouse: tables follow the documents of their entities."""
+"""The background work of the warehouse: tables follow the documents of their entities, ordered exports are written."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ from typing import Final
 from nms.common.run import Crew, DwhRunRepository
 from nms.common.settings import read_settings
 from nms.warehouse.document import follow_documents
+from nms.warehouse.exporter import work_exports
 from nms.warehouse.pull import KIND as PULL
 from nms.warehouse.pull import Puller
 from nms.warehouse.repository import EntityRepository, PullRepository
@@ -24,6 +25,7 @@ async def run_worker(stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as duties:
         duties.create_task(follow_documents(repository, stop))
         duties.create_task(work_runs(repository, stop))
+        duties.create_task(work_exports(stop))
 
 
 async def work_runs(repository: EntityRepository, stop: asyncio.Event) -> None:

@@ -29,7 +29,8 @@ WORDS = {
              "feed"},
     "warehouse": {"record", "filter", "export", "feed", "page", "table", "value", "expression", "reading", "front",
                   "pull", "horizon", "statement", "alteration", "member", "write", "condition",
-                  "lineage", "operation", "reference", "diagnosis"},
+                  "lineage", "operation", "reference", "diagnosis", "exporter", "extract", "file", "format", "parquet",
+                  "stream", "zstd"},
     "console": {"page"},
 }  # fmt: skip
 FOLDERS = {"api", "queries"}

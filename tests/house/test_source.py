@@ -27,6 +27,10 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
     "nms/common/egress/shared.py": {
         "nms.common.egress.egress": "only where a process sends requests; every role can close"
     },
+    "nms/warehouse/format.py": {
+        "nms.warehouse.parquet": "pyarrow takes 40 MB of memory: only where somebody asks for Parquet",
+        "nms.warehouse.zstd": "only where somebody asks for it",
+    },
     "nms/connectors/kafka/connector.py": {"*": "aiokafka is an extra: only where a pipeline has a Kafka system"},
 }
 # Where a library lacks types or Python's type system a word, and why: path -> reason.
