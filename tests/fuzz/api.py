@@ -118,9 +118,9 @@ def faults_of(recorder: ScenarioRecorder, number: str, role: Role) -> Iterator[s
     for check in recorder.checks.get(number, ()):
         if check.name in role.unjudged:
             continue
-        # What is too large is refused before anybody looks at its form.
+        # What is too large, or meant for what is not there, is refused before anybody looks at its form.
         refused = (check.name == "positive_data_acceptance" and is_meant(response)) or (
-            check.name == "negative_data_rejection" and response.status_code == 413
+            check.name == "negative_data_rejection" and response.status_code in (412, 413)
         )
         if check.status is Status.SUCCESS or refused:
             continue
