@@ -6,6 +6,7 @@ A route takes `paging: Paging`, asks its repository for `paging.size` rows after
 
 import hmac
 import json
+import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -21,7 +22,8 @@ from pydantic import BaseModel, Field
 from nms.common.problem import Malformed, Pointer
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 100, 1000
-LONGEST_CURSOR = 2048
+LONGEST_CURSOR = 16_384
+_PACKED_FROM = 256
 _SIGNATURE_BYTES = 16
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -79,6 +81,9 @@ class Cursors:
     def seal(self, key: Sequence[Any]) -> str:
         """The cursor of a key of texts, numbers, booleans, nulls, times and UUIDs."""
         body = _ENCODE([_to_json(value) for value in key]).encode()
+        if len(body) >= _PACKED_FROM:
+            # A text that PostgreSQL packs into its index is packed here too: the cursor has to fit into a header.
+            body = zlib.compress(body)
         return urlsafe_b64encode(self._sign(body) + body).rstrip(b"=").decode()
 
     def open(self, cursor: str) -> tuple[Any, ...]:
@@ -90,7 +95,8 @@ class Cursors:
         signature, body = sealed[:_SIGNATURE_BYTES], sealed[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._sign(body)):
             raise _refuse()
-        return tuple(_from_json(value) for value in json.loads(body))
+        unpacked = body if body.startswith(b"[") else zlib.decompress(body)
+        return tuple(_from_json(value) for value in json.loads(unpacked))
 
     def _sign(self, body: bytes) -> bytes:
         signature = self._about.copy()

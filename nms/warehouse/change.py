@@ -12,6 +12,9 @@ from nms.warehouse.table import key_text, table_of
 LARGEST_PAGE: Final = 16 << 20
 """Bytes of the records of one page of the feed; the first one may be larger."""
 
+IS_SERVED: Final = "document is not null and state <> 'hidden'"
+"""Of which entities there are records to be seen, as `Entity.is_served` has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -23,8 +26,23 @@ class Span:
     offset: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Changes as JSON, joined by commas; how many, the sequence of the last, whether there is no further one.
+
+    `built` are the entities that are served by then, whoever may see them.
+    """
+
+    items: bytes
+    count: int
+    last: int | None
+    is_whole: bool
+    built: frozenset[str]
+
+
 def compose_changes(documents: Iterable[EntityDocument]) -> str:
-    """A page in one row: items, their number, the sequence of the last, whether there is no further one.
+    """A page in one row: items, their number, the sequence of the last, whether there is no further one, and the names
+    of the entities that are built.
 
     Its parameters: after, upto, the rows to look at (one more than offset and limit), the names of the entities,
     offset, limit, the bytes of a page.
@@ -61,5 +79,6 @@ def _compose(branches: tuple[str, ...]) -> str:
         " cut as (select * from kept where ahead < $7)"
         f" select convert_to(coalesce(string_agg({item}, ',' order by sequence), ''), 'UTF8') as items,"
         " count(*) as count, max(sequence) as last,"
-        " (select greatest(count(*) - $5, 0) from found) = count(*) as is_whole from cut"
+        " (select greatest(count(*) - $5, 0) from found) = count(*) as is_whole,"
+        f" array(select name from warehouse.entity where {IS_SERVED}) as built from cut"
     )

@@ -62,6 +62,8 @@ class Entities:
         self._changed = changed
         self._wake = asyncio.Event()
         self._read = False
+        self.built: frozenset[str] = frozenset()
+        """The names of what was built when it was last looked at, also of what is of a later version."""
 
     def get(self, name: str) -> Served | None:
         """An entity by its name."""
@@ -74,12 +76,14 @@ class Entities:
     async def look(self) -> None:
         """Take over what is built now; raises a Problem where it cannot be read."""
         found: dict[str, Served] = {}
-        for one in await (await EntityRepository.open()).list_entities():
+        known = await (await EntityRepository.open()).list_entities()
+        for one in known:
             served = self._serve(one)
             if served is not None:
                 found[one.name] = served
         changed = list(found.values()) != list(self._entities.values())
         self._entities, self._read = found, True
+        self.built = frozenset(one.name for one in known if one.is_served)
         if changed:
             self._changed()
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -12,9 +12,11 @@ from nms.common.clock import backoff
 from nms.common.db.dsn import DSNType
 from nms.common.document import EntityDocument
 from nms.common.ear import own_ear
+from nms.common.guard import Caller
 from nms.common.problem import Problem
 from nms.common.waiting import first_of
 from nms.warehouse.change import Span
+from nms.warehouse.entities import Entities
 from nms.warehouse.problems import PositionAhead
 from nms.warehouse.repository import FeedRepository
 
@@ -27,7 +29,6 @@ UNDER_WAY_SECONDS: Final = 0.2
 """Between looks while a writer is under way: one that rolls back tells nobody."""
 PAUSE_SECONDS: Final = 0.02
 """Between two wakes of those who wait, however many writers there are."""
-Visible = Sequence[EntityDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +54,45 @@ class FeedPage:
         return b'{"items":[%b],"next":%d}' % (self.items, self.next)
 
 
-async def read_feed(repository: FeedRepository, visible: Visible, wanted: Wanted) -> FeedPage:
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What somebody may see of the entities, as they stand at each moment."""
+
+    entities: Entities
+    caller: Caller
+
+    def documents(self) -> list[EntityDocument]:
+        """The entities whose changes are shown, by name."""
+        standing = self.entities.standing()
+        return [one.document for one in standing if self.caller.may(f"entities:read:{one.name}")]
+
+
+async def read_feed(repository: FeedRepository, sight: Sight, wanted: Wanted) -> FeedPage:
     """The next changes of the entities that the caller may see. Raises PositionAhead."""
     settled, newest = await repository.get_tide()
     if wanted.since > newest:
         raise PositionAhead(f"The feed ends at {newest}.", newest=newest)
     # In a statement of its own, which sees all that is settled by now.
     span = Span(wanted.since, settled, wanted.limit, wanted.offset)
-    items, count, last, is_whole = await repository.list_changes(visible, span)
-    return FeedPage(items, count, max(settled, wanted.since) if is_whole or last is None else last)
+    found = await repository.list_changes(sight.documents(), span)
+    while found.built != sight.entities.built:
+        # `next` must not pass by what stands in an entity that this process has not heard of yet.
+        await sight.entities.look()
+        found = await repository.list_changes(sight.documents(), span)
+    last = max(settled, wanted.since) if found.is_whole or found.last is None else found.last
+    return FeedPage(found.items, found.count, last)
 
 
 async def await_feed(
-    repository: FeedRepository, visible: Visible, wanted: Wanted, seconds: float, *ends: asyncio.Event
+    repository: FeedRepository, sight: Sight, wanted: Wanted, seconds: float, *ends: asyncio.Event
 ) -> FeedPage:
     """As `read_feed`, but wait for so long until there is a change; also until one of the events is set."""
-    page = await read_feed(repository, visible, wanted)
+    page = await read_feed(repository, sight, wanted)
     deadline = time.monotonic() + seconds
     async with own_tide().lent() as wake:
         while not page.count and not any(end.is_set() for end in ends):
             wanted = Wanted(page.next, wanted.limit)
-            page = await read_feed(repository, visible, wanted)
+            page = await read_feed(repository, sight, wanted)
             left = deadline - time.monotonic()
             if page.count or left <= 0:
                 break

@@ -70,7 +70,10 @@ class Front:
         except Exception as error:
             await self._requests.serve(_Failed(error), scope, receive, send)
             return
-        head = [*answer.headers, (b"content-length", b"%d" % len(answer.body)), *_own_headers(scope)]
+        head = [*answer.headers, *_own_headers(scope)]
+        if answer.status != 304:
+            # There it would be the length of what is not sent (RFC 9110, section 8.6).
+            head.append((b"content-length", b"%d" % len(answer.body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
         self._requests.count(scope["method"], route.path, answer.status, time.perf_counter() - began)

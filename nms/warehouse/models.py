@@ -29,9 +29,14 @@ class Entity:
     updated_at: datetime
 
     @property
+    def is_served(self) -> bool:
+        """Whether there is a table whose records are to be seen."""
+        return self.document is not None and self.state != "hidden"
+
+    @property
     def built(self) -> EntityDocument | None:
         """What can be read and written now; None while nothing can. Raises Malformed for one of a later version."""
-        return None if self.document is None or self.state == "hidden" else read_entity(self.document)
+        return read_entity(self.document) if self.document is not None and self.is_served else None
 
 
 class EntityStanding(BaseModel):

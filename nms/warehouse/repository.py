@@ -11,7 +11,7 @@ from nms.common.db.repositories import BaseDwhRepository, BaseNmsRepository
 from nms.common.document import EntityDocument
 from nms.common.run import Run, RunRepository
 from nms.warehouse.alteration import Standing
-from nms.warehouse.change import LARGEST_PAGE, Span, compose_changes
+from nms.warehouse.change import LARGEST_PAGE, Changes, Span, compose_changes
 from nms.warehouse.format import Closing
 from nms.warehouse.lineage import Held
 from nms.warehouse.models import Entity, Export, Rounded
@@ -162,17 +162,15 @@ class FeedRepository(BaseDwhRepository):
         row = await queries.get_tide(self.connection)
         return row["settled"], row["newest"]
 
-    async def list_changes(
-        self, documents: Sequence[EntityDocument], span: Span
-    ) -> tuple[bytes, int, int | None, bool]:
-        """Changes as JSON, joined by commas; how many, the sequence of the last, whether there are no more of them."""
+    async def list_changes(self, documents: Sequence[EntityDocument], span: Span) -> Changes:
+        """Changes of these entities, and which ones are built by then."""
         most, names = span.offset + span.limit + 1, [document.name for document in documents]
         with translated():
             row = await self.connection.fetchrow(
                 compose_changes(documents),
                 *(span.after, span.upto, most, names, span.offset, span.limit, LARGEST_PAGE),
             )
-        return row["items"], row["count"], row["last"], row["is_whole"]
+        return Changes(row["items"], row["count"], row["last"], row["is_whole"], frozenset(row["built"]))
 
 
 class PullRepository(BaseNmsRepository):

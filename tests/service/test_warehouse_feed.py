@@ -156,6 +156,20 @@ async def test_waiting_ends_with_the_change_and_not_before(
         assert after >= items[-1]["sequence"]
 
 
+async def test_what_is_built_while_somebody_waits_is_told(
+    client: httpx2.AsyncClient, person: "asyncpg.Connection[Any]"
+) -> None:
+    _, start = await read(client)
+    waiting = asyncio.create_task(read(client, since=start, wait=60))
+    await asyncio.wait([waiting], timeout=0.2)
+    await make_entities(entity("late", {"id": "bigint"}))
+    await person.execute("insert into entity.late values (7)")
+    await client.put("/posts/1", json={})
+    items, after = await asyncio.wait_for(waiting, 30)
+    later, _ = await read(client, since=after)
+    assert told([*items, *later]) == [("late", "7", "upsert"), ("posts", "1", "upsert")]
+
+
 async def test_waiting_has_an_end(client: httpx2.AsyncClient, settings: Settings) -> None:
     assert await read(client, wait=0.2) == ([], 0)
     async with serving(settings, "entities:read:people") as some:

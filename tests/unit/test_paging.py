@@ -32,6 +32,14 @@ def test_types_that_json_lacks_come_back_as_themselves() -> None:
     assert cursors.open(cursors.seal(key)) == key
 
 
+@pytest.mark.parametrize("size", [200, 2_000, 200_000])
+def test_a_long_key_that_packs_well_makes_a_short_cursor(size: int) -> None:
+    cursors = Cursors(SECRET, "/posts?")
+    sealed = cursors.seal(["after", "ä" * size, "7"])
+    assert len(sealed) < 1_000
+    assert cursors.open(sealed) == ("after", "ä" * size, "7")
+
+
 @given(st.text(max_size=80))
 def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(CursorRefused):

@@ -12,13 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
-from nms.common.document import EntityDocument
 from nms.common.guard import Caller, requires
 from nms.common.paging import DEFAULT_LIMIT, LARGEST_LIMIT
 from nms.common.problem import Malformed, Pointer
 from nms.common.router import Router
 from nms.common.web import stopping
-from nms.warehouse.feed import Wanted, await_feed, read_feed
+from nms.warehouse.feed import Sight, Wanted, await_feed, read_feed
 from nms.warehouse.problems import PositionAhead
 from nms.warehouse.repository import FeedRepository
 
@@ -103,19 +102,13 @@ async def read_data(
     Ask again with `since` as `next` says: no change is missed, and none of them comes behind it. With `wait` an answer
     that would be empty comes as soon as there is a change, or when the time is over.
     """
-    visible = visible_to(caller, request)
+    sight = Sight(request.app.state.entities, caller)
     if not asked.wait:
-        page = await read_feed(repository, visible, asked.wanted)
+        page = await read_feed(repository, sight, asked.wanted)
     else:
         async with gone(request) as left:
-            page = await await_feed(repository, visible, asked.wanted, asked.wait, stopping(request), left)
+            page = await await_feed(repository, sight, asked.wanted, asked.wait, stopping(request), left)
     return Response(page.body, media_type="application/json")
-
-
-def visible_to(caller: Caller, request: Request) -> list[EntityDocument]:
-    """The entities that the caller may read, by name."""
-    standing = request.app.state.entities.standing()
-    return [one.document for one in standing if caller.may(f"entities:read:{one.name}")]
 
 
 @asynccontextmanager
