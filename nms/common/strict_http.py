@@ -34,15 +34,13 @@ FRAMING: Final = 8
 SLASH: Final = ord("/")
 LINGER: Final = 2.0
 """Seconds in which a refused caller may read why; closed at once, a reset could overtake it."""
+IDLE, HEAD, BODY, WHOLE = range(4)
+"""What a caller owes: a request, the rest of its head, the rest of its body, nothing. No Enum: it costs a look-up."""
 
 _HOST = re.compile(rb"[\w.~%!$&'()*+,;=:\[\]-]*", re.ASCII)
 _ABSOLUTE = re.compile(rb"https?://([^/?]+)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 _refused = Counter("nms_http_refused_total", "Requests that were refused before a role saw them", ("code",))
-
-
-IDLE, HEAD, BODY, WHOLE = range(4)
-"""What a caller owes: a request, the rest of its head, the rest of its body, nothing. No Enum: it costs a look-up."""
 
 
 class StrictHttp(HttpToolsProtocol):
@@ -99,10 +97,7 @@ class StrictHttp(HttpToolsProtocol):
         self._size = len(data)
         self._came += self._size
         try:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                self._feed_again(data[upgrade.args[0] :])
+            self._feed(data)
             if self._early is not None:
                 self._open()
             if self._stage == HEAD or self._stage == BODY:
@@ -244,7 +239,7 @@ class StrictHttp(HttpToolsProtocol):
             and self._shortcut.leads(self.url)
             and not (self._is_chunked or self.expect_100_continue)
             and (self._running is None or self._running.response_complete)
-            and not self.pipeline
+            and not (self.pipeline or self.flow.write_paused)
             and self.parser.get_method() == b"POST"
             and self.parser.should_keep_alive()
             and self.parser.get_http_version() == "1.1"
@@ -279,13 +274,19 @@ class StrictHttp(HttpToolsProtocol):
         self.since = self.loop.time()
         self._due = self.since + self._head_seconds + self.timeout_keep_alive
 
-    def _feed_again(self, rest: bytes) -> None:
-        """Read a head once more as if it asked for no other protocol: with one, the parser would take no body."""
-        first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-        kept = [b"%s: %s" % pair for pair in self.headers if pair[0] != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.parser.feed_data(b"\r\n".join([first, *kept, b"", rest]))
+    def _feed(self, data: bytes) -> None:
+        """Read; a head that asks for another protocol once more without: with it, the parser would take no body."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = data[upgrade.args[0] :]
+            first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+            kept = [b"%s: %s" % pair for pair in self.headers if pair[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            data = b"\r\n".join([first, *kept, b"", rest])
 
     def _check_rest(self) -> None:
         """Look at a request that is not whole: what the parser holds back or throws away is seen on the wire only."""

@@ -167,6 +167,27 @@ async def test_an_upgrade_that_nobody_offers_changes_nothing(caller: StrictHttp,
     caller.connection_lost(None)
 
 
+async def test_upgrades_that_nobody_offers_may_stand_in_line(caller: StrictHttp, desk: Desk, line: Line) -> None:
+    asking = HEAD[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    caller.data_received(asking + b"abc" + HEAD + b"def" + asking + b"ghi" + asking[:40])
+    caller.data_received(asking[40:] + b"jkl")
+    desk.answer()
+    await rest()
+    assert line.written == SHORT + b"abc" + LONG + b"def" + LONG + b"ghi" + LONG + b"jkl"
+    caller.connection_lost(None)
+
+
+async def test_who_reads_no_answer_is_answered_no_further(caller: StrictHttp, desk: Desk, line: Line) -> None:
+    caller.pause_writing()
+    caller.data_received(HEAD + b"abc")
+    await rest()
+    assert (desk.taken, line.written) == ([], b"")
+    caller.resume_writing()
+    await rest()
+    assert line.written == LONG + b"abc"
+    caller.connection_lost(None)
+
+
 async def test_a_caller_who_left_is_not_written_to(caller: StrictHttp, desk: Desk, line: Line) -> None:
     caller.data_received(HEAD + b"abc")
     caller.connection_lost(None)
