@@ -145,7 +145,7 @@ def _add_acting(router: Router, get_repository: Callable[..., Any], scope: str) 
         status_code=202,
         dependencies=[requires(scope)],
         summary="Cancel a run by its id",
-        responses=problems(RunEnded),
+        responses=problems(NotFound, RunEnded),
     )
     async def cancel_by_id(order: CancelOrder, repository: Runs) -> Task:
         """The same as `/tasks/{run_id}/cancel`, for those who have the id in a body."""
