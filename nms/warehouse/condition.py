@@ -8,7 +8,7 @@ from typing import Final, Self
 from fastapi import Request
 
 from nms.common.problem import Problem
-from nms.warehouse.lineage import Held
+from nms.warehouse.lineage import Held, sequence_of
 
 _TAG: Final = re.compile(r'(W/)?"([^"]*)"')
 ANY: Final = "*"
@@ -47,8 +47,9 @@ def _joined(request: Request, name: str) -> str | None:
 
 
 def _names(condition: str, held: Held, *, weak: bool) -> bool:
-    tags = _TAG.findall(condition)
-    return condition.strip() == ANY or any(tag == str(held.sequence) and (weak or not mark) for mark, tag in tags)
+    # By its sequence alone: that an entity was built anew meanwhile is no change of a record that anybody would undo.
+    tags, there = _TAG.findall(condition), str(held.sequence)
+    return condition.strip() == ANY or any(sequence_of(tag) == there and (weak or not mark) for mark, tag in tags)
 
 
 def _failed(held: Held | None) -> PreconditionFailed:

@@ -26,17 +26,21 @@ UNREAD_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
-    """A document whose table stands, and the revision it was built from; one object for as long as neither changes."""
+    """A document whose table stands, and what it was built from; one object for as long as neither changes.
+
+    `build` is of a revision and of what the triggers write: of another one a record is another text, though nobody
+    changed it, so every entity tag carries it.
+    """
 
     document: EntityDocument
-    revision: int
+    build: str
     readers: Guard
 
     @classmethod
-    def of(cls, document: EntityDocument, revision: int) -> "Served":
+    def of(cls, document: EntityDocument, build: str) -> "Served":
         """Who may not read its records is told that there is nothing."""
         scope = f"entities:read:{document.name}"
-        return cls(document, revision, Guard(scope, seen_by=scope))
+        return cls(document, build, Guard(scope, seen_by=scope))
 
     @property
     def name(self) -> str:
@@ -97,8 +101,8 @@ class Entities:
         if document is None:
             return None
         kept = self._entities.get(entity.name)
-        same = kept is not None and (kept.document, kept.revision) == (document, entity.revision)
-        return kept if same else Served.of(document, entity.revision)
+        same = kept is not None and (kept.document, kept.build) == (document, entity.build)
+        return kept if same else Served.of(document, entity.build)
 
     async def follow(self) -> None:
         """Look again whenever one was built, and from time to time, until cancelled."""

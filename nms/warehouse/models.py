@@ -34,6 +34,11 @@ class Entity:
         return self.document is not None and self.state != "hidden"
 
     @property
+    def build(self) -> str:
+        """What it was built from, in short: a revision, and the beginning of its form."""
+        return f"{self.revision}.{(self.form or '')[:6]}"
+
+    @property
     def built(self) -> EntityDocument | None:
         """What can be read and written now; None while nothing can. Raises Malformed for one of a later version."""
         return read_entity(self.document) if self.document is not None and self.is_served else None

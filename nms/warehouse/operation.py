@@ -24,7 +24,7 @@ _EVERY: Final = (
 )
 _OF_A_BODY: Final = (*_EVERY, BadRequest, ContentTooLarge, MediaTypeRefused)
 _HEADERS: Final[Part] = {
-    "ETag": {"description": "What `If-Match` takes.", "schema": {"type": "string", "examples": ['"42"']}},
+    "ETag": {"description": "What `If-Match` takes.", "schema": {"type": "string", "examples": ['"42-7.3f9a1c"']}},
     REPLAYED: {"description": "`true`: this request had this answer before.", "schema": {"type": "string"}},
 }
 _LOCATION: Final[Part] = {"Location": {"description": "Where the record is.", "schema": {"type": "string"}}}

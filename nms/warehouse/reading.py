@@ -12,6 +12,7 @@ from nms.common.problem import NOTHING_HERE, NotFound, Problem
 from nms.warehouse.entities import Served
 from nms.warehouse.filter import Value
 from nms.warehouse.horizon import Horizon
+from nms.warehouse.lineage import tag_record
 from nms.warehouse.page import Question, open_cursor, read_question, read_view, split_query
 from nms.warehouse.problems import ListTooCostly, PageTooLarge, ReadTooLong
 from nms.warehouse.repository import EntityRepository
@@ -78,7 +79,7 @@ class Reading:
         row = await self._fetch(compose_record(entity, view), key)
         if row is None:
             raise NotFound(NOTHING_HERE)
-        tag = f'"{row[1]}"'
+        tag = tag_record(row[1], entity.build)
         if none_match is not None and not view.lineage and _names(none_match, tag):
             return Answer(304, b"", _headers(tag))
         return Answer(200, row[0], [_JSON, *_headers(tag)])
@@ -94,7 +95,7 @@ class Reading:
         tagged = not first.view.lineage
         if tagged and asked.none_match not in (None, "*"):
             newest = await self._fetch(compose_state(first), ())
-            known = _tag(asked.entity, newest[0])
+            known = _tag_list(asked, newest[0])
             if _names(asked.none_match, known):
                 return Answer(304, b"", _headers(known))
         await self._check_cost(question, values)
@@ -104,7 +105,7 @@ class Reading:
             raise NotFound(NOTHING_HERE)
         if row["found"] and row["items"] is None:
             raise _too_large(row["size"])
-        tag = _tag(asked.entity, row["state"]) if tagged and self._horizon.covers(row["state"]) else None
+        tag = _tag_list(asked, row["state"]) if tagged and self._horizon.covers(row["state"]) else None
         if tag is not None and asked.none_match == "*":
             return Answer(304, b"", _headers(tag))
         count = await self._count(question, values, row)
@@ -191,9 +192,10 @@ def _headers(tag: str | None) -> Headers:
     return [_CACHE] if tag is None else [_CACHE, (b"etag", tag.encode())]
 
 
-def _tag(entity: Served, state: int) -> str:
-    """The entity tag of every list of an entity, as far as it can be told by what changed last."""
-    return f'"{entity.revision}.{state}"'
+def _tag_list(asked: ListRequest, state: int) -> str:
+    """The entity tag of a list: what changed last, and what its entities were built from."""
+    below = "" if asked.parent is None else f"-{asked.parent[0].build}"
+    return f'"{state}-{asked.entity.build}{below}"'
 
 
 def _names(none_match: str, tag: str) -> bool:

@@ -51,7 +51,7 @@ _LINEAGE: Final[Part] = {
 _TAG_HEADER: Final[Part] = {
     "ETag": {
         "description": "What `If-None-Match` takes; a list has none while a change is being committed.",
-        "schema": {"type": "string", "examples": ['"42"']},
+        "schema": {"type": "string", "examples": ['"42-7.3f9a1c"']},
     }
 }
 _LINK_HEADER: Final[Part] = {
@@ -253,5 +253,5 @@ _NONE_MATCH: Final[Part] = {
     "name": "If-None-Match",
     "in": "header",
     "description": "Tags of what is held already; 304 where it is still the same.",
-    "schema": {"type": "string", "examples": ['"42"']},
+    "schema": {"type": "string", "examples": ['"42-7.3f9a1c"']},
 }

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Final
 
-from nms.common.db.quoting import quote_identifier
+from nms.common.db.quoting import quote_identifier, quote_literal
 from nms.common.document import EntityDocument
 from nms.warehouse.lineage import TOLD
 from nms.warehouse.table import table_of, type_of
-
-_SHOWN: Final = f"_json, _sequence, {TOLD}"
 
 
 class Writing:
     """The statements of one entity, each composed once; parameters are texts, in the order of the names."""
 
-    def __init__(self, document: EntityDocument) -> None:
+    def __init__(self, document: EntityDocument, build: str) -> None:
+        self._shown = f"_json, _sequence, {TOLD}, {quote_literal(build)}"
         self.names = tuple(document.fields)
         self.rest = tuple(name for name in self.names if name not in document.key)
         self._types = {name: type_of(field) for name, field in document.fields.items()}
@@ -23,12 +21,12 @@ class Writing:
         self._key_size = len(document.key)
         key = zip(map(quote_identifier, document.key), self._values(document.key, 1), strict=True)
         self._found = " and ".join(f"{name} = {value}" for name, value in key)
-        self.lock = f"select {_SHOWN} from {self._table} where {self._found} for update"
+        self.lock = f"select {self._shown} from {self._table} where {self._found} for update"
         self.delete = f"delete from {self._table} where {self._found}"
         self.insert = (
             f"insert into {self._table} ({_list(self.names)}, _source) "
             f"values ({', '.join(self._values(self.names, 1))}, 'local') "
-            f"on conflict ({_list(document.key)}) do nothing returning {_SHOWN}"
+            f"on conflict ({_list(document.key)}) do nothing returning {self._shown}"
         )
         self.update = lru_cache(200)(self._update)
 
@@ -40,7 +38,7 @@ class Writing:
         differs = f"(select row({', '.join(columns)})) operator(pg_catalog.*<>) (select row({', '.join(values)}))"
         return (
             f"update {self._table} set {changes}, _source = 'local', _raw = null "
-            f"where {self._found} and {differs} returning {_SHOWN}"
+            f"where {self._found} and {differs} returning {self._shown}"
         )
 
     def _values(self, names: Sequence[str], first: int) -> list[str]:
@@ -52,15 +50,14 @@ def _list(names: Iterable[str]) -> str:
 
 
 class Writings:
-    """The statements of every entity that was written, for as long as its document is the same object."""
+    """The statements of every entity that was written, for as long as document and build are the same."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[EntityDocument, Writing]] = {}
+        self._known: dict[str, tuple[EntityDocument, str, Writing]] = {}
 
-    def of(self, document: EntityDocument) -> Writing:
+    def of(self, document: EntityDocument, build: str) -> Writing:
         """Those of an entity."""
-        known, writing = self._known.get(document.name, (None, None))
-        if known is not document or writing is None:
-            writing = Writing(document)
-            self._known[document.name] = document, writing
-        return writing
+        known = self._known.get(document.name)
+        if known is None or known[0] is not document or known[1] != build:
+            known = self._known[document.name] = document, build, Writing(document, build)
+        return known[2]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx2
 import pytest
 from typer.testing import CliRunner
 
@@ -110,6 +111,40 @@ async def test_what_is_added_comes_to_every_record_and_is_no_change_of_it(
     indexes = await psql.fetch("select indexdef from pg_indexes where schemaname = 'entity'")
     told = " ".join(row[0] for row in indexes)
     assert all(part in told for part in ("(note, id)", "(name, id)", "gin (_search)"))
+
+
+async def test_a_tag_of_before_hides_no_field_that_came_or_went(
+    settings: Settings, psql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
+    below = {"others": {"entity": "others", "field": "itemId"}}
+    others = entity("others", {"id": "bigint", "itemId": {"type": "bigint", "index": True}, "more": "bigint"})
+    async with serving(settings, "entities:read", "entities:write") as client:
+        await make(entity("items", ITEMS, children=below), others)
+        await psql.execute("insert into entity.items (id, name) values (1, 'a')")
+        paths = ("/items/1", "/items", "/items?fields=id", "/items/1/others")
+        for fields in ({**ITEMS, "note": "text"}, {"id": "bigint", "note": "text"}):
+            tags = {path: (await serves(client, path, 200)).headers["etag"] for path in paths}
+            for path, tag in tags.items():
+                await serves(client, path, 304, tag)
+            await make(entity("items", fields, children=below))
+            for path, tag in tags.items():
+                assert (await serves(client, path, 200, tag)).headers["etag"] != tag
+            assert list((await client.get("/items/1")).json()) == list(fields)
+            for tag in (tags["/items/1"], tags["/items/1"].split("-")[0] + '"'):
+                written = await client.patch("/items/1", json={"note": None}, headers={"If-Match": tag})
+                assert (written.status_code, written.headers["etag"]) == (
+                    200,
+                    (await client.get("/items/1")).headers["etag"],
+                )
+
+
+async def serves(client: httpx2.AsyncClient, path: str, status: int, tag: str | None = None) -> httpx2.Response:
+    async def ask() -> httpx2.Response | None:
+        answer = await client.get(path, headers={} if tag is None else {"If-None-Match": tag})
+        return answer if answer.status_code == status else None
+
+    return await eventually(ask)
 
 
 async def test_an_index_that_nobody_wants_any_more_goes(worker: None, psql: asyncpg.Connection) -> None:

@@ -54,7 +54,7 @@ async def test_a_record_is_its_fields_in_their_order(settings: Settings) -> None
         await put_posts(person, 1)
         answer = await client.get("/posts/1")
         assert answer.text == '{"id":1,"userId":1,"title":"title 1","body":"body of 1","meta":{"n": 1}}'
-        assert answer.headers["etag"] == '"1"'
+        assert answer.headers["etag"].startswith('"1-')
         assert (await client.get("/posts/1/")).text == answer.text
         head = await client.head("/posts/1")
         assert (head.content, head.headers["content-length"]) == (b"", str(len(answer.content)))

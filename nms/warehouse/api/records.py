@@ -19,6 +19,7 @@ from nms.common.problem import NOTHING_HERE, Malformed, NotFound, Pointer
 from nms.common.rendering import MethodNotAllowed
 from nms.common.router import Router
 from nms.warehouse.condition import Conditions
+from nms.warehouse.entities import Served
 from nms.warehouse.problems import MediaTypeRefused
 from nms.warehouse.record import Key, read_body
 from nms.warehouse.records import Order, create_record, delete_record, patch_record, replace_record
@@ -49,9 +50,9 @@ register_url_convertor("entity", _EntityName())
 class Sent:
     """A write as it was sent: to which entity, by whom, with what."""
 
-    def __init__(self, request: Request, document: EntityDocument, *, lineage: bool) -> None:
-        self.request, self.document = request, document
-        self._lineage = lineage
+    def __init__(self, request: Request, entity: Served, *, lineage: bool) -> None:
+        self.request, self.document = request, entity.document
+        self._build, self._lineage = entity.build, lineage
 
     def key(self) -> Key:
         """The key in the path; raises NotFound, Malformed, MethodNotAllowed."""
@@ -80,7 +81,7 @@ class Sent:
     def order(self, caller: Caller, body: bytes = b"") -> Order:
         """What is asked for; raises Malformed."""
         state, root = self.request.app.state, self.request.scope.get("root_path", "")
-        writing = state.writings.of(self.document)
+        writing = state.writings.of(self.document, self._build)
         is_reader = caller.may(f"entities:read:{self.document.name}")
         once = Once.of(self.request, caller, body)
         return Order(self.document, writing, Conditions.of(self.request), once, is_reader, self._lineage, root)
@@ -93,7 +94,7 @@ async def read_sent(request: Request, entity: str, lineage: Annotated[Literal["0
         raise NotFound(NOTHING_HERE)
     if not found.document.writable:
         raise _read_only(found.document)
-    return Sent(request, found.document, lineage=lineage == "1")
+    return Sent(request, found, lineage=lineage == "1")
 
 
 Write = Annotated[Sent, Depends(read_sent)]
