@@ -10,8 +10,10 @@ from nms.inbox.arrival import Arrival
 from nms.inbox.check import Request
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.login import OpenVerifier
-from nms.inbox.problems import IdMissing
+from nms.inbox.problems import IdMissing, SecretUnfit
 from nms.inbox.verifier import make_verifier
+from tests.unit.webhook_faults import corpus
+from tests.unit.webhooks import NOW, PROVIDERS, SCHEMES, Case, genuine
 
 
 def key_of(scheme: dict[str, Any], headers: dict[str, str], body: bytes, **more: Any) -> bytes:
@@ -115,3 +117,36 @@ def test_an_expression_that_meets_a_number_that_nothing_holds_finds_nothing(func
         }
     )
     assert read(document, [], b'{"total": "%s"}' % text.encode()).type == ""
+
+
+def test_what_comes_whole_is_believed_without_a_closer_look_only_if_it_is_genuine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nms.inbox.endpoint.time", lambda: float(NOW))
+    spoiled = [case for case in corpus() if case.request.method == "POST" and is_straight(case)]
+    assert [case.name for case in spoiled if is_believed(case)] == []
+    assert len(spoiled) > 1_000
+    sound = [case for case in map(genuine, PROVIDERS) if is_straight(case)]
+    assert len(sound) >= 9
+    assert all(map(is_believed, sound))
+
+
+def is_straight(case: Case) -> bool:
+    try:
+        return endpoint_of(case).is_straight
+    except SecretUnfit:
+        return False
+
+
+def is_believed(case: Case) -> bool:
+    try:
+        return endpoint_of(case).believe(case.request.headers, case.body) is not None
+    except IdMissing:
+        # It is looked for in what is proved only.
+        return True
+
+
+def endpoint_of(case: Case) -> Endpoint:
+    told = {"kind": "endpoint", "name": "a", "scheme": case.scheme}
+    verifier = make_verifier(SCHEMES.validate_python(case.scheme), case.secrets)
+    return Endpoint(EndpointDocument.model_validate(told), verifier)
