@@ -112,6 +112,11 @@ def fill_scope(whole: Whole, root_path: str) -> Any:
     return whole.scope
 
 
+def is_forwarded(whole: Whole) -> bool:
+    """Whether a proxy tells of the caller: an access log names him, and who he is uvicorn finds out on its own way."""
+    return any(name == b"x-forwarded-for" for name, _ in whole.headers)
+
+
 def log_access(log: Logger, whole: Whole, status: bytes) -> None:
     """The line that uvicorn writes for a request, where it writes any."""
     told = get_client_addr(whole.scope), "POST", whole.target.decode(), "1.1", int(status[9:12])

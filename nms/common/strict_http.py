@@ -21,7 +21,7 @@ from nms.common.http_problems import HeadersTooLarge, HttpMalformed, RequestTooS
 from nms.common.metrics import Counter
 from nms.common.problem import Problem
 from nms.common.rendering import MEDIA_TYPE
-from nms.common.shortcut import Whole, fill_scope, log_access, shortcut_of
+from nms.common.shortcut import Whole, fill_scope, is_forwarded, log_access, shortcut_of
 
 FIELDS: Final = 100
 TARGET: Final = 8192
@@ -251,7 +251,7 @@ class StrictHttp(HttpToolsProtocol):
         whole.scope = self.scope
         self._early, self._stage, self._running = None, WHOLE, whole
         self.cycle = cast("Any", whole)
-        if not self._shortcut.take(whole, whole.target):
+        if (self.access_log and is_forwarded(whole)) or not self._shortcut.take(whole, whole.target):
             self.begin(whole)
 
     def _open(self) -> None:

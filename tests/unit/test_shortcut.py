@@ -227,6 +227,21 @@ async def test_an_access_log_has_its_line(desk: Desk, line: Line, caplog: pytest
     caller.connection_lost(None)
 
 
+async def test_an_access_log_names_the_caller_that_a_proxy_tells_of(
+    desk: Desk, line: Line, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "get_extra_info", {"sockname": ("127.0.0.1", 80), "peername": ("127.0.0.1", 1)}.get)
+    caller = connect(desk, line)
+    caller.access_log, caller.access_logger = True, logging.getLogger("tests.access")
+    with caplog.at_level("INFO", "tests.access"):
+        caller.data_received(HEAD[:-2] + b"X-Forwarded-For: 203.0.113.9\r\n\r\nabc")
+        for whole in desk.taken:
+            whole.answer(200, b"", b"")
+        await rest()
+    assert [record.getMessage() for record in caplog.records] == ['203.0.113.9:0 - "POST /short HTTP/1.1" 200']
+    caller.connection_lost(None)
+
+
 async def test_apps_under_names_are_found_and_others_are_not(desk: Desk) -> None:
     mounted = Mounted({"a": desk, "b": object()})
     assert mounted.leads(b"/a/short")
