@@ -171,9 +171,13 @@ CREATE OR REPLACE FUNCTION warehouse.skip_keys(entity text, field text)
 AS $function$
 declare
     greatest_key bigint;
+    last bigint;
 begin
     execute format('select max(%I) from entity.%I', field, entity) into greatest_key;
-    perform setval(format('warehouse.%I', entity || '.key')::regclass, greatest(greatest_key, 1));
+    execute format('select last_value from warehouse.%I', entity || '.key') into last;
+    if greatest_key > last then
+        perform setval(format('warehouse.%I', entity || '.key')::regclass, greatest_key);
+    end if;
 end
 $function$;
 

@@ -276,6 +276,30 @@ async def test_a_page_that_is_too_large_is_refused(settings: Settings) -> None:
         assert (await client.get("/posts?fields=id")).status_code == 200
 
 
+async def test_a_page_is_weighed_before_it_is_glued(settings: Settings) -> None:
+    await make_entities(POSTS, COMMENTS)
+    async with connected(settings) as person, serving(settings) as client:
+        await person.execute("insert into entity.posts (id, body) select n, 'x' from generate_series(1, 204) as n")
+        # A record of 20 MB is the one that shows only that there are more, behind a page and in front of it.
+        for heavy, path in ((102, "/posts?limit=101"), (103, "/posts?limit=101&sort=-id")):
+            await person.execute("update entity.posts set body = repeat('x', 20000000) where id = $1", heavy)
+            page = await client.get(path)
+            assert len(ids(page)) == 101
+            behind = await client.get("/posts", params={"limit": 1, "id": heavy})
+            assert ids(behind) == [heavy]
+            problem_of(await client.get("/posts" + page.links["next"]["url"]), 422, "page-too-large")
+            await person.execute("update entity.posts set body = 'x' where id = $1", heavy)
+        assert ids(await client.get("/posts?limit=1000")) == list(range(1, 205))
+        # More than PostgreSQL could glue at all: what is weighed is not read.
+        await person.execute("alter table entity.posts disable trigger user")
+        await person.execute(
+            "insert into entity.posts (id, _sequence, _json)"
+            " select n, 1000 + n, (select repeat('x', 9000000)) from generate_series(301, 430) as n"
+        )
+        refused = problem_of(await client.get("/posts?limit=1000"), 422, "page-too-large")
+        assert refused["size"] > 1_000_000_000
+
+
 async def test_a_reader_cannot_write_whatever_it_asks(settings: Settings) -> None:
     await make_entities(POSTS, COMMENTS)
     async with serving(settings):
