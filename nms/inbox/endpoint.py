@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
-from time import time
 from typing import Final
 
 from nms.common.document import EndpointDocument
@@ -58,12 +57,12 @@ class Endpoint:
         asked = (HANDSHAKES[handshake.type].methods for handshake in document.handshakes)
         return cls(document, verifier, terms, frozenset({"POST"}).union(*asked))
 
-    def believe(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> list[Arrival] | None:
+    def believe(self, headers: Sequence[tuple[bytes, bytes]], body: bytes, arrived: float) -> list[Arrival] | None:
         """The event of a genuine request that came whole to a straight endpoint; None for one to look at closer.
 
         Raises WebhookUnreadable, IdMissing.
         """
-        request = Request("POST", "", headers, time())
+        request = Request("POST", "", headers, arrived)
         named = request.named
         is_repeated = len(named) < len(headers)
         if is_repeated or len(body) > self._largest or not CLOSER.isdisjoint(named):

@@ -32,6 +32,7 @@ _ROUTE: Final = SimpleNamespace(path=ROUTE)
 """What the access log and the metrics take for the route."""
 _HEADERS: Final = {503: {"Retry-After": "5"}}
 _JSON: Final = (b"content-type", b"application/json")
+_ARRIVED: Final = "nms.arrived"
 _STORED: Final = (
     b"content-type: application/json\r\ncontent-length: 45\r\nx-request-id: %b\r\nx-content-type-options: nosniff\r\n"
 )
@@ -77,8 +78,10 @@ class Receiver:
 
     def take(self, whole: Whole, target: bytes) -> bool:
         """Take a genuine event that is the only one of its request; whatever else comes goes the ordinary way."""
+        # It is handed back, if it is, when the database was waited for: its signature must not grow old meanwhile.
+        whole.scope[_ARRIVED] = arrived = time.time()
         try:
-            arrivals = self._state.endpoints.straight[target].believe(whole.headers, whole.body)
+            arrivals = self._state.endpoints.straight[target].believe(whole.headers, whole.body, arrived)
             if arrivals is None:
                 return False
             lane = self._state.lane
@@ -167,7 +170,7 @@ def _endpoint_of(scope: Scope) -> str | None:
 def _request_of(scope: Scope, document: EndpointDocument) -> Request:
     query = scope["query_string"].decode("latin-1")
     url = signed_url(document, arrived_at(scope) if document.url is None else "", query)
-    return Request(scope["method"], url, scope["headers"], time.time(), tail_of(scope))
+    return Request(scope["method"], url, scope["headers"], scope.get(_ARRIVED) or time.time(), tail_of(scope))
 
 
 def _check_method(endpoint: Endpoint, method: str) -> None:
