@@ -46,7 +46,9 @@ class BuildCancelled(Problem):
     """Somebody cancelled the run that was building an entity; fact: `run`."""
 
     status, code, title = 409, "build-cancelled", "The building of an entity was cancelled"
-    remedy = "Retry the run, or apply another document; what is built is served meanwhile."
+    remedy = (
+        "Send POST /tasks/{run}/retry to the warehouse, or apply another document; what is built is served meanwhile."
+    )
 
 
 class TableBusy(Problem):

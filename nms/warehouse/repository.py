@@ -59,6 +59,10 @@ class EntityRepository(BaseDwhRepository):
         """Note what the configuration wants an entity to be."""
         await queries.upsert_wanted(self.connection, name=name, wanted=wanted, revision=revision)
 
+    async def mark_altering(self, name: str) -> None:
+        """Note that the triggers of an entity are about to be others."""
+        await queries.mark_altering(self.connection, name=name)
+
     async def mark_built(self, name: str, document: Mapping[str, Any], revision: int, form: str) -> None:
         """Note what an entity now is."""
         await queries.mark_built(self.connection, name=name, document=document, revision=revision, form=form)

@@ -55,7 +55,8 @@ class Builder:
                 await self._repository.mark_halted(entity.name, entity.wanted_revision, problem.to_dict())
             raise
         if claimed.reason is Stop.CANCELLED:
-            cancelled = BuildCancelled(f"The building of {entity.name} was cancelled.", run=claimed.run.id)
+            told = f"The building of {entity.name} was cancelled; POST /tasks/{claimed.run.id}/retry goes on with it."
+            cancelled = BuildCancelled(told, run=claimed.run.id)
             await self._repository.mark_halted(entity.name, entity.wanted_revision, cancelled.to_dict())
 
     async def _build(self, claimed: Claimed, entity: Entity) -> None:
@@ -92,6 +93,9 @@ class Builder:
 
     async def _alter(self, claimed: Claimed, document: EntityDocument, alteration: Alteration) -> int:
         """Columns and triggers in one short transaction; gives the last sequence that was written by the old ones."""
+        async with self._repository.transaction() as tx:
+            await claimed.fence(tx)
+            await tx.mark_altering(document.name)
         statements = [*alteration.columns, *create_functions(document), *create_triggers(document)]
         return await self._locked(claimed, document, statements, alone=bool(alteration.columns))
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +21,7 @@ from nms.cli.main import app as cli
 from nms.common import faults
 from nms.common.configuration import Configuration, current_documents
 from nms.common.document import EntityDocument, short_form
-from nms.common.run import DwhRunRepository, RunState, request_cancel
+from nms.common.run import DwhRunRepository, RunState, request_cancel, retry
 from nms.common.settings import Settings
 from nms.warehouse import document as following
 from nms.warehouse import run as building
@@ -26,7 +29,7 @@ from nms.warehouse.models import Entity
 from nms.warehouse.repository import EntityRepository
 from nms.warehouse.worker import run_worker
 from tests.service.inbox import declare
-from tests.service.warehouse import connected, entity, ready_entities, serving
+from tests.service.warehouse import connected, entity, make_entities, ready_entities, serving
 from tests.service.web_client import problem_of
 from tests.waiting import PATIENCE, eventually
 
@@ -276,13 +279,13 @@ async def test_a_build_goes_on_where_it_was_broken_off(
 async def test_a_build_that_is_cancelled_stops_and_says_so(
     worker: None, settings: Settings, psql: asyncpg.Connection
 ) -> None:
-    before = entity("items", ITEMS)
+    before, after = entity("items", ITEMS), entity("items", {**ITEMS, "name": {"type": "text", "index": True}})
     await make(before)
     await psql.execute("insert into entity.items (id) values (1)")
     async with psql.transaction():
         # An index beside writers waits for them.
         await psql.execute("update entity.items set name = 'held'")
-        await want(entity("items", {**ITEMS, "name": {"type": "text", "index": True}}))
+        await want(after)
         repository = await DwhRunRepository.open()
 
         async def waiting() -> int | None:
@@ -296,6 +299,38 @@ async def test_a_build_that_is_cancelled_stops_and_says_so(
     assert halted.built == before
     assert halted.problem is not None
     assert halted.problem["code"] == "build-cancelled"
+    assert f"POST /tasks/{run}/retry goes on with it" in halted.problem["detail"]
+    await retry(repository, run)
+    await reach("items", "ready", after)
+
+
+@pytest.mark.parametrize("fault", ["entity.altered=kill@1", "entity.rewritten=kill@2"])
+async def test_a_build_whose_worker_is_killed_is_taken_over_and_its_progress_never_goes_back(
+    settings: Settings, psql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    await make_entities(entity("items", ITEMS), revision=0)
+    await psql.execute("insert into entity.items (id) select n from generate_series(1, 2500) as n")
+    await psql.execute(
+        "create table seen (at bigint generated always as identity, written bigint);"
+        "create function note() returns trigger language plpgsql as"
+        " $$begin insert into seen (written) values ((new.checkpoint->>'written')::bigint); return null; end$$;"
+        "create trigger note after update of progress on common.run for each row execute function note()"
+    )
+    monkeypatch.setenv("WAREHOUSE_LEASE", "1")
+    after = entity("items", {**ITEMS, "more": {"type": "text", "index": True}})
+    await want(after)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "nms", "worker", "warehouse"), env={**os.environ, "NMS_FAULTS": fault}
+    )
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == -signal.SIGKILL
+    assert (await reach("items", "building")).built == entity("items", ITEMS)
+    async with working():
+        await reach("items", "ready", after)
+    assert all(list(record) == ["id", "name", "more"] for record in await records(psql))
+    noted = await psql.fetch("select written from seen where written is not null order by at")
+    seen = [row["written"] for row in noted]
+    assert seen == sorted(seen)
+    assert seen[-1] == 2500, "no record is written twice"
 
 
 async def test_an_entity_that_needs_a_plan_is_told_everywhere(
