@@ -42,6 +42,16 @@ class EntityHalted(Problem):
     remedy = "Look at `GET /entities` of the warehouse: each problem there says what is to be done."
 
 
+class TextTooLong(Problem):
+    """An index that is to be made cannot hold a text of a record; facts: `run`, and `obstacles` with their SQL."""
+
+    status, code, title = 409, "text-too-long", "A text is too long for the index of its field"
+    remedy = (
+        "Shorten the texts as `obstacles` say and send POST /tasks/{run}/retry to the warehouse, or declare the field"
+        " without `index`; what is built is served meanwhile."
+    )
+
+
 class BuildCancelled(Problem):
     """Somebody cancelled the run that was building an entity; fact: `run`."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-from nms.common.db.problems import TransactionConflict, ValueRefused
+from nms.common.db.problems import TOO_LARGE, TransactionConflict, ValueRefused
 from nms.common.document import EntityDocument
 from nms.common.idempotency import Answer, Once, answer_once
 from nms.common.problem import NOTHING_HERE, Malformed, NotFound, Pointer
@@ -154,7 +154,7 @@ async def _take_number(tx: RecordRepository, document: EntityDocument) -> str:
 
 def _explained(problem: ValueRefused, document: EntityDocument) -> Malformed | ValueRefused:
     """What PostgreSQL found and we did not: a text too long for its index, by its own measure once it is packed."""
-    if problem.facts.get("sqlstate") != "54000":
+    if problem.facts.get("sqlstate") != TOO_LARGE:
         return problem
     told = "an index holds about 2,600 bytes of a text with the key behind it, packed"
     names = [name for name, field in document.fields.items()

@@ -6,24 +6,26 @@ from contextlib import suppress
 from typing import Any, Final
 
 from nms.common import clock
-from nms.common.db.problems import LockTimeout
+from nms.common.db.problems import TOO_LARGE, LockTimeout, ValueRefused
 from nms.common.document import EntityDocument, normal_form
 from nms.common.faults import point
 from nms.common.problem import Problem, Retry
 from nms.common.run import Claimed, Stop
 from nms.common.waiting import first_of
-from nms.warehouse.alteration import Alteration, Standing, compare_table
+from nms.warehouse.alteration import Alteration, Obstacle, Standing, compare_table
 from nms.warehouse.entity import find_obstacles, make_entity, plan_needed
 from nms.warehouse.models import Entity, read_entity
-from nms.warehouse.problems import BuildCancelled, TableBusy
+from nms.warehouse.problems import BuildCancelled, TableBusy, TextTooLong
 from nms.warehouse.repository import EntityRepository
 from nms.warehouse.table import (
+    Index,
     create_functions,
     create_triggers,
     drop_check,
     drop_index,
     form_of,
     require_field,
+    shorten_texts,
     table_of,
 )
 
@@ -146,15 +148,27 @@ class Builder:
             await self._locked(claimed, document, [take_over], alone=True)
 
     async def _index(self, claimed: Claimed, document: EntityDocument, alteration: Alteration) -> None:
-        made, dropped = alteration.made, alteration.dropped
-        statements = [*map(drop_index, dropped)]
-        statements += [index.create(table_of(document.name), concurrently=True) for index in made]
-        for at, statement in enumerate(statements):
-            await claimed.report(
-                {"current": at, "total": len(statements), "unit": "indexes", "phase": "making indexes"}
-            )
+        changes: list[str | Index] = [*alteration.dropped, *alteration.made]
+        for at, change in enumerate(changes):
+            await claimed.report({"current": at, "total": len(changes), "unit": "indexes", "phase": "making indexes"})
             async with self._repository.apart() as apart:
-                await apart.run_statements([statement])
+                if isinstance(change, str):
+                    await apart.run_statements([drop_index(change)])
+                else:
+                    await _make_index(apart, document.name, change, claimed.run.id)
+
+
+async def _make_index(apart: EntityRepository, entity: str, index: Index, run: int) -> None:
+    try:
+        await apart.run_statements([index.create(table_of(entity), concurrently=True)])
+    except ValueRefused as problem:
+        # What is left of it may refuse writes of what stands in the table already.
+        await apart.run_statements([drop_index(index.name)])
+        if problem.facts.get("sqlstate") != TOO_LARGE:
+            raise
+        told = f"there are records of `{entity}` whose `{index.field}` is too long for an index"
+        obstacle = Obstacle(told, shorten_texts(entity, index.field))
+        raise TextTooLong(f"{told}.", entity=entity, run=run, obstacles=[obstacle.to_dict()]) from None
 
 
 async def _until_stopped(claimed: Claimed, work: Coroutine[Any, Any, None]) -> None:

@@ -17,6 +17,8 @@ SEARCH: Final = "simple"
 """The configuration of full text: words as they are, of whatever language."""
 SEARCHED: Final = 100_000
 """Characters of a record that full text looks at: PostgreSQL's vectors end at 1 MB."""
+INDEXED: Final = 2_600
+"""Bytes of a text that an index holds for certain; of a longer one it depends on how PostgreSQL packs it."""
 TYPES: Final = {
     "text": "text",
     "boolean": "boolean",
@@ -53,10 +55,11 @@ _MOST_ARGUMENTS: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index by its name, which is another one when what it holds is."""
+    """An index by its name, which is another one when what it holds is; and the field that it is for."""
 
     name: str
     on: str
+    field: str
 
     def create(self, table: str, *, concurrently: bool = False) -> str:
         """The statement that makes it."""
@@ -216,6 +219,12 @@ def fill_field(entity: str, name: str) -> str:
     return f"update {table_of(entity)} set {column} = ... where {column} is null;"
 
 
+def shorten_texts(entity: str, name: str) -> str:
+    """What an operator runs before a field can have an index, who knows what becomes of its texts."""
+    column = quote_identifier(name)
+    return f"update {table_of(entity)} set {column} = ... where octet_length({column}) > {INDEXED};"
+
+
 def drop_index(name: str) -> str:
     """The statement that drops an index beside writers."""
     return f"drop index concurrently if exists entity.{quote_identifier(name)}"
@@ -278,7 +287,7 @@ def _filled_keys(document: EntityDocument) -> Iterator[str]:
 
 def _name_index(entity: str, field: str, on: str) -> Index:
     digest = hashlib.sha256(f"{entity} {field} {on}".encode()).hexdigest()[:8]
-    return Index(f"{entity}_{field}"[:54] + f"_{digest}", on)
+    return Index(f"{entity}_{field}"[:54] + f"_{digest}", on, field)
 
 
 def _pinned(document: EntityDocument) -> str:

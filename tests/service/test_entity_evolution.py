@@ -224,6 +224,32 @@ async def test_a_field_is_required_as_soon_as_every_record_has_it(worker: None, 
     assert (await records(psql))[1] == {"id": 2, "name": "b", "new": None}
 
 
+async def test_a_text_too_long_for_an_index_halts_with_the_statement_that_mends_it(
+    worker: None, psql: asyncpg.Connection
+) -> None:
+    before = entity("items", ITEMS)
+    await make(before)
+    letters = "".join(chr(0x4E00 + (n * n * 7919) % 20_000) for n in range(3_000))
+    await psql.execute("insert into entity.items (id, name) values (1, $1), (2, 'b')", letters)
+    after = entity("items", {**ITEMS, "name": {"type": "text", "index": True}, "more": "text"})
+    await want(after)
+    halted = await reach("items", "halted")
+    assert halted.problem is not None
+    assert halted.problem["code"] == "text-too-long"
+    [obstacle] = halted.problem["obstacles"]
+    assert obstacle["sentence"] == "there are records of `items` whose `name` is too long for an index"
+    await psql.execute("insert into entity.items (id, name) values (3, $1)", letters)
+    await want(before)
+    await reach("items", "ready", before)
+    assert [list(record) for record in await records(psql)] == [["id", "name"]] * 3, "nothing is left of the other"
+    await want(after)
+    halted = await reach("items", "halted")
+    assert halted.problem is not None
+    await psql.execute(obstacle["statement"].replace("...", "left(name, 800)"))
+    await retry(await DwhRunRepository.open(), halted.problem["run"])
+    await reach("items", "ready", after)
+
+
 async def test_additive_changes_lose_nothing_and_keep_nobody_waiting(
     worker: None, psql: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -57,6 +57,10 @@ class ReferenceBroken(Problem):
     remedy = "Create what is referred to first; delete what refers to it first."
 
 
+TOO_LARGE: Final = "54000"
+"""The state of a text that is too long for an index or for full text search."""
+
+
 class ValueRefused(Problem):
     """A value has the wrong form, is out of range or breaks a rule of its table."""
 
@@ -95,7 +99,7 @@ _BY_STATE: dict[str, type[Problem]] = {
     "40001": TransactionConflict,
     "40P01": TransactionConflict,
     "0A000": DatabaseFailed,
-    "54000": ValueRefused,  # a text too long for an index or for full text search
+    TOO_LARGE: ValueRefused,
     "23505": Duplicate,
     "23503": ReferenceBroken,
     "23001": ReferenceBroken,
