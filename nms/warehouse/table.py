@@ -17,6 +17,7 @@ SEARCH: Final = "simple"
 """The configuration of full text: words as they are, of whatever language."""
 SEARCHED: Final = 100_000
 """Characters of a record that full text looks at: PostgreSQL's vectors end at 1 MB."""
+KEY: Final = ".key"
 INDEXED: Final = 2_600
 """Bytes of a text that an index holds for certain; of a longer one it depends on how PostgreSQL packs it."""
 TYPES: Final = {
@@ -85,7 +86,7 @@ def create_table(document: EntityDocument) -> list[str]:
     columns = [add_column(name, field) + _not_null(document, name) for name, field in document.fields.items()]
     key = ", ".join(quote_identifier(name) for name in document.key)
     search = ["_search tsvector"] if searched_fields(document) else []
-    parts = [*columns, *OWN_COLUMNS, *search, f"primary key ({key})", *_filled_keys(document), "unique (_sequence)"]
+    parts = [*columns, *OWN_COLUMNS, *search, *_keys(document.name, key), *_filled_keys(document)]
     return [
         f"create table {table} ({', '.join(parts)})",
         *create_functions(document),
@@ -166,10 +167,13 @@ def cast_column(document: EntityDocument, name: str) -> str:
 def change_key(document: EntityDocument) -> str:
     """The statement that gives a table another key; for an operator, who knows whether it tells records apart."""
     key = ", ".join(quote_identifier(name) for name in document.key)
-    dropped = f"drop constraint if exists {quote_identifier(f'{document.name}_pkey')}"
+    # Tables of earlier versions have the name that PostgreSQL gives.
+    names = (quote_identifier(f"{document.name}{end}") for end in ("_pkey", KEY))
+    dropped = ", ".join(f"drop constraint if exists {name}" for name in names)
+    primary, _ = _keys(document.name, key)
     return (
         f"drop trigger if exists _move on {table_of(document.name)}; "
-        f"alter table {table_of(document.name)} {dropped}, add primary key ({key});"
+        f"alter table {table_of(document.name)} {dropped}, add {primary};"
     )
 
 
@@ -276,6 +280,12 @@ def _concat(pieces: Sequence[str]) -> str:
 
 def _not_null(document: EntityDocument, name: str) -> str:
     return " not null" if document.fields[name].required or name in document.key else ""
+
+
+def _keys(entity: str, key: str) -> tuple[str, str]:
+    """The constraints whose indexes stand among the tables, under names that no entity has."""
+    primary, order = (quote_identifier(f"{entity}{end}") for end in (KEY, ".sequence"))
+    return f"constraint {primary} primary key ({key})", f"constraint {order} unique (_sequence)"
 
 
 def _filled_keys(document: EntityDocument) -> Iterator[str]:

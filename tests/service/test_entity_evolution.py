@@ -116,6 +116,13 @@ async def test_what_is_added_comes_to_every_record_and_is_no_change_of_it(
     assert all(part in told for part in ("(note, id)", "(name, id)", "gin (_search)"))
 
 
+async def test_an_entity_may_be_named_as_an_index_of_another_would_be(worker: None, psql: asyncpg.Connection) -> None:
+    names = ("items", "items_pkey", "items__sequence_key", "items_id_key", "items_id_check", "items_keep")
+    await make(*(entity(name, ITEMS) for name in names))
+    await make(*(entity(name, {**ITEMS, "more": "text"}) for name in names))
+    assert await psql.fetchval("select count(*) from pg_tables where schemaname = 'entity'") == len(names)
+
+
 async def test_a_tag_of_before_hides_no_field_that_came_or_went(
     settings: Settings, psql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ select
     ) as indexes,
     greatest(c.reltuples, 0)::float8 as rows
 from pg_class as c
-where c.oid = to_regclass(format('entity.%I', :name::text));
+where c.oid = to_regclass(format('entity.%I', :name::text)) and c.relkind = 'r';
 
 -- name: get_last_sequence()$
 select last_value - (not is_called)::integer from warehouse.sequence;
