@@ -49,6 +49,21 @@ def into(**parts: Any) -> dict[str, Any]:
     return {**pipeline(), **ends, **parts}
 
 
+async def test_a_text_too_long_for_the_index_of_an_entity_is_held_and_the_others_go_on(stage: Stage) -> None:
+    indexed = entity("indexed", {"id": "bigint", "name": {"type": "text", "index": True}})
+    await make_entities(indexed)
+    letters = "".join(chr(0x4E00 + (n * n * 7919) % 20_000) for n in range(3_000))
+    await stage.at("source", f"insert into item values (1, 'a'), (2, '{letters}')")
+    await stage.apply(declared(indexed), into(datasets=[{"source": "public.item", "target": "indexed"}]))
+    async with stage.working():
+        await stage.arrive("select id from entity.indexed order by id", [1])
+        await stage.at("source", f"insert into item values (3, '{letters}'), (4, 'd')")
+        await stage.arrive("select id from entity.indexed order by id", [1, 4])
+    held = await stage.answer("quarantine", "list", "items")
+    assert [one["problem"]["code"] for one in held] == ["target-refused"] * 2
+    assert all("index" in one["problem"]["detail"] for one in held)
+
+
 @pytest.mark.parametrize("capture", ["log", "poll", "compare"])
 async def test_tables_land_in_an_entity_with_their_lineage(stage: Stage, capture: str) -> None:
     await stage.at("source", "insert into item values (1, 'a'), (2, 'b')")
