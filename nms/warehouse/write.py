@@ -31,14 +31,16 @@ class Writing:
         self.update = lru_cache(200)(self._update)
 
     def _update(self, names: Sequence[str]) -> str:
-        """Changes these fields of the record of a key, which comes first; gives a row where that changes anything."""
+        """Changes these fields of the record of a key, which comes first; gives a row where that changes anything.
+
+        It stays the record of its source: one that was deleted there goes here, whoever wrote to it meanwhile.
+        """
         columns, values = [*map(quote_identifier, names)], self._values(names, self._key_size + 1)
         changes = ", ".join(f"{name} = {value}" for name, value in zip(columns, values, strict=True))
         # By what is stored and not by what is equal: 1.50 is another number than 1.5 to whoever reads it.
         differs = f"(select row({', '.join(columns)})) operator(pg_catalog.*<>) (select row({', '.join(values)}))"
         return (
-            f"update {self._table} set {changes}, _source = 'local', _raw = null "
-            f"where {self._found} and {differs} returning {self._shown}"
+            f"update {self._table} set {changes}, _raw = null where {self._found} and {differs} returning {self._shown}"
         )
 
     def _values(self, names: Sequence[str], first: int) -> list[str]:

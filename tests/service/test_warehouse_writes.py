@@ -286,7 +286,7 @@ async def test_records_of_an_entity_that_is_not_writable_and_those_that_others_h
         problem_of(await send(client, "PATCH", "/widgets/7", {"name": "b"}), 503, "lock-timeout")
 
 
-async def test_a_local_write_has_a_lineage_and_keeps_the_external_id(
+async def test_a_local_write_has_a_lineage_and_leaves_a_record_to_its_source(
     client: httpx2.AsyncClient, settings: Settings
 ) -> None:
     async with connected(settings) as person:
@@ -296,7 +296,7 @@ async def test_a_local_write_has_a_lineage_and_keeps_the_external_id(
         same = await send(client, "PATCH", "/widgets/7?lineage=1", {"name": "a"})
         assert same.json()["_lineage"]["source"] == "crm", "what changes nothing is nobody's write"
         told = (await send(client, "PATCH", "/widgets/7?lineage=1", {"name": "b"})).json()["_lineage"]
-        assert (told["source"], told["external_id"]) == ("local", "c-7")
+        assert (told["source"], told["external_id"]) == ("crm", "c-7")
         assert told["sequence"] > same.json()["_lineage"]["sequence"]
         assert told.keys() == {"source", "external_id", "sequence", "created_at", "updated_at"}
         assert await person.fetchval("select _raw from entity.widgets") is None

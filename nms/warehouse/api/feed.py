@@ -35,7 +35,7 @@ class Change(BaseModel):
     key: str = Field(description="The last part of its path, percent-encoded.", examples=["7"])
     sequence: int = Field(description="Its place in the order of changes.", examples=[4711])
     op: Literal["upsert", "delete"]
-    source: str = Field(description="The system it is from; `local`: it was written here.", examples=["crm"])
+    source: str = Field(description="The system it is from; `local`: it was made here.", examples=["crm"])
     at: datetime
     record: dict[str, Any] | None = Field(description="The record; null where it is gone.")
 
