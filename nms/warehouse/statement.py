@@ -251,7 +251,7 @@ def _start_values(listing: Listing) -> int:
 
 def _matching(listing: Listing) -> str:
     """The condition of all records of a list, on whatever page."""
-    parts = [] if listing.filter is None else [_where(listing, listing.filter)]
+    parts = [] if listing.filter is None else [f"({_where(listing, listing.filter)})"]
     if listing.search:
         parts.append(f"_search @@ websearch_to_tsquery('{SEARCH}', ${listing.values + 1}::text)")
     if listing.parent is not None:

@@ -84,6 +84,7 @@ async def walk(client: httpx2.AsyncClient, query: dict[str, str], way: str = "ne
         page: dict[str, Any] = answer.json()
         shown = [one["id"] for one in page["items"]]
         found = found + shown if way == "next" else shown + found
+        assert len(found) == len(set(found)), (query, "a page comes again")
         if page[way] is None:
             return found, sent.get("cursor")
         sent = {"cursor": page[way]}

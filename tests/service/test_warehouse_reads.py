@@ -123,6 +123,25 @@ async def test_pages_go_on_and_back_where_values_are_missing(settings: Settings,
         assert found == [*whole, *whole[-2::-1]]
 
 
+async def test_an_expression_of_alternatives_is_one_condition_among_others(settings: Settings) -> None:
+    await make_entities(POSTS, COMMENTS)
+    either = {"filter": "id lt 5 or not (not (id gt 8))", "limit": "3"}
+    async with connected(settings) as person, serving(settings) as client:
+        await put_posts(person, 12)
+        await person.execute(
+            "insert into entity.comments (id, \"postId\", text) select n, n % 2, '' from generate_series(1, 12) n"
+        )
+        first = await client.get("/posts", params=either)
+        second = await client.get("/posts", params={**either, "cursor": first.json()["next"]})
+        third = await client.get("/posts", params={**either, "cursor": second.json()["next"]})
+        assert (ids(first), ids(second), ids(third)) == ([1, 2, 3], [4, 9, 10], [11, 12])
+        assert third.json()["next"] is None
+        assert ids(await client.get("/posts/1/comments", params=either)) == [1, 3, 9]
+        assert ids(await client.get("/posts", params={**either, "q": "body"})) == [1, 2, 3]
+        assert (await client.get("/posts/1/comments", params={**either, "count": "exact"})).json()["count"] == 4
+        assert ids(await client.get("/posts", params={**either, "q": "nothing"})) == []
+
+
 async def test_children_are_the_records_that_hold_the_key(settings: Settings) -> None:
     await make_entities(POSTS, COMMENTS)
     async with connected(settings) as person, serving(settings) as client:
