@@ -196,7 +196,7 @@ async def test_of_administrators_who_go_at_once_one_stays(house: House, admin: T
 
 
 async def test_nobody_gives_or_takes_more_than_he_holds(house: House, admin: Tokens) -> None:
-    looking = [f"{what}:read" for what in ("users", "config", "pipelines", "quarantine", "tasks", "events")]
+    looking = [f"{what}:read" for what in ("users", "config", "pipelines", "quarantine", "tasks", "events", "entities")]
     scopes = [*looking, "users:write", "me:*"]
     await house.ask("POST", "/roles", admin, json={"name": "clerk", "scopes": scopes})
     await house.add("clerk@example.org", "clerk")
