@@ -1,15 +1,12 @@
 """The endpoints of the current revision, kept up to date in every process that receives."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from typing import Any
 
 from nms.common.configuration import current_documents, current_revision
 from nms.common.document import EndpointDocument
-from nms.common.listen import listen
 from nms.common.problem import Problem
-from nms.common.waiting import first_of
 from nms.inbox.address import targets_of
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.problems import EndpointUnknown, EndpointUnready
@@ -17,16 +14,14 @@ from nms.inbox.repository import InboxRepository
 
 log = logging.getLogger(__name__)
 
-CHANNEL = "nms_cfg"
 UNREAD = -1
-LOOK_SECONDS = 10.0
-"""Between looks where nothing tells of a revision; also how soon a secret that was mended is tried again."""
-UNREAD_SECONDS = 1.0
-"""Between looks of a role that was never told what endpoints there are: until then it refuses everything."""
 
 
 class Endpoints:
     """Endpoints by name; why one cannot be made ready stands in the log, strangers are only told that it is so."""
+
+    name = "endpoints"
+    channel = "nms_cfg"
 
     def __init__(self, *, dev: bool) -> None:
         self._dev = dev
@@ -35,7 +30,6 @@ class Endpoints:
         """Those whose requests need nothing but the check of their scheme, by the target of the request line."""
         self._unfit: dict[str, Problem] = {}
         self._documents: Mapping[str, EndpointDocument] = {}
-        self._wake = asyncio.Event()
         self._revision = UNREAD
 
     def get(self, name: str) -> Endpoint:
@@ -80,43 +74,15 @@ class Endpoints:
         self._documents = configuration.endpoints
         self.straight = {target: one for one in ready.values() if one.is_straight for target in targets_of(one.name)}
 
-    async def follow(self) -> None:
-        """Look again whenever a revision is told of, and from time to time, until cancelled."""
-        ear: asyncio.Task[None] | None = None
-        try:
-            while True:
-                self._wake.clear()
-                try:
-                    await self.look()
-                    if ear is None or ear.done():
-                        ear = asyncio.create_task(self._listen(), name="listen-endpoints")
-                except Problem as problem:
-                    log.warning("the endpoints could not be read: %s", problem.detail)
-                await first_of(self._wake, timeout=UNREAD_SECONDS if self._revision == UNREAD else LOOK_SECONDS)
-        finally:
-            if ear is not None:
-                ear.cancel()
-                await asyncio.gather(ear, return_exceptions=True)
+    @property
+    def is_read(self) -> bool:
+        """Whether they were ever read."""
+        return self._revision != UNREAD
 
-    async def _listen(self) -> None:
-        await listen((await InboxRepository.open()).connection, CHANNEL, lambda _: self._wake.set())
+    async def source(self) -> Any:
+        """The pool of their database."""
+        return (await InboxRepository.open()).connection
 
     def _kept(self, document: EndpointDocument) -> Endpoint | None:
         kept = self._ready.get(document.name)
         return kept if kept is not None and kept.document == document else None
-
-
-@asynccontextmanager
-async def followed(endpoints: Endpoints) -> AsyncIterator[Endpoints]:
-    """Endpoints that are read now and followed from then on."""
-    try:
-        await endpoints.look()
-    except Problem as problem:
-        # The role starts without its database, and says so in `/readyz`.
-        log.warning("the endpoints could not be read yet: %s", problem.detail)
-    following = asyncio.create_task(endpoints.follow(), name="follow-endpoints")
-    try:
-        yield endpoints
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)

@@ -8,13 +8,14 @@ from fastapi import FastAPI
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.db.repositories import get_db_repository
+from nms.common.following import followed
 from nms.common.run import RunRepository
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.tasks import tasks_router
 from nms.common.web import Role
 from nms.inbox.api import events, quarantine, replays, requests
 from nms.inbox.credential import sealer_of
-from nms.inbox.endpoints import Endpoints, followed
+from nms.inbox.endpoints import Endpoints
 from nms.inbox.limit import Rates
 from nms.inbox.quarantine import opened_quarantine
 from nms.inbox.receiver import Receiver

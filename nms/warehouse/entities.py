@@ -1,27 +1,18 @@
 """The entities that are built, kept up to date in every process that serves them."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nms.common.document import EntityDocument
 from nms.common.document.entity import EntityField
 from nms.common.guard import Guard
-from nms.common.listen import listen
 from nms.common.problem import Problem
-from nms.common.waiting import first_of
 from nms.warehouse.models import Entity
 from nms.warehouse.repository import EntityRepository
 
 log = logging.getLogger(__name__)
-
-CHANNEL = "nms_entity"
-LOOK_SECONDS = 10.0
-"""Between looks where nothing tells that an entity was built."""
-UNREAD_SECONDS = 1.0
-"""Between looks of a role that was never told what entities there are: until then it answers 404 for each."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +52,12 @@ class Served:
 class Entities:
     """Entities by name; `changed` is called when one comes, goes or is another."""
 
+    name = "entities"
+    channel = "nms_entity"
+
     def __init__(self, changed: Callable[[], None]) -> None:
         self._entities: Mapping[str, Served] = {}
         self._changed = changed
-        self._wake = asyncio.Event()
         self._read = False
         self.built: frozenset[str] = frozenset()
         """The names of what was built when it was last looked at, also of what is of a later version."""
@@ -104,39 +97,11 @@ class Entities:
         same = kept is not None and (kept.document, kept.build) == (document, entity.build)
         return kept if same else Served.of(document, entity.build)
 
-    async def follow(self) -> None:
-        """Look again whenever one was built, and from time to time, until cancelled."""
-        ear: asyncio.Task[None] | None = None
-        try:
-            while True:
-                self._wake.clear()
-                try:
-                    await self.look()
-                    if ear is None or ear.done():
-                        ear = asyncio.create_task(self._listen(), name="listen-entities")
-                except Problem as problem:
-                    log.warning("the entities could not be read: %s", problem.detail)
-                await first_of(self._wake, timeout=LOOK_SECONDS if self._read else UNREAD_SECONDS)
-        finally:
-            if ear is not None:
-                ear.cancel()
-                await asyncio.gather(ear, return_exceptions=True)
+    @property
+    def is_read(self) -> bool:
+        """Whether they were ever read."""
+        return self._read
 
-    async def _listen(self) -> None:
-        await listen((await EntityRepository.open()).connection, CHANNEL, lambda _: self._wake.set())
-
-
-@asynccontextmanager
-async def followed(entities: Entities) -> AsyncIterator[Entities]:
-    """Entities that are read now and followed from then on."""
-    try:
-        await entities.look()
-    except Problem as problem:
-        # The role starts without its database, and says so in `/readyz`.
-        log.warning("the entities could not be read yet: %s", problem.detail)
-    following = asyncio.create_task(entities.follow(), name="follow-entities")
-    try:
-        yield entities
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+    async def source(self) -> Any:
+        """The pool of their database."""
+        return (await EntityRepository.open()).connection

@@ -8,13 +8,14 @@ from fastapi import FastAPI
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.db.repositories import get_db_repository
+from nms.common.following import followed
 from nms.common.run import DwhRunRepository
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.tasks import tasks_router
 from nms.common.web import Role
 from nms.warehouse.api import entities, exports, feed, pulls, records
 from nms.warehouse.diagnosis import probe_entities
-from nms.warehouse.entities import Entities, followed
+from nms.warehouse.entities import Entities
 from nms.warehouse.file import Store
 from nms.warehouse.front import Front
 from nms.warehouse.reading import Reading
