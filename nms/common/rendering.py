@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from nms.common import log
 from nms.common.problem import NOTHING_HERE, Malformed, NotFound, Pointer, Problem, Retry
@@ -49,6 +50,19 @@ def render_problem(problem: Problem, headers: Mapping[str, str] | None = None) -
 def render_unforeseen(_request: Request, _error: Exception) -> Response:
     """The answer of an error nobody thought of; what it was stands in the log only."""
     return render_problem(Problem("An error that nobody thought of; it was logged with this request id."))
+
+
+class Failed:
+    """An ASGI app that answers with what went wrong, or raises what nobody foresaw; `headers` are those of a status."""
+
+    def __init__(self, error: Exception, headers: Mapping[int, Mapping[str, str]]) -> None:
+        self._error, self._headers = error, headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if not isinstance(self._error, Problem):
+            raise self._error
+        await render_problem(self._error, self._headers.get(self._error.status))(scope, receive, send)
 
 
 async def _handle_unforeseen(request: Request, error: Exception) -> Response:

@@ -63,9 +63,7 @@ class Endpoint:
         Raises WebhookUnreadable, IdMissing.
         """
         request = Request("POST", "", headers, arrived)
-        named = request.named
-        is_repeated = len(named) < len(headers)
-        if is_repeated or len(body) > self._largest or not CLOSER.isdisjoint(named):
+        if not request.is_plain or len(body) > self._largest or not CLOSER.isdisjoint(request.named):
             return None
         check = self.verifier.check(request)
         check.update(body)

@@ -14,8 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from nms.common.document import EndpointDocument
 from nms.common.middleware import NO_SNIFFING, Requests, request_id_of
-from nms.common.problem import Problem
-from nms.common.rendering import MethodNotAllowed, render_problem
+from nms.common.rendering import Failed, MethodNotAllowed
 from nms.common.shortcut import Whole
 from nms.inbox import handshake
 from nms.inbox.address import PREFIX, WEBHOOK, arrived_at, signed_url, tail_of
@@ -61,8 +60,11 @@ class Receiver:
         began = time.perf_counter()
         try:
             taken = await self._take(name, scope, receive)
+        except CallerGone:
+            await self._requests.serve(_leave, scope, receive, send)
+            return
         except Exception as error:
-            await self._requests.serve(_Failed(error), scope, receive, send)
+            await self._requests.serve(Failed(error, _HEADERS), scope, receive, send)
             return
         if isinstance(taken, Response):
             await self._requests.serve(taken, scope, receive, send)
@@ -204,16 +206,5 @@ def _head(scope: Scope, ids: Sequence[str], body: bytes) -> list[tuple[bytes, by
     return [_JSON, (b"content-length", length), (b"x-request-id", request_id.encode()), NO_SNIFFING]
 
 
-class _Failed:
-    """An ASGI app that answers with what went wrong, or raises what nobody foresaw."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = self._error
-        if isinstance(error, CallerGone):
-            return
-        if not isinstance(error, Problem):
-            raise error
-        await render_problem(error, _HEADERS.get(error.status))(scope, receive, send)
+async def _leave(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Answer nobody: the caller is gone."""

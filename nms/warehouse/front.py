@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from nms.common.document.entity import ENTITY_NAME, OWN_PATHS
 from nms.common.guard import identify
 from nms.common.middleware import NO_SNIFFING, Requests, request_id_of
-from nms.common.problem import NOTHING_HERE, Malformed, NotFound, Problem
-from nms.common.rendering import render_problem
+from nms.common.problem import NOTHING_HERE, Malformed, NotFound
+from nms.common.rendering import Failed
 from nms.warehouse.entities import Entities, Served
 from nms.warehouse.reading import Answer, ListRequest, Reading
 from nms.warehouse.value import read_key
@@ -68,7 +68,7 @@ class Front:
         try:
             answer = await self._answer(_Asked(scope, parts, _none_match_of(scope)))
         except Exception as error:
-            await self._requests.serve(_Failed(error), scope, receive, send)
+            await self._requests.serve(Failed(error, _RETRY), scope, receive, send)
             return
         head = [*answer.headers, *_own_headers(scope)]
         if answer.status != 304:
@@ -143,15 +143,3 @@ def _own_headers(scope: Scope) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     request_id = (given and request_id_of(given)) or f"{next(_ids) & _64_BITS:016x}"
     return (b"x-request-id", request_id.encode()), NO_SNIFFING
-
-
-class _Failed:
-    """An ASGI app that answers with what went wrong, or raises what nobody foresaw."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not isinstance(self._error, Problem):
-            raise self._error
-        await render_problem(self._error, _RETRY.get(self._error.status))(scope, receive, send)
