@@ -1,7 +1,7 @@
 """`nms doctor`: what stands in the way of pipelines, of the inbox and of entities, with the SQL that mends it."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -26,23 +26,25 @@ from nms.warehouse.diagnosis import diagnose as diagnose_entities
 Pipeline = Annotated[
     str | None, typer.Argument(help="Only this pipeline; otherwise all of them, the inbox and entities.")
 ]
+Prepare = Annotated[
+    bool,
+    typer.Option(
+        "--prepare",
+        help="Make the schema nms at each target, and change logs that polls ask for, where the logins may; "
+        "then let pipelines go on that waited for it.",
+    ),
+]
+Unprepare = Annotated[
+    bool, typer.Option("--unprepare", help="Remove the triggers that note changes for polls at their sources.")
+]
 
 
 @command
 async def doctor(
     pipeline: Pipeline = None,
     *,
-    prepare: Annotated[
-        bool,
-        typer.Option(
-            "--prepare",
-            help="Make the schema nms at each target, and change logs that polls ask for, where the logins may; "
-            "then let pipelines go on that waited for it.",
-        ),
-    ] = False,
-    unprepare: Annotated[
-        bool, typer.Option("--unprepare", help="Remove the triggers that note changes for polls at their sources.")
-    ] = False,
+    prepare: Prepare = False,
+    unprepare: Unprepare = False,
     sql: Annotated[bool, typer.Option("--sql", help="Print only the SQL that mends, and who runs it.")] = False,
 ) -> Exit:
     """Check the systems of pipelines, the inbox and entities, and print the SQL that mends what is missing.
@@ -62,16 +64,14 @@ async def doctor(
         return Exit.OK
     found = [await diagnose(repository, name, settings, prepare=prepare) for name in names]
     rooms = {} if pipeline is not None else await _diagnose_rooms(repository, settings)
+    findings = [finding for some in (*(one.findings for one in found), *rooms.values()) for finding in some]
     if output.is_json():
         output.print_json([_describe(one) for one in found] + [_describe_room(*each) for each in rooms.items()])
     elif sql:
-        _print_sql([finding for findings in _list_findings(found, rooms) for finding in findings])
+        _print_sql(findings)
     else:
         _show_all(found, rooms)
-    is_well = not any(one.fatal for one in found) and not any(
-        one.fatal for findings in rooms.values() for one in findings
-    )
-    return Exit.OK if is_well else Exit.UNHEALTHY
+    return Exit.UNHEALTHY if any(one.fatal for one in findings) else Exit.OK
 
 
 async def _diagnose_rooms(repository: SyncRepository, settings: Settings) -> dict[str, Sequence[Finding]]:
@@ -159,11 +159,6 @@ def _lines(finding: Finding) -> list[str]:
     if finding.remedy:
         lines.append(f"remedy: {finding.remedy}")
     return [*lines, f"code: {finding.code}"]
-
-
-def _list_findings(found: Sequence[Diagnosis], rooms: Mapping[str, Sequence[Finding]]) -> Iterator[Sequence[Finding]]:
-    yield from (one.findings for one in found)
-    yield from rooms.values()
 
 
 def _print_sql(findings: Sequence[Finding]) -> None:
