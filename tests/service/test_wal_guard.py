@@ -2,11 +2,17 @@
 
 import pytest
 
-from nms.common.settings import Settings
+from nms.common.egress.shared import close_egress
+from nms.common.settings import Settings, get_settings
+from nms.connectors.postgres.twoway.opening import PREPARE
 from nms.sync import guard
 from nms.sync.models import Pipeline
 from tests.conftest import MakeDatabase
+from tests.service.rest_stage import api, begin, make_stage, things
 from tests.service.stage import Stage
+from tests.service.storm import alike
+from tests.service.test_twoway import WRITES, both
+from tests.services.hostile.api import HostileApi
 from tests.services.postgres import PostgresServer
 from tests.waiting import eventually
 
@@ -99,3 +105,32 @@ async def test_a_pipeline_at_work_is_halted_by_name_when_its_slot_is_given_up(st
 
         # Told first, then given up.
         await eventually(given_up, 20)
+
+
+async def test_the_slot_of_a_pipeline_that_goes_both_ways_is_guarded_at_its_target(
+    settings: Settings, make_database: MakeDatabase, hostile_api: HostileApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "GUARD_SECONDS", 0.2)
+    monkeypatch.setenv("EGRESS_ALLOW", "127.0.0.1")
+    get_settings.cache_clear()
+    stage = await make_stage(get_settings(), await make_database())
+    await stage.at("target", PREPARE)
+    hostile_api.add("things", count=2, upsert=True, etag="strong")
+    document = both(wal_budget="64MB", wal_policy="release")
+    await begin(stage, api(hostile_api.url, {"things": things(writes=WRITES)}), document)
+
+    async def given_up() -> bool:
+        return await stage.at("target", SLOTS) == []
+
+    async with stage.working():
+        await alike(stage, hostile_api)
+        assert await stage.at("target", SLOTS) == ["nms_items"]
+        await stage.nms("pause", "items")
+        await stage.reach("paused")
+        await stage.at("target", WRITE_80_MB)
+        await eventually(given_up)
+        assert ((await stage.get()).problem or {})["code"] == "slot-released"
+        await stage.at("target", "update public.things set name = 'while away' where id = 1")
+        await stage.answer("resync", "items", "--yes")
+        await alike(stage, hostile_api)
+    await close_egress()

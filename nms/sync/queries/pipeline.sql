@@ -92,9 +92,12 @@ returning coalesce((documents #>> '{pipeline,on_demand}')::boolean, false);
 select pg_try_advisory_xact_lock(hashtext('sync.guard'));
 
 -- name: list_guarded()
+-- Those with a slot: at the source, or where a pipeline goes both ways, at its target.
 select name, generation, documents, alarm from sync.pipeline
-where wanted <> 'removed' and documents #>> '{source,type}' in ('postgres', 'warehouse')
-    and documents #>> '{pipeline,capture}' = 'log';
+where wanted <> 'removed' and case documents #>> '{pipeline,direction}'
+    when 'two-way' then documents #>> '{pipeline,back}' = 'log'
+    else documents #>> '{pipeline,capture}' = 'log' and documents #>> '{source,type}' in ('postgres', 'warehouse')
+end;
 
 -- name: claim_guarded(name, generation)^
 -- Holds a resync and a removal back; none where another generation, so another slot, has begun.
