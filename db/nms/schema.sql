@@ -11,6 +11,15 @@ create sequence common.outbox_position as bigint increment 1 minvalue 1 maxvalue
 create sequence common.run_epoch as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 create sequence inbox.event_number as bigint increment 1 minvalue 1 maxvalue 9223372036854775807 start 1 cache 1;
 
+CREATE OR REPLACE FUNCTION cfg.keep_audit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    raise exception 'the audit is only added to' using errcode = 'restrict_violation';
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION cfg.refuse_rewrite()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -515,6 +524,20 @@ begin
 end
 $function$;
 
+create table cfg.audit (
+    id bigint generated always as identity not null,
+    at timestamp with time zone default clock_timestamp() not null,
+    action text not null,
+    outcome text default 'done'::text not null,
+    actor text not null,
+    address text default ''::text not null,
+    request text default ''::text not null,
+    subject text default ''::text not null,
+    revision bigint,
+    reason text default ''::text not null,
+    facts jsonb default '{}'::jsonb not null
+);
+
 create table cfg.document (
     kind text not null,
     name text not null,
@@ -848,6 +871,10 @@ begin
 end
 $function$;
 
+alter table cfg.audit add constraint audit_pkey PRIMARY KEY (id);
+alter table cfg.audit add constraint audit_action_check CHECK ((action ~ '^[a-z-]+\.[a-z-]+$'::text));
+alter table cfg.audit add constraint audit_actor_check CHECK ((actor <> ''::text));
+alter table cfg.audit add constraint audit_outcome_check CHECK ((outcome = ANY (ARRAY['done'::text, 'refused'::text])));
 alter table cfg.document add constraint document_pkey PRIMARY KEY (kind, name, revision);
 alter table cfg.document add constraint document_body_check CHECK (((deleted = (body IS NULL)) AND (deleted = (checksum IS NULL)) AND (deleted OR (((body ->> 'kind'::text) = kind) AND ((body ->> 'name'::text) = name)))));
 alter table cfg.document add constraint document_kind_check CHECK ((kind ~ '^[a-z]+$'::text));
@@ -909,8 +936,14 @@ alter table sync.quarantine add constraint quarantine_pkey PRIMARY KEY (id);
 alter table sync.quarantine add constraint quarantine_state_check CHECK ((state = ANY (ARRAY['held'::text, 'replaying'::text, 'replayed'::text, 'dropping'::text, 'dropped'::text])));
 alter table sync.record add constraint record_pkey PRIMARY KEY (pipeline, dataset, place, key);
 alter table sync.token add constraint token_pkey PRIMARY KEY (system, line);
+alter table cfg.audit add constraint audit_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
 alter table cfg.document add constraint document_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
 
+CREATE INDEX audit_action_idx ON cfg.audit USING btree (action, at, id);
+CREATE INDEX audit_actor_idx ON cfg.audit USING btree (actor, at, id);
+CREATE INDEX audit_at_idx ON cfg.audit USING btree (at, id);
+CREATE INDEX audit_revision_idx ON cfg.audit USING btree (revision) WHERE (revision IS NOT NULL);
+CREATE INDEX audit_subject_idx ON cfg.audit USING btree (subject, at, id);
 CREATE INDEX document_revision_idx ON cfg.document USING btree (revision);
 CREATE INDEX outbox_unstamped_idx ON common.outbox USING btree (id) WHERE ("position" IS NULL);
 CREATE UNIQUE INDEX run_alone_key ON common.run USING btree (kind, subject) WHERE (state = ANY (ARRAY['running'::text, 'cancelling'::text]));
@@ -970,6 +1003,8 @@ create view sync.rounded as
    FROM sync.pipeline
   WHERE wanted <> 'removed'::text;
 
+CREATE TRIGGER audit_keep_rows BEFORE DELETE OR UPDATE ON cfg.audit FOR EACH ROW EXECUTE FUNCTION cfg.keep_audit();
+CREATE TRIGGER audit_keep_table BEFORE TRUNCATE ON cfg.audit FOR EACH STATEMENT EXECUTE FUNCTION cfg.keep_audit();
 CREATE TRIGGER document_history BEFORE DELETE OR UPDATE ON cfg.document FOR EACH ROW EXECUTE FUNCTION cfg.refuse_rewrite();
 CREATE TRIGGER revision_history BEFORE DELETE OR UPDATE ON cfg.revision FOR EACH ROW EXECUTE FUNCTION cfg.refuse_rewrite();
 CREATE TRIGGER revision_tell AFTER INSERT ON cfg.revision FOR EACH ROW EXECUTE FUNCTION cfg.tell_revision();

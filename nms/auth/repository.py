@@ -8,8 +8,6 @@ from uuid import UUID
 from nms.auth.email import Email
 from nms.auth.models import (
     Attempt,
-    AuditEntry,
-    AuditFilter,
     Login,
     Revocation,
     Session,
@@ -19,6 +17,7 @@ from nms.auth.models import (
 )
 from nms.auth.role import Role
 from nms.auth.user import User
+from nms.common.audit import AuditEntry, AuditFilter
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseAuthRepository
 

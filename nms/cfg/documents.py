@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from nms.cfg import audit
+from nms.cfg.audit import Act
 from nms.cfg.models import Action, Changeset, Identity, Plan, StoredDocument
 from nms.cfg.plan import draw_plan
 from nms.cfg.repository import DocumentRepository
@@ -38,6 +40,8 @@ async def apply_changeset(repository: DocumentRepository, changeset: Changeset) 
         revision = await tx.insert_revision(changeset.author, changeset.message)
         await tx.insert_documents(revision, _changed_bodies(plan))
         await outbox.put(tx, _announce(revision, plan))
+        facts = {"before": plan.revision, "documents": _name_changed(plan)}
+        await audit.note(tx, Act("changeset.apply", revision=revision, reason=changeset.message, facts=facts))
     return replace(plan, revision=revision)
 
 
@@ -55,6 +59,14 @@ def _changed_bodies(plan: Plan) -> dict[Identity, Mapping[str, Any] | None]:
         identity = (each.kind, each.name)
         changed[identity] = None if each.action is Action.REMOVE else normal_form(plan.documents[identity])
     return changed
+
+
+def _name_changed(plan: Plan) -> dict[str, list[str]]:
+    """By what becomes of them the documents, as `kind/name`; their fields stand in the revision."""
+    named: dict[str, list[str]] = {}
+    for each in plan.differences:
+        named.setdefault(each.action.value, []).append(f"{each.kind}/{each.name}")
+    return named
 
 
 def _check_words(changeset: Changeset) -> None:

@@ -157,6 +157,11 @@ def stopping(request: Request) -> asyncio.Event:
     return life.stop
 
 
+async def address_of(request: Request) -> str:
+    """Where a request comes from; behind a proxy the server that runs the app knows (`--forwarded-allow-ips`)."""
+    return request.client.host if request.client else ""
+
+
 class Health(BaseModel):
     """The process answers."""
 

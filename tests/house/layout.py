@@ -19,7 +19,7 @@ WORDS = {
           "entity", "entities", "outbox", "problem", "event", "task", "document", "revision", "secret"},
     "auth": {"form", "user", "role", "token", "session", "revocation", "password", "email", "claim", "throttle",
              "audit", "key", "service_token"},
-    "cfg": {"changeset", "difference", "plan", "consistency", "text", "resource"},
+    "cfg": {"changeset", "difference", "plan", "consistency", "text", "resource", "audit", "door", "probe"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake", "verifier", "check", "key", "signed", "form",
              "login", "arrival", "receiver", "item", "cloudevent", "limit", "relay", "reference", "selection",
              "address", "refused", "credential", "verification", "header", "duty", "identity", "day",

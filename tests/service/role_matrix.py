@@ -81,6 +81,7 @@ _CFG = {
     "GET /schema": "config:read",
     "GET /revisions": "config:read",
     "GET /revisions/{revision}": "config:read",
+    "GET /audit": "audit:read",
 }
 _SYNC = {
     "GET /pipelines": "pipelines:read",

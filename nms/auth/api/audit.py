@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
-from nms.auth.models import AuditEntry, AuditFilter
 from nms.auth.repository import AuthRepository
+from nms.common.audit import AuditEntry, AuditFilter
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging

@@ -28,6 +28,7 @@ from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.router import Router
+from nms.common.web import address_of
 
 PUBLIC = frozenset({"/token", "/token/refresh", "/token/revoke", "/.well-known/jwks.json"})
 """Who comes here has no access token yet, or brings the token in the body."""
@@ -39,11 +40,6 @@ async def get_issuer(request: Request) -> Issuer:
     """What this process makes tokens with."""
     issuer: Issuer = request.app.state.issuer
     return issuer
-
-
-async def address_of(request: Request) -> str:
-    """Where a request comes from; behind a proxy the server that runs the app knows (`--forwarded-allow-ips`)."""
-    return request.client.host if request.client else ""
 
 
 Repository = Annotated[AuthRepository, Depends(get_db_repository(AuthRepository))]

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query
 
+from nms.cfg.api.door import Router
 from nms.cfg.documents import apply_changeset, get_document, plan_changeset
 from nms.cfg.models import ChangesetBody
 from nms.cfg.problems import RevisionMoved
@@ -13,7 +14,6 @@ from nms.common.db.repositories import get_db_repository
 from nms.common.document import json_schema
 from nms.common.guard import Caller, requires
 from nms.common.paging import Page, Paging
-from nms.common.router import Router
 
 router = Router(tags=["documents"])
 

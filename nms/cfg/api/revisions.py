@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path
 
+from nms.cfg.api.door import Router
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.revisions import get_revision
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import requires
 from nms.common.paging import Page, Paging
-from nms.common.router import Router
 
 router = Router(tags=["revisions"], dependencies=[requires("config:read")])
 
