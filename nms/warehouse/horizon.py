@@ -9,10 +9,11 @@ MOST_LOOKS: Final = 20
 
 
 class Horizon:
-    """Up to which sequence everything was settled when it was last asked.
+    """Up to which sequence everything was settled when it was last asked: `reached`.
 
     What is read by a later statement, and shows no newer change, is all that ever was up to its newest change: whatever
-    comes after has a greater sequence. `ask` tells up to where everything is settled.
+    comes after has a greater sequence. Later than the look: other requests move it on while a statement is under way.
+    `ask` tells up to where everything is settled.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[int]], clock: Callable[[], float] = time.monotonic) -> None:
@@ -20,10 +21,6 @@ class Horizon:
         self._clock = clock
         self._second, self._looks = -1, 0
         self.reached = -1
-
-    def covers(self, state: int) -> bool:
-        """Whether everything up to this change was settled before it was read."""
-        return state <= self.reached
 
     async def advance(self) -> bool:
         """Look how far it reaches by now; False where that was done often enough in this second."""

@@ -100,23 +100,28 @@ class Reading:
                 return Answer(304, b"", _headers(known))
         await self._check_cost(question, values)
         page, starts = (question, ()) if given.cursor is None else open_cursor(cursors, question, given.cursor)
-        row = await self._fetch_settled(page.text, (*values, *starts), tagged=tagged)
+        row, settled = await self._fetch_settled(page.text, (*values, *starts), tagged=tagged)
         if asked.parent is not None and not row["exists"]:
             raise NotFound(NOTHING_HERE)
         if row["found"] and row["items"] is None:
             raise _too_large(row["size"])
-        tag = _tag_list(asked, row["state"]) if tagged and self._horizon.covers(row["state"]) else None
+        tag = _tag_list(asked, row["state"]) if tagged and row["state"] <= settled else None
         if tag is not None and asked.none_match == "*":
             return Answer(304, b"", _headers(tag))
         count = await self._count(question, values, row)
         return _show(page, row, cursors, tag, count)
 
-    async def _fetch_settled(self, text: str, values: Sequence[Value | None], *, tagged: bool) -> Any:
-        """The page; read once more where it may show a change of which an older one was under way."""
+    async def _fetch_settled(self, text: str, values: Sequence[Value | None], *, tagged: bool) -> tuple[Any, int]:
+        """The page, and up to where everything was settled before it was read.
+
+        It is read once more where it may show a change of which an older one was under way.
+        """
+        settled = self._horizon.reached
         row = await self._fetch(text, values)
-        if tagged and not self._horizon.covers(row["state"]) and await self._horizon.advance():
+        if tagged and row["state"] > settled and await self._horizon.advance():
+            settled = self._horizon.reached
             row = await self._fetch(text, values)
-        return row
+        return row, settled
 
     async def _check_cost(self, question: Question, values: Sequence[Value]) -> None:
         listing = question.listing

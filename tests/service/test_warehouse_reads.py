@@ -1,5 +1,8 @@
 """Records and lists of the warehouse, read over REST."""
 
+import asyncio
+from typing import Any
+
 import asyncpg
 import httpx2
 import pytest
@@ -218,6 +221,34 @@ async def test_what_a_late_commit_brings_is_never_hidden_by_a_tag(settings: Sett
         after = await client.get("/posts")
         assert ids(after) == [1, 2]
         assert "etag" in after.headers
+
+
+async def test_what_others_learn_while_a_page_is_read_gives_it_no_tag(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late commit may stand between the page and another request's look how far everything is settled."""
+    await make_entities(POSTS, COMMENTS)
+    is_read, go_on = asyncio.Event(), asyncio.Event()
+    fetch_row = Readers.fetch_row
+
+    async def held(readers: Readers, text: str, *values: Any) -> Any:
+        row = await fetch_row(readers, text, *values)
+        if not is_read.is_set():
+            is_read.set()
+            await go_on.wait()
+        return row
+
+    monkeypatch.setattr(Readers, "fetch_row", held)
+    async with connected(settings) as late, connected(settings) as person, serving(settings) as client:
+        async with late.transaction():
+            await late.execute("insert into entity.posts (id) values (1)")
+            await person.execute("insert into entity.posts (id) values (2)")
+            early = asyncio.create_task(client.get("/posts"))
+            await is_read.wait()
+        later = await client.get("/posts")
+        go_on.set()
+        assert ids(later) == [1, 2]
+        assert ids(await early) == [1, 2] or (await early).headers.get("etag") != later.headers["etag"]
 
 
 async def test_who_may_not_read_an_entity_sees_nothing_of_it(settings: Settings) -> None:
