@@ -119,8 +119,11 @@ class Identifier(Protocol):
 class Guard(SecurityBase):
     """The dependency behind `requires`: it knows one scope and answers with the caller."""
 
-    def __init__(self, scope: str, *, seen_by: str | None = None, of_any: bool = False) -> None:
-        self.scope = scope
+    def __init__(
+        self, scope: str, *, seen_by: str | None = None, of_any: bool = False, also: str | None = None
+    ) -> None:
+        self.scope, self._also = scope, also
+        self.scopes = (scope,) if also is None else (scope, also)
         # FastAPI documents a guard that it solves itself by these two; `reference.with_logins` says the rest.
         self.model, self.scheme_name = BearerModel(), PASSWORD
         self._seen_by, self._of_any = seen_by, of_any
@@ -149,6 +152,8 @@ class Guard(SecurityBase):
         scope = _fill(self.scope, parameters)
         if caller.may(scope) or (self._of_any and caller.may_any(scope)):
             return
+        if self._also is not None and caller.may_any(self._also):
+            return
         if self._seen_by is not None and not caller.may(_fill(self._seen_by, parameters)):
             raise NotFound(NOTHING_HERE)
         raise Forbidden(scope)
@@ -163,15 +168,16 @@ def _fill(scope: str, parameters: Mapping[str, Any]) -> str:
     return f"{plain}:{instance}" if _KNOWN_INSTANCE.fullmatch(instance) else plain
 
 
-def requires(scope: str, *, seen_by: str | None = None, of_any: bool = False) -> Any:
+def requires(scope: str, *, seen_by: str | None = None, of_any: bool = False, also: str | None = None) -> Any:
     """A dependency that asks for one scope: `caller: Caller = requires("pipelines:read")`, or in `dependencies=`.
 
     An instance may come from the path: `requires("entities:read:{entity}")`. Whoever lacks the scope `seen_by` too is
-    told that nothing is there, as where there is no such instance. `of_any` lets in who may do it to one instance.
+    told that nothing is there, as where there is no such instance. `of_any` lets in who may do it to one instance,
+    `also` who holds this other scope, of one instance at least.
     """
-    if not all(_ASKED.fullmatch(one) for one in (scope, seen_by or scope)):
+    if not all(_ASKED.fullmatch(one) for one in (scope, seen_by or scope, also or scope)):
         raise ValueError(f"a scope reads noun:verb or noun:verb:instance, not {scope!r}")
-    return Security(Guard(scope, seen_by=seen_by, of_any=of_any), scopes=[scope])
+    return Security(Guard(scope, seen_by=seen_by, of_any=of_any, also=also), scopes=[scope])
 
 
 async def identify(request: Request) -> Caller:

@@ -106,6 +106,20 @@ class RunBusy(Problem):
     remedy = "Order it again."
 
 
+@dataclass(frozen=True, slots=True)
+class RunSight:
+    """Which runs somebody sees: of a kind that `kinds` names those of its subjects (None: all), and the `others`."""
+
+    others: bool = True
+    kinds: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+
+    def shows(self, run: Run) -> bool:
+        """Whether this run is seen."""
+        subjects = self.kinds.get(run.kind)
+        return (run.kind in self.kinds or self.others) if subjects is None else run.subject in subjects
+
+
+EVERY_RUN = RunSight()
 Runs = list[Run]
 Fences = list[tuple[int, int]]
 
@@ -132,8 +146,21 @@ class RunStatements:
         size: int = 50,
     ) -> Runs:
         """Runs, newest first, of ids below `before`."""
+        return await self.list_seen(EVERY_RUN, kind=kind, subject=subject, state=state, page=(before, size))
+
+    async def list_seen(
+        self,
+        sight: RunSight,
+        *,
+        kind: str | None = None,
+        subject: str | None = None,
+        state: RunState | None = None,
+        page: tuple[int | None, int],
+    ) -> Runs:
+        """Those of them that are seen; a page is the id that they stand below, and how many."""
+        shown = {"others": sight.others, "kinds": sight.kinds}
         rows = await queries.list_runs(
-            self.connection, kind=kind, subject=subject, state=state, before=before, size=size
+            self.connection, kind=kind, subject=subject, state=state, sight=shown, before=page[0], size=page[1]
         )
         return [Run.of(row) for row in rows]
 

@@ -46,7 +46,7 @@ class GuardedRoute(APIRoute):
             raise ValueError(f"{path} asks for several scopes: {', '.join(sorted(asked))}")
         self.guard = next(iter(asked.values()), None)
         if self.guard is not None:
-            ways = [{PASSWORD: [self.guard.scope]}, {BEARER: [self.guard.scope]}]
+            ways = [{way: [scope]} for scope in self.guard.scopes for way in (PASSWORD, BEARER)]
             options["openapi_extra"] = {"security": ways, **(options.get("openapi_extra") or {})}
         super().__init__(path, _with_caller(endpoint, tuple(takers)), dependencies=others, **options)
 
@@ -95,12 +95,14 @@ def _with_caller(endpoint: Callable[..., Any], names: tuple[str, ...]) -> Callab
 
 
 def list_scopes(app: FastAPI) -> dict[str, str | None]:
-    """Every route of an app as `METHODS path`, with the scope it asks for."""
+    """Every route of an app as `METHODS path`, with the scope it asks for; `a or b` where either is enough."""
     scopes: dict[str, str | None] = {}
     for context in iter_route_contexts(app.routes):
         path = context.path or repr(context.original_route)
         guard = getattr(context.original_route, "guard", None) or _find_guard(getattr(context, "dependant", None))
-        scopes[f"{','.join(sorted(context.methods or ())) or 'ANY'} {path}"] = guard.scope if guard else None
+        scopes[f"{','.join(sorted(context.methods or ())) or 'ANY'} {path}"] = (
+            " or ".join(guard.scopes) if guard else None
+        )
     return scopes
 
 

@@ -10,13 +10,15 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
 from pydantic import BaseModel, Field
 
 from nms.common.answers import problems
-from nms.common.guard import requires
+from nms.common.guard import Caller, identify, requires
 from nms.common.order import (
+    EVERY_RUN,
     AnyRunRepository,
     Run,
     RunEnded,
     RunExists,
     RunNotRetryable,
+    RunSight,
     RunState,
     request_cancel,
     retry,
@@ -66,46 +68,66 @@ class CancelOrder(BaseModel):
     id: Annotated[int, Field(ge=1, le=2**63 - 1, description="The id of the run.", examples=[7]), WHOLE]
 
 
-class TaskScopes(NamedTuple):
-    """The scopes that reading and acting ask for."""
+def see_all(_caller: Caller, _scope: str) -> RunSight:
+    """The sight of a room where whoever is let in sees every run."""
+    return EVERY_RUN
+
+
+class TaskRights(NamedTuple):
+    """The scopes that reading and acting ask for, and what a caller sees who is let in by one of them.
+
+    Whoever holds `also` of some instance may read too; a run that `sight` does not show is not there.
+    """
 
     read: str = "tasks:read"
     write: str = "tasks:write"
+    also: str | None = None
+    sight: Callable[[Caller, str], RunSight] = see_all
 
 
-_SCOPES = TaskScopes()
+_RIGHTS = TaskRights()
+Asking = Annotated[Caller, Depends(identify)]
+"""Who asks, for what the guard of the route let in already."""
 RunId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The id of the run.")]
 
 
-def tasks_router(get_repository: Callable[[], Awaitable[AnyRunRepository]], scopes: TaskScopes = _SCOPES) -> Router:
+def tasks_router(get_repository: Callable[[], Awaitable[AnyRunRepository]], rights: TaskRights = _RIGHTS) -> Router:
     """The router of `/tasks` over one room's runs; `get_repository` is `get_db_repository(RunRepository)` or alike."""
     router = Router(prefix="/tasks", tags=["tasks"])
-    _add_reading(router, get_repository, scopes.read)
-    _add_acting(router, get_repository, scopes.write)
+    _add_reading(router, get_repository, rights)
+    _add_acting(router, get_repository, rights)
     return router
 
 
-def _add_reading(router: Router, get_repository: Callable[..., Any], scope: str) -> None:
+async def _find(repository: Any, run_id: int, sight: RunSight) -> Run:
+    run: Run = await repository.get(run_id)
+    if not sight.shows(run):
+        raise NotFound(f"There is no run {run_id}.", run=run_id)
+    return run
+
+
+def _add_reading(router: Router, get_repository: Callable[..., Any], rights: TaskRights) -> None:
     Runs = Annotated[Any, Depends(get_repository)]  # noqa: N806
+    guard = requires(rights.read, also=rights.also)
 
-    async def find(run_id: RunId, repository: Runs) -> Run:
-        run: Run = await repository.get(run_id)
-        return run
+    async def find(run_id: RunId, repository: Runs, caller: Asking) -> Run:
+        return await _find(repository, run_id, rights.sight(caller, rights.read))
 
-    @router.get("", dependencies=[requires(scope)], summary="List runs, newest first")
+    @router.get("", dependencies=[guard], summary="List runs, newest first")
     async def list_tasks(
         paging: Paging,
         repository: Runs,
+        caller: Asking,
         kind: Annotated[str | None, Query()] = None,
         subject: Annotated[str | None, Query()] = None,
         state: Annotated[RunState | None, Query()] = None,
     ) -> Page[Task]:
-        rows = await repository.list(
-            kind=kind, subject=subject, state=state, before=paging.after[0] if paging.after else None, size=paging.size
-        )
+        page = (paging.after[0] if paging.after else None, paging.size)
+        sight = rights.sight(caller, rights.read)
+        rows = await repository.list_seen(sight, kind=kind, subject=subject, state=state, page=page)
         return paging.page(rows, key=lambda run: [run.id], show=Task.of)
 
-    @router.get("/{run_id}", dependencies=[requires(scope)], summary="One run", response_model=Task, responses=_EVENTS)
+    @router.get("/{run_id}", dependencies=[guard], summary="One run", response_model=Task, responses=_EVENTS)
     async def get_task(request: Request, run: Annotated[Run, Depends(find)], repository: Runs) -> Task | Response:
         """The run as it is now; to `Accept: text/event-stream` the same events as `/tasks/{run_id}/progress`."""
         if EVENTS not in request.headers.get("accept", "").lower():
@@ -114,7 +136,7 @@ def _add_reading(router: Router, get_repository: Callable[..., Any], scope: str)
 
     @router.get(
         "/{run_id}/progress",
-        dependencies=[requires(scope)],
+        dependencies=[guard],
         summary="Follow a run",
         response_class=EventSourceResponse,
     )
@@ -126,41 +148,45 @@ def _add_reading(router: Router, get_repository: Callable[..., Any], scope: str)
             yield ServerSentEvent(event="ended" if task.state.ended else "progress", data=task)
 
 
-def _add_acting(router: Router, get_repository: Callable[..., Any], scope: str) -> None:
+def _add_acting(router: Router, get_repository: Callable[..., Any], rights: TaskRights) -> None:
     Runs = Annotated[Any, Depends(get_repository)]  # noqa: N806
+    guard = requires(rights.write)
+
+    async def find(repository: Any, run_id: int, caller: Caller) -> int:
+        return (await _find(repository, run_id, rights.sight(caller, rights.write))).id
 
     @router.post(
         "/{run_id}/cancel",
         status_code=202,
-        dependencies=[requires(scope)],
+        dependencies=[guard],
         summary="Cancel a run",
         responses=problems(RunEnded),
     )
-    async def cancel_task(run_id: RunId, repository: Runs) -> Task:
+    async def cancel_task(run_id: RunId, repository: Runs, caller: Asking) -> Task:
         """Ends a waiting run at once; a running one hears it within a second and is `cancelling` until it ends."""
-        return Task.of(await request_cancel(repository, run_id))
+        return Task.of(await request_cancel(repository, await find(repository, run_id, caller)))
 
     @router.post(
         "/cancel",
         status_code=202,
-        dependencies=[requires(scope)],
+        dependencies=[guard],
         summary="Cancel a run by its id",
         responses=problems(NotFound, RunEnded),
     )
-    async def cancel_by_id(order: CancelOrder, repository: Runs) -> Task:
+    async def cancel_by_id(order: CancelOrder, repository: Runs, caller: Asking) -> Task:
         """The same as `/tasks/{run_id}/cancel`, for those who have the id in a body."""
-        return Task.of(await request_cancel(repository, order.id))
+        return Task.of(await request_cancel(repository, await find(repository, order.id, caller)))
 
     @router.post(
         "/{run_id}/retry",
         status_code=202,
-        dependencies=[requires(scope)],
+        dependencies=[guard],
         summary="Retry a run",
         responses=problems(RunExists, RunNotRetryable),
     )
-    async def retry_task(run_id: RunId, repository: Runs) -> Task:
+    async def retry_task(run_id: RunId, repository: Runs, caller: Asking) -> Task:
         """Queues a failed, cancelled or waiting run for now; it goes on from its checkpoint."""
-        return Task.of(await retry(repository, run_id))
+        return Task.of(await retry(repository, await find(repository, run_id, caller)))
 
 
 async def _events(request: Request, run: Run, repository: Any) -> AsyncIterator[bytes]:

@@ -6,17 +6,20 @@ from typing import Final
 
 from nms.common.guard import Caller, Forbidden
 from nms.common.problem import NotFound
-from nms.common.run import Order, RunEnded, RunState, place_order, request_cancel
+from nms.common.run import Order, RunEnded, RunSight, RunState, place_order, request_cancel
 from nms.warehouse.extract import Asked
 from nms.warehouse.file import Store
 from nms.warehouse.models import Export
 from nms.warehouse.problems import ExportElsewhere, ExportNotReady
 from nms.warehouse.repository import ExportRepository
+from nms.warehouse.run import KIND as BUILDING
 
 KIND: Final = "export"
 DAY: Final = 86_400.0
 READ: Final = "entities:read"
 ANY_TASK: Final = "tasks:write"
+STANDING: Final = "config:read"
+"""The scope by which one sees how every entity stands (`GET /entities`)."""
 
 
 async def order_export(repository: ExportRepository, asked: Asked, caller: Caller, days: float) -> Export:
@@ -48,6 +51,14 @@ def readable(caller: Caller) -> list[str] | None:
     if caller.may(READ):
         return None
     return [scope.removeprefix(f"{READ}:") for scope in caller.scopes if scope.startswith(f"{READ}:")]
+
+
+def see_runs(caller: Caller, scope: str) -> RunSight:
+    """The runs that a caller sees: who may read an entity sees its exports, and with the scope everything of it."""
+    entities, others = readable(caller), caller.may(scope)
+    if not others:
+        return RunSight(others=False, kinds={KIND: entities})
+    return RunSight(kinds={KIND: entities, BUILDING: None if caller.may(STANDING) else entities})
 
 
 def find_file(store: Store, export: Export) -> Path:

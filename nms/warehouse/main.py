@@ -11,11 +11,12 @@ from nms.common.db.repositories import get_db_repository
 from nms.common.following import followed
 from nms.common.run import DwhRunRepository
 from nms.common.settings import Settings, get_settings, read_settings
-from nms.common.tasks import tasks_router
+from nms.common.tasks import TaskRights, tasks_router
 from nms.common.web import Role
 from nms.warehouse.api import entities, exports, feed, pulls, records
 from nms.warehouse.diagnosis import probe_entities
 from nms.warehouse.entities import Entities
+from nms.warehouse.export import READ, see_runs
 from nms.warehouse.file import Store
 from nms.warehouse.front import Front
 from nms.warehouse.reading import Reading
@@ -59,7 +60,7 @@ ROLE = Role(
         entities.router,
         feed.router,
         pulls.router,
-        tasks_router(get_db_repository(DwhRunRepository)),
+        tasks_router(get_db_repository(DwhRunRepository), TaskRights(also=READ, sight=see_runs)),
         exports.router,
         records.router,
     ),

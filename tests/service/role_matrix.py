@@ -124,6 +124,8 @@ _INBOX = {
     "POST /tasks/cancel": "tasks:write",
     "POST /tasks/{run_id}/retry": "tasks:write",
 }
+OWN_RUNS = "tasks:read or entities:read"
+"""Who may read an entity follows its exports, and sees no other runs."""
 _WAREHOUSE = {
     "GET /entities": "config:read",
     "GET /entities/{name}": "config:read",
@@ -132,9 +134,9 @@ _WAREHOUSE = {
     "GET /{entity:entity}/{key:path}": "entities:read:{entity}",
     "POST /sync/{source}": "pipelines:write",
     "GET /sync/{source}": "pipelines:read",
-    "GET /tasks": "tasks:read",
-    "GET /tasks/{run_id}": "tasks:read",
-    "GET /tasks/{run_id}/progress": "tasks:read",
+    "GET /tasks": OWN_RUNS,
+    "GET /tasks/{run_id}": OWN_RUNS,
+    "GET /tasks/{run_id}/progress": OWN_RUNS,
     "POST /tasks/{run_id}/cancel": "tasks:write",
     "POST /tasks/cancel": "tasks:write",
     "POST /tasks/{run_id}/retry": "tasks:write",
@@ -178,8 +180,8 @@ def scopes_of(role: str) -> set[str]:
 
 
 def plain(scope: str) -> str:
-    """The scope that stands for those of all instances."""
-    return scope.partition(":{")[0]
+    """The scope that stands for those of all instances, and the first where another one is enough too."""
+    return scope.partition(" or ")[0].partition(":{")[0]
 
 
 def answers_of(scope: str) -> Iterator[tuple[str, int | None]]:
@@ -190,4 +192,4 @@ def answers_of(scope: str) -> Iterator[tuple[str, int | None]]:
         yield role, None if scope == PUBLIC or role in SCOPES[plain(scope)].split() else 403
     if scope != PUBLIC:
         yield SERVICE, None
-        yield OTHER_SERVICE, None if scope == HIDDEN else 403
+        yield OTHER_SERVICE, None if scope in (HIDDEN, OWN_RUNS) else 403

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from nms.common.router import list_scopes
+from nms.common.run import DwhRunRepository, enqueue
 from nms.common.settings import Settings
 from nms.warehouse.main import create_app
 from tests.service.warehouse import make_entities, ready_entities, serving
@@ -99,6 +100,63 @@ async def test_a_child_is_hidden_where_either_entity_is(owner: httpx2.AsyncClien
     for scope in ("entities:read:posts", "entities:read:comments"):
         async with serving(settings, scope) as other:
             problem_of(await other.get("/posts/1/comments"), 404, "not-found")
+
+
+RUNS = [("export", "customers"), ("entity", "customers"), ("export", "posts"), ("entity", "posts"), ("sync", "crm")]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "seen"),
+    [
+        (("tasks:*", "entities:read"), RUNS),
+        (("tasks:*", "entities:read:posts"), [run for run in RUNS if run[1] != "customers"]),
+        (("tasks:*", "config:read"), [run for run in RUNS if run[0] != "export"]),
+        (("tasks:*", "entities:write"), [("sync", "crm")]),
+        (("entities:read:posts",), [("export", "posts")]),
+        (("entities:read",), [run for run in RUNS if run[0] == "export"]),
+    ],
+)
+async def test_a_run_of_a_hidden_entity_is_not_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, scopes: tuple[str, ...], seen: list[tuple[str, str]]
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_WORKER", "false")
+    runs = await DwhRunRepository.open()
+    ids = {run: (await enqueue(runs, *run)).id for run in RUNS}
+    async with serving(settings, *scopes) as caller:
+        listed = [(one["kind"], one["subject"]) for one in (await caller.get("/tasks")).json()["items"]]
+        assert sorted(listed) == sorted(seen)
+        for kind, subject in RUNS:
+            named = await caller.get("/tasks", params={"kind": kind, "subject": subject})
+            assert len(named.json()["items"]) == ((kind, subject) in seen)
+        for run, id_ in ids.items():
+            for method, path, body in (
+                ("GET", f"/tasks/{id_}", None), ("POST", f"/tasks/{id_}/cancel", None),
+                ("GET", f"/tasks/{id_}/progress", None), ("POST", f"/tasks/{id_}/retry", None),
+                ("POST", "/tasks/cancel", {"id": id_}),
+            ):  # fmt: skip
+                if run in seen and path.endswith("/progress"):
+                    continue  # It has no end before that of the run.
+                answer = await caller.request(method, path, json=body)
+                if method == "POST" and "tasks:*" not in scopes:
+                    problem_of(answer, 403, "scope-missing")
+                elif run not in seen:
+                    nothing = problem_of(answer, 404, "not-found")
+                    assert nothing["detail"] == f"There is no run {id_}.", "as of a run that never was"
+                else:
+                    assert answer.status_code == (202 if method == "POST" else 200)
+
+
+async def test_who_ordered_an_export_follows_it_without_the_right_to_see_runs(
+    owner: httpx2.AsyncClient, settings: Settings
+) -> None:
+    async with serving(settings, "entities:read:posts") as caller:
+        ordered = await caller.post("/posts/exports")
+        task = await caller.get(ordered.headers["location"])
+        assert (task.status_code, task.json()["id"]) == (200, ordered.json()["id"])
+    async with serving(settings, "entities:read:comments") as other:
+        problem_of(await other.get(ordered.headers["location"]), 404, "not-found")
+    async with serving(settings, "entities:write") as other:
+        problem_of(await other.get(ordered.headers["location"]), 403, "scope-missing")
 
 
 async def test_every_route_of_an_entity_asks_for_its_scope(settings: Settings) -> None:

@@ -12,11 +12,17 @@ order by id;
 -- name: get_run(id)^
 select * from common.run where id = :id;
 
--- name: list_runs(kind, subject, state, before, size)
+-- name: list_runs(kind, subject, state, sight, before, size)
+-- `kinds` of the sight has an array of subjects, or null for all of them; what it does not name is as `others` says.
 select * from common.run
 where (:kind::text is null or kind = :kind)
   and (:subject::text is null or subject = :subject)
   and (:state::text is null or state = :state)
+  and case jsonb_typeof(:sight::jsonb -> 'kinds' -> kind)
+      when 'array' then :sight::jsonb -> 'kinds' -> kind ? subject
+      when 'null' then true
+      else (:sight::jsonb -> 'others')::boolean
+  end
   and (:before::bigint is null or id < :before)
 order by id desc
 limit :size;
