@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nms.cfg.entities import tell_effects
 from nms.cfg.models import Action, Difference, FieldDifference, Identity
 from nms.common.document import parse_document, short_form
 from nms.common.problem import Malformed
@@ -22,29 +21,15 @@ def compare_bodies(before: Bodies, after: Bodies) -> tuple[Difference, ...]:
 def _compare(
     identity: Identity, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
 ) -> Difference | None:
-    effects = _tell_effects(identity, before, after)
     if after is None:
-        return Difference(Action.REMOVE, *identity, effects=effects)
+        return Difference(Action.REMOVE, *identity)
     if before is None:
-        return Difference(Action.ADD, *identity, tuple(_list_added(after)), effects)
+        return Difference(Action.ADD, *identity, tuple(_list_added(after)))
     if before == after:
         return None
     written = (_written(before), _written(after))
     found = _compare_values("", before, after)
-    return Difference(Action.CHANGE, *identity, tuple(_shorten(each, *written) for each in found), effects)
-
-
-def _tell_effects(
-    identity: Identity, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
-) -> tuple[str, ...]:
-    if identity[0] != "entity":
-        return ()
-    try:
-        old, new = (None if body is None else parse_document(dict(body)) for body in (before, after))
-    except Malformed:
-        # One of a later version: what becomes of it is not known here.
-        return ()
-    return tell_effects(old, new)
+    return Difference(Action.CHANGE, *identity, tuple(_shorten(each, *written) for each in found))
 
 
 def _list_added(body: Mapping[str, Any]) -> Iterator[FieldDifference]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from nms.cfg import audit
 from nms.cfg.audit import Act
-from nms.cfg.models import Action, Changeset, Identity, Plan, StoredDocument
+from nms.cfg.models import Action, Changeset, Identity, Plan, Rollback, StoredDocument
 from nms.cfg.plan import draw_plan
 from nms.cfg.repository import DocumentRepository
 from nms.common import outbox
@@ -15,6 +15,7 @@ from nms.common.problem import Malformed, NotFound, Pointer
 from nms.events.cfg import DocumentsPublished
 
 MESSAGE_LENGTH = 500
+APPLY: Final = Act("changeset.apply")
 
 
 async def plan_changeset(repository: DocumentRepository, changeset: Changeset) -> Plan:
@@ -31,17 +32,22 @@ async def apply_changeset(repository: DocumentRepository, changeset: Changeset) 
 
     A changeset that changes nothing makes no revision. Raises as `plan_changeset` does.
     """
-    _check_words(changeset)
+    check_words(changeset)
     async with repository.transaction() as tx:
         await tx.lock_revisions()
-        plan = draw_plan(await tx.get_current_revision(), await tx.list_documents(), changeset)
-        if not plan.differences:
-            return plan
-        revision = await tx.insert_revision(changeset.author, changeset.message)
-        await tx.insert_documents(revision, _changed_bodies(plan))
-        await outbox.put(tx, _announce(revision, plan))
-        facts = {"before": plan.revision, "documents": _name_changed(plan)}
-        await audit.note(tx, Act("changeset.apply", revision=revision, reason=changeset.message, facts=facts))
+        return await store_changeset(tx, changeset)
+
+
+async def store_changeset(tx: DocumentRepository, changeset: Changeset, act: Act = APPLY) -> Plan:
+    """The same within a transaction that has locked the revisions; `act` is what is noted of it."""
+    plan = draw_plan(await tx.get_current_revision(), await tx.list_documents(), changeset)
+    if not plan.differences:
+        return plan
+    revision = await tx.insert_revision(changeset.author, changeset.message)
+    await tx.insert_documents(revision, _changed_bodies(plan))
+    await outbox.put(tx, _announce(revision, plan))
+    facts = {"before": plan.revision, "documents": _name_changed(plan), **act.facts}
+    await audit.note(tx, replace(act, revision=revision, reason=changeset.message, facts=facts))
     return replace(plan, revision=revision)
 
 
@@ -69,7 +75,8 @@ def _name_changed(plan: Plan) -> dict[str, list[str]]:
     return named
 
 
-def _check_words(changeset: Changeset) -> None:
+def check_words(changeset: Changeset | Rollback) -> None:
+    """Raise Malformed for a message or an author that cannot be stored."""
     faults = [
         Pointer(f"/{part}", f"this is a text of at most {MESSAGE_LENGTH} characters without control characters")
         for part, text in (("message", changeset.message), ("author", changeset.author))

@@ -49,15 +49,23 @@ def _check_field(parent: EntityDocument, child: Child, other: EntityDocument, at
         )
 
 
-def tell_effects(before: Document | None, after: Document | None) -> tuple[str, ...]:
+def tell_entities(
+    before: Mapping[Identity, Document], after: Mapping[Identity, Document]
+) -> Iterator[tuple[Identity, str]]:
     """What the warehouse will do where a document of an entity comes, changes or goes; a sentence for each."""
+    for identity in before.keys() | after.keys():
+        for sentence in _tell(before.get(identity), after.get(identity)):
+            yield identity, sentence
+
+
+def _tell(before: Document | None, after: Document | None) -> Iterator[str]:
     if isinstance(after, EntityDocument):
         if isinstance(before, EntityDocument):
-            return tuple(_tell_changes(before, after))
-        return (f"entity {after.name} is made",)
-    if isinstance(before, EntityDocument):
-        return (f"entity {before.name} is hidden; its data are kept",)
-    return ()
+            yield from _tell_changes(before, after)
+        else:
+            yield f"entity {after.name} is made"
+    elif isinstance(before, EntityDocument):
+        yield f"entity {before.name} is hidden; its data are kept"
 
 
 def _tell_changes(before: EntityDocument, after: EntityDocument) -> Iterator[str]:

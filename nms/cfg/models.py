@@ -20,8 +20,8 @@ Identity = tuple[str, str]
 class Changeset:
     """Documents to be stored together or not at all.
 
-    `base` is the revision they were written for (None: whichever is current); with `prune` every document that is
-    not among them is removed.
+    `base` is the revision they were written for (None: whichever is current), `tags` are those that `If-Match` names;
+    with `prune` every document that is not among them is removed, else those that `removed` names.
     """
 
     drafts: Sequence[Draft]
@@ -29,6 +29,8 @@ class Changeset:
     prune: bool = False
     message: str = ""
     author: str = "operator"
+    tags: frozenset[str] | None = None
+    removed: frozenset[Identity] = frozenset()
 
 
 class ChangesetBody(BaseModel):
@@ -44,10 +46,38 @@ class ChangesetBody(BaseModel):
     prune: Annotated[StrictBool, Field(description="remove every document that is not among them")] = False
     message: str = ""
 
-    def changeset(self, author: str) -> Changeset:
+    def changeset(self, author: str, tags: frozenset[str] | None = None) -> Changeset:
         """As the store takes it."""
         drafts = [Draft(data) for data in self.documents]
-        return Changeset(drafts, self.base, self.prune, self.message, author)
+        return Changeset(drafts, self.base, self.prune, self.message, author, tags)
+
+
+class RollbackBody(BaseModel):
+    """Which revision to go back to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    revision: Annotated[int, Field(ge=1, lt=1 << 63, description="whose documents are to be in force again"), WHOLE]
+    base: Annotated[
+        Annotated[int, Field(ge=0), WHOLE] | None,
+        Field(description="the revision that the caller saw; 409 when it is not current any more"),
+    ] = None
+    message: str = ""
+
+    def rollback(self, author: str, tags: frozenset[str] | None = None) -> "Rollback":
+        """As the store takes it."""
+        return Rollback(self.revision, self.base, self.message, author, tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A revision whose documents are to be in force again; the rest as in a Changeset."""
+
+    revision: int
+    base: int | None = None
+    message: str = ""
+    author: str = "operator"
+    tags: frozenset[str] | None = None
 
 
 class Action(StrEnum):

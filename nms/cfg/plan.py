@@ -1,33 +1,40 @@
 """What a changeset would make of what is stored, or everything that is wrong with it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from nms.cfg.condition import check_base
 from nms.cfg.consistency import find_faults
 from nms.cfg.difference import compare_bodies
+from nms.cfg.effect import tell_effects
 from nms.cfg.models import Changeset, Identity, Plan, StoredDocument
-from nms.cfg.problems import RevisionMoved
 from nms.common.document import Document, normal_form, parse_document
 from nms.common.problem import Malformed, Pointer
 
+T = TypeVar("T")
+
 
 def draw_plan(revision: int, stored: Sequence[StoredDocument], changeset: Changeset) -> Plan:
-    """The plan of a changeset on what is stored at `revision`; raises Malformed with every fault and RevisionMoved."""
-    if changeset.base is not None and changeset.base != revision:
-        raise RevisionMoved(
-            f"The changeset was made for revision {changeset.base}, the current one is {revision}.",
-            base=changeset.base,
-            revision=revision,
-        )
+    """The plan of a changeset on what is stored at `revision`.
+
+    Raises Malformed with every fault, and RevisionMoved or RevisionUnmatched where it was made for another revision.
+    """
+    check_base(revision, changeset)
     places = _Places(changeset)
     fresh = places.read()
     bodies, documents = _read_stored(stored)
-    after = {} if changeset.prune else dict(documents)
-    after.update(fresh)
+    after = _without(documents, changeset) | fresh
     places.refuse(find_faults(after), find_faults(documents))
-    bodies_after = {} if changeset.prune else dict(bodies)
-    bodies_after.update({identity: normal_form(document) for identity, document in fresh.items()})
-    return Plan(revision, compare_bodies(bodies, bodies_after), after)
+    bodies_after = _without(bodies, changeset) | {each: normal_form(document) for each, document in fresh.items()}
+    differences = tell_effects(compare_bodies(bodies, bodies_after), documents, after)
+    return Plan(revision, differences, after)
+
+
+def _without(stored: Mapping[Identity, T], changeset: Changeset) -> dict[Identity, T]:
+    """What is stored and no part of the changeset takes away."""
+    if changeset.prune:
+        return {}
+    return {identity: one for identity, one in stored.items() if identity not in changeset.removed}
 
 
 def _read_stored(
@@ -38,12 +45,19 @@ def _read_stored(
     documents: dict[Identity, Document] = {}
     for each in stored:
         identity = (each.kind, each.name)
-        try:
-            documents[identity] = parse_document(dict(each.body))
-            bodies[identity] = normal_form(documents[identity])
-        except Malformed:
-            bodies[identity] = each.body
+        bodies[identity], document = read_body(each.body)
+        if document is not None:
+            documents[identity] = document
     return bodies, documents
+
+
+def read_body(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Document | None]:
+    """A stored body in today's normal form, and its document; as it is, and None, where this version cannot read it."""
+    try:
+        document = parse_document(dict(body))
+    except Malformed:
+        return body, None
+    return normal_form(document), document
 
 
 class _Places:

@@ -8,3 +8,17 @@ class RevisionMoved(Problem):
 
     status, code, title = 409, "revision-moved", "The configuration has moved on"
     remedy = "Look at `nms plan -f FILE` again and repeat it on the newest revision."
+
+
+class RevisionUnmatched(Problem):
+    """The current revision is none that `If-Match` names; facts: `revision`, the current one, and its `etag`."""
+
+    status, code, title = 412, "revision-unmatched", "The configuration is another one by now"
+    remedy = "Read the documents again, and repeat the change with the ETag that comes with them."
+
+
+class RevisionUnfit(Problem):
+    """Documents of an old revision would not be taken today; `errors` says which, and why."""
+
+    status, code, title = 409, "revision-unfit", "The documents of that revision do not hold any more"
+    remedy = "Bring back what they refer to, or write them anew: `nms diff REVISION` shows what differs."

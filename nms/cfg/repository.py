@@ -71,9 +71,12 @@ class DocumentRepository(BaseNmsRepository):
         records = await _queries.list_revisions(self.connection, before=before, size=size)
         return [Revision(**record) for record in records]
 
-    async def list_changed(self, revision: int) -> list[Mapping[str, Any]]:
-        """What a revision changed: kind, name, body and body_before."""
-        return [dict(record) for record in await _queries.list_documents_of(self.connection, revision=revision)]
+    async def list_documents_between(
+        self, low: int, high: int
+    ) -> dict[Identity, tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
+        """The bodies at two revisions, None where it was not there, of every document touched after the first."""
+        records = await _queries.list_documents_between(self.connection, low=low, high=high)
+        return {(each["kind"], each["name"]): (each["body_low"], each["body_high"]) for each in records}
 
 
 def _stored(records: Sequence[Mapping[str, Any]]) -> list[StoredDocument]:

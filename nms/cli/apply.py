@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nms.cfg.documents import apply_changeset
-from nms.cfg.models import Changeset
+from nms.cfg.models import Changeset, Plan
 from nms.cfg.repository import DocumentRepository
 from nms.cli import output
 from nms.cli.command import command
@@ -30,19 +30,24 @@ async def apply(
     """
     drafts = read_files(file)
     repository = await DocumentRepository.open()
-    changeset = Changeset(drafts, base=base, prune=prune, message=message, author=_name_operator())
+    changeset = Changeset(drafts, base=base, prune=prune, message=message, author=name_operator())
     plan = await apply_changeset(repository, changeset)
-    moved = await adopt(repository)
+    show_applied(plan, await adopt(repository))
+
+
+def show_applied(plan: Plan, moved: list[str]) -> None:
+    """Print what was stored, and the pipelines that follow it."""
     if output.is_json():
         output.print_json({**plan.to_dict(), "pipelines": moved})
         return
-    show_differences(plan)
+    show_differences(plan.differences)
     output.say(f"Revision {plan.revision} {'is stored' if plan.differences else 'has it all already'}.")
     if moved:
         output.say(f"On their way: {', '.join(moved)}; `nms pipelines` shows how far they are.")
 
 
-def _name_operator() -> str:
+def name_operator() -> str:
+    """Who stands behind a revision that is stored from here."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

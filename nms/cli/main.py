@@ -24,6 +24,9 @@ COMMANDS = {
     "doctor": ("nms.cli.doctor:doctor", "Check the systems of a pipeline and print the SQL that mends them."),
     "plan": ("nms.cli.plan:plan", "Show what applying documents would change."),
     "apply": ("nms.cli.apply:apply", "Store documents as a new revision."),
+    "revisions": ("nms.cli.revisions:revisions", "List the revisions: when, by whom, why."),
+    "diff": ("nms.cli.revisions:diff", "Show what makes one revision of another."),
+    "rollback": ("nms.cli.revisions:rollback", "Store a new revision equal to an old one."),
     "export": ("nms.cli.export:export", "Print the stored documents as YAML."),
     "pipelines": ("nms.cli.pipelines:app", "List the pipelines with state, lag and position; run rounds of them."),
     "endpoints": (

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from nms.cfg.documents import plan_changeset
-from nms.cfg.models import Action, Changeset, Difference, Plan
+from nms.cfg.models import Action, Changeset, Difference
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.text import TEXT_BYTES, Draft, read_drafts
 from nms.cli import output
@@ -33,7 +33,7 @@ async def plan(file: Files, *, prune: Prune = False) -> None:
     if output.is_json():
         output.print_json(drawn.to_dict())
         return
-    show_differences(drawn)
+    show_differences(drawn.differences)
     if not drawn.differences:
         output.say(f"Nothing would change; revision {drawn.revision} has it all already.")
 
@@ -49,10 +49,10 @@ def read_files(paths: Sequence[Path]) -> list[Draft]:
     return drafts
 
 
-def show_differences(drawn: Plan) -> None:
+def show_differences(differences: Sequence[Difference]) -> None:
     """Print every document that is added (+), changed (~) or removed (-), with its fields."""
     screen = output.console()
-    for each in drawn.differences:
+    for each in differences:
         mark, colour = _MARKS[each.action]
         screen.print(Text(f"{mark} {each.kind} {each.name}", style=colour))
         _show_fields(each)

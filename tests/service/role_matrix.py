@@ -82,6 +82,9 @@ _CFG = {
     "GET /revisions": "config:read",
     "GET /revisions/{revision}": "config:read",
     "GET /audit": "audit:read",
+    "GET /revisions/{revision}/diff": "config:read",
+    "POST /rollback": "config:write",
+    "POST /rollback/plan": "config:read",
 }
 _SYNC = {
     "GET /pipelines": "pipelines:read",

@@ -84,9 +84,11 @@ async def test_prune_removes_and_history_stays(repository: DocumentRepository) -
     assert [each.name for each in await repository.list_documents()] == ["billing"]
     with pytest.raises(NotFound):
         await get_document(repository, "system", "crm")
-    changed = await repository.list_changed(plan.revision)
-    assert [(each["name"], each["body"]) for each in changed] == [("subscriptions", None), ("crm", None)]
-    assert changed[1]["body_before"]["dsn"] == CRM["dsn"]
+    changed = await repository.list_documents_between(plan.revision - 1, plan.revision)
+    assert [(name, after) for (_, name), (_, after) in changed.items()] == [("subscriptions", None), ("crm", None)]
+    before, _ = changed["system", "crm"]
+    assert before is not None
+    assert before["dsn"] == CRM["dsn"]
     back = await apply_changeset(repository, changeset(CRM))
     assert [(each.action, each.name) for each in back.differences] == [(Action.ADD, "crm")]
     assert (await get_document(repository, "system", "crm")).revision == back.revision

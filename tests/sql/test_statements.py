@@ -32,7 +32,6 @@ DATABASES = {
 }
 """Which databases the statements of a package are for, where it is not `nms` alone."""
 RAW = {
-    "nms.cfg.repository: list_documents_of": "dictionaries until revisions have their model",
     "nms.connectors.postgres.facts: get_slot": "a dictionary until a slot's state has its model",
     "nms.sync.repository: list_asked": "dictionaries until a held change that is replayed has its model",
     "nms.sync.repository: insert_quarantined": "values come as a mapping, from one place",

@@ -7,6 +7,7 @@ import pytest
 
 from nms.cfg.consistency import find_faults
 from nms.cfg.difference import compare_bodies
+from nms.cfg.effect import tell_effects
 from nms.common.document import EntityDocument, normal_form, parse_document, short_form
 from nms.common.document.entity import OWN_PATHS, SYSTEM_COLUMNS
 from nms.common.problem import Malformed
@@ -147,8 +148,9 @@ def test_children_are_there_and_can_be_found_by_the_key() -> None:
 
 def test_a_plan_says_what_becomes_of_tables() -> None:
     def effects(before: dict[str, Any] | None, after: dict[str, Any] | None) -> tuple[str, ...]:
-        bodies = [{} if each is None else {("entity", "posts"): normal_form(read(each))} for each in (before, after)]
-        found = compare_bodies(*bodies)
+        turn = [{} if each is None else {("entity", "posts"): read(each)} for each in (before, after)]
+        bodies = [{name: normal_form(document) for name, document in side.items()} for side in turn]
+        found = tell_effects(compare_bodies(*bodies), *turn)
         return found[0].effects if found else ()
 
     assert effects(None, POSTS) == ("entity posts is made",)

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Response
 
 from nms.cfg.api.door import Router
+from nms.cfg.condition import TAGGED, Tags, tag_of
 from nms.cfg.documents import apply_changeset, get_document, plan_changeset
 from nms.cfg.models import ChangesetBody
-from nms.cfg.problems import RevisionMoved
+from nms.cfg.problems import RevisionMoved, RevisionUnmatched
 from nms.cfg.repository import DocumentRepository
 from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
@@ -23,31 +24,47 @@ Name = Annotated[str, Path(pattern="^[a-z][a-z0-9_-]*$", max_length=40)]
 READ, WRITE = "config:read", "config:write"
 
 
-@router.get("/documents", dependencies=[requires(READ)])
+@router.get("/documents", dependencies=[requires(READ)], responses=TAGGED)
 async def list_documents(
-    repository: Repository, paging: Paging, kind: Annotated[str | None, Query(pattern="^[a-z]+$")] = None
+    response: Response,
+    repository: Repository,
+    paging: Paging,
+    kind: Annotated[str | None, Query(pattern="^[a-z]+$")] = None,
 ) -> Page[Any]:
     """The current documents by kind and name."""
+    # Read before the documents: a tag that is older than they are is refused, a newer one would not be.
+    response.headers["ETag"] = tag_of(await repository.get_current_revision())
     rows = await repository.page_documents(kind, paging.after, paging.size)
     return paging.page(rows, key=lambda row: (row.kind, row.name), show=lambda row: row.to_dict())
 
 
-@router.get("/documents/{kind}/{name}", dependencies=[requires(READ)])
-async def read_document(repository: Repository, kind: Kind, name: Name) -> dict[str, Any]:
+@router.get("/documents/{kind}/{name}", dependencies=[requires(READ)], responses=TAGGED)
+async def read_document(response: Response, repository: Repository, kind: Kind, name: Name) -> dict[str, Any]:
     """One current document with the revision that changed it last."""
+    response.headers["ETag"] = tag_of(await repository.get_current_revision())
     return (await get_document(repository, kind, name)).to_dict()
 
 
-@router.put("/changesets", responses=problems(RevisionMoved))
-async def apply(body: ChangesetBody, repository: Repository, caller: Annotated[Caller, requires(WRITE)]) -> Any:
+@router.put("/changesets", responses=TAGGED | problems(RevisionMoved, RevisionUnmatched))
+async def apply(
+    body: ChangesetBody,
+    response: Response,
+    repository: Repository,
+    tags: Tags,
+    caller: Annotated[Caller, requires(WRITE)],
+) -> Any:
     """Store many documents as one revision, all or nothing; the same ones again change nothing."""
-    return (await apply_changeset(repository, body.changeset(caller.subject))).to_dict()
+    done = await apply_changeset(repository, body.changeset(caller.subject, tags))
+    response.headers["ETag"] = tag_of(done.revision)
+    return done.to_dict()
 
 
-@router.post("/plan", dependencies=[requires(READ)], responses=problems(RevisionMoved))
-async def plan(body: ChangesetBody, repository: Repository) -> dict[str, Any]:
+@router.post("/plan", dependencies=[requires(READ)], responses=TAGGED | problems(RevisionMoved, RevisionUnmatched))
+async def plan(body: ChangesetBody, response: Response, repository: Repository, tags: Tags) -> dict[str, Any]:
     """What a changeset would add, change and remove; nothing is stored."""
-    return (await plan_changeset(repository, body.changeset("plan"))).to_dict()
+    drawn = await plan_changeset(repository, body.changeset("plan", tags))
+    response.headers["ETag"] = tag_of(drawn.revision)
+    return drawn.to_dict()
 
 
 @router.get("/schema", dependencies=[requires(READ)])

@@ -13,18 +13,25 @@ limit :size;
 -- name: get_current_document(kind, name)^
 select kind, name, revision, body from cfg.current_document where kind = :kind and name = :name;
 
--- name: list_documents_of(revision)
--- What one revision changed, with what stood there before it.
-select d.kind, d.name, d.body, earlier.body as body_before
-from cfg.document as d
+-- name: list_documents_between(low, high)
+-- What any revision after `low` up to `high` touched, as it stood at both; a body is null where it was not there.
+select touched.kind, touched.name, earlier.body as body_low, later.body as body_high
+from (
+    select distinct kind, name from cfg.document where revision > :low and revision <= :high
+) as touched
 left join lateral (
-    select e.body from cfg.document as e
-    where e.kind = d.kind and e.name = d.name and e.revision < d.revision
-    order by e.revision desc
+    select d.body from cfg.document as d
+    where d.kind = touched.kind and d.name = touched.name and d.revision <= :low
+    order by d.revision desc
     limit 1
 ) as earlier on true
-where d.revision = :revision
-order by d.kind, d.name;
+left join lateral (
+    select d.body from cfg.document as d
+    where d.kind = touched.kind and d.name = touched.name and d.revision <= :high
+    order by d.revision desc
+    limit 1
+) as later on true
+order by touched.kind, touched.name;
 
 -- name: insert_documents(revision, kinds, names, bodies, checksums)!
 -- A body that is null marks the document as deleted.
