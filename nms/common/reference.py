@@ -8,10 +8,11 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 
 from nms.common import guard
-from nms.common.guard import BEARER, PASSWORD
-from nms.common.problem import NotFound
+from nms.common.guard import BEARER, PASSWORD, Caller, identify
+from nms.common.problem import NotFound, Problem
 from nms.common.router import Router
 
 ASSETS = {
@@ -21,11 +22,24 @@ ASSETS = {
 }
 _SCOPES = (guard.__doc__ or "").partition("\n\n")[2].strip()
 _START = b"""// Starts Swagger UI on the OpenAPI document beside this page; its addresses are relative to the page too.
-fetch("openapi.json").then((answer) => answer.json()).then((spec) => {
-  const login = spec.components.securitySchemes.token.flows.password;
-  login.tokenUrl = new URL(login.tokenUrl, location.href).href;
-  spec.servers = [{ url: new URL(".", location.href).href.replace(/[/]$/, "") }];
-  SwaggerUIBundle({ spec, dom_id: "#reference", deepLinking: true, persistAuthorization: false });
+// Whoever logs in is shown the document as it is for him.
+const read = (token) => fetch("openapi.json", token ? { headers: { Authorization: `Bearer ${token}` } } : {})
+  .then((answer) => answer.json()).then((spec) => {
+    const login = spec.components.securitySchemes.token.flows.password;
+    login.tokenUrl = new URL(login.tokenUrl, location.href).href;
+    spec.servers = [{ url: new URL(".", location.href).href.replace(/[/]$/, "") }];
+    return spec;
+  });
+const tokenOf = (held) => (held.bearer && held.bearer.value) || (held.token && held.token.token.access_token) || "";
+read("").then((spec) => {
+  const ui = SwaggerUIBundle({ spec, dom_id: "#reference", deepLinking: true, persistAuthorization: false });
+  let shown = "";
+  ui.getStore().subscribe(() => {
+    const token = tokenOf(ui.authSelectors.authorized().toJS());
+    if (token === shown) return;
+    shown = token;
+    read(token).then((spec) => { if (token === shown) ui.specActions.updateSpec(JSON.stringify(spec)); });
+  });
 });
 """
 _FOLDER = files("nms.common") / "swagger"
@@ -40,6 +54,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
+_BY_CALLER = {"Vary": "Authorization", "Cache-Control": "no-cache"}
 PROBLEM = {
     "type": "object",
     "title": "Problem",
@@ -83,6 +98,23 @@ PROBLEM = {
     ],
 }
 router = Router(include_in_schema=False)
+
+
+@router.get("/openapi.json")
+async def read_document(request: Request) -> Response:
+    """The document as the caller sees it; without a good token that of everybody."""
+    document = request.app.describe(await _find_caller(request))
+    root = request.scope.get("root_path", "").rstrip("/")
+    return JSONResponse({**document, "servers": [{"url": root}]} if root else document, headers=_BY_CALLER)
+
+
+async def _find_caller(request: Request) -> Caller | None:
+    if "authorization" not in request.headers:
+        return None
+    try:
+        return await identify(request)
+    except Problem:
+        return None
 
 
 @router.get("/docs")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp
 
 from nms.common import log, metrics, reference, rendering, trust
 from nms.common.answers import problems, with_problems
+from nms.common.guard import Caller
 from nms.common.health import Dependency, NotReady, Readiness
 from nms.common.lifecycle import Life, Resource, Work
 from nms.common.middleware import Requests
@@ -23,6 +25,9 @@ from nms.common.shortcut import Shortcut
 from nms.common.verifier import Verifier, own_keys
 
 LARGEST_BODY = 8 * 1024 * 1024
+DOCUMENTS = 32
+"""OpenAPI documents that a role keeps, of as many sets of what callers see."""
+NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,8 @@ class Role:
     `routers` are included as they are, so each carries its whole prefix. `resources` are entered in order when the
     role starts and left in reverse. `work` is the background work, off with `<ROLE>_WORKER=false`. `public` lists
     paths that need no token beside `router.PUBLIC_PATHS`. `front` puts something before all of this, which answers
-    the hottest paths itself; `front_paths` describes them as OpenAPI does, `front_schemas` what they refer to.
+    the hottest paths itself; `front_paths` describes them as OpenAPI does, `front_schemas` what they refer to, both
+    of the names that `front_seen` gives for a caller; nobody's are none.
     """
 
     name: str
@@ -46,8 +52,9 @@ class Role:
     public: frozenset[str] = frozenset()
     largest_body: int = LARGEST_BODY
     front: Callable[[FastAPI, Requests], ASGIApp] | None = None
-    front_paths: Callable[[FastAPI], dict[str, Any]] = lambda _: {}
-    front_schemas: Callable[[FastAPI], dict[str, Any]] = lambda _: {}
+    front_paths: Callable[[FastAPI, frozenset[str]], dict[str, Any]] = lambda *_: {}
+    front_schemas: Callable[[FastAPI, frozenset[str]], dict[str, Any]] = lambda *_: {}
+    front_seen: Callable[[FastAPI, Caller], frozenset[str]] = lambda *_: NOTHING
 
 
 class RoleApp(FastAPI):
@@ -55,6 +62,7 @@ class RoleApp(FastAPI):
 
     role: Role
     verifier: Verifier
+    documents: dict[frozenset[str], dict[str, Any]]
 
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's own stack inside ours, so that an error in any part of it is rendered and counted."""
@@ -70,15 +78,24 @@ class RoleApp(FastAPI):
         front: object = self.middleware_stack
         return front if isinstance(front, Shortcut) else None
 
-    def openapi(self) -> dict[str, Any]:
+    def describe(self, caller: Caller | None) -> dict[str, Any]:
+        """The document as somebody sees it; None: whoever it is."""
+        return self.openapi(NOTHING if caller is None else self.role.front_seen(self, caller))
+
+    def openapi(self, seen: frozenset[str] = NOTHING) -> dict[str, Any]:
         """The document, with problems as the one form of an error and with the ways to log in."""
-        if self.openapi_schema is None:
-            document, paths = super().openapi(), self.role.front_paths(self)
-            document["paths"] = {**paths, **document["paths"]}
-            document.setdefault("components", {}).setdefault("schemas", {}).update(self.role.front_schemas(self))
-            document = reference.with_logins(document, self._find_login())
-            self.openapi_schema = with_problems(document, reference.PROBLEM, spared=paths.keys())
-        return self.openapi_schema
+        found = self.documents.pop(seen, None) or self._describe(seen)
+        if len(self.documents) >= DOCUMENTS:
+            del self.documents[next(iter(self.documents))]
+        self.documents[seen] = found
+        return found
+
+    def _describe(self, seen: frozenset[str]) -> dict[str, Any]:
+        document, paths = deepcopy(super().openapi()), self.role.front_paths(self, seen)
+        document["paths"] = {**paths, **document["paths"]}
+        document.setdefault("components", {}).setdefault("schemas", {}).update(self.role.front_schemas(self, seen))
+        document = reference.with_logins(document, self._find_login())
+        return with_problems(document, reference.PROBLEM, spared=paths.keys())
 
     def _find_login(self) -> str:
         """Where `/token` of auth is, from the page of this role's reference; as `nms up` mounts them by default."""
@@ -103,6 +120,7 @@ def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> F
         version=version("nms"),
         openapi_tags=[{"name": name, "description": text} for name, text in {**role.tags, **_TAGS}.items()],
         generate_unique_id_function=lambda route: route.name,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -117,7 +135,7 @@ def create_app(role: Role, settings: Settings, role_settings: RoleSettings) -> F
             "auto_configure": False,
         },
     )
-    app.role = role
+    app.role, app.documents = role, {}
     app.state.settings = settings
     app.state.cursor_secret = key
     app.verifier = Verifier(own_keys(settings), issuer=settings.jwt_issuer, audience=settings.jwt_audience)

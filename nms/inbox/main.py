@@ -64,7 +64,7 @@ ROLE = Role(
     resources=(enter_receiving,),
     work=run_worker,
     front=Receiver,
-    front_paths=lambda _: describe(),
+    front_paths=lambda *_: describe(),
 )
 
 

@@ -12,7 +12,7 @@ from nms.common.following import followed
 from nms.common.run import DwhRunRepository
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.tasks import TaskRights, tasks_router
-from nms.common.web import Role
+from nms.common.web import Role, RoleApp
 from nms.warehouse.api import entities, exports, feed, pulls, records
 from nms.warehouse.diagnosis import probe_entities
 from nms.warehouse.entities import Entities
@@ -20,7 +20,7 @@ from nms.warehouse.export import READ, see_runs
 from nms.warehouse.file import Store
 from nms.warehouse.front import Front
 from nms.warehouse.reading import Reading
-from nms.warehouse.reference import describe_paths, describe_schemas
+from nms.warehouse.reference import describe_paths, describe_schemas, see_entities
 from nms.warehouse.settings import WarehouseSettings
 from nms.warehouse.stream import Streams
 from nms.warehouse.worker import run_worker
@@ -33,11 +33,9 @@ async def enter_serving(app: FastAPI) -> AsyncIterator[None]:
     app.state.writings = Writings()
     app.state.reading = reading = Reading(app.state.cursor_secret, read_settings(WarehouseSettings))
 
-    def forget_reference() -> None:
-        app.openapi_schema = None
-
+    assert isinstance(app, RoleApp)
     try:
-        async with followed(Entities(forget_reference)) as app.state.entities:
+        async with followed(Entities(app.documents.clear)) as app.state.entities:
             yield
     finally:
         await reading.close()
@@ -55,7 +53,7 @@ async def enter_exporting(app: FastAPI) -> AsyncIterator[None]:
 ROLE = Role(
     name="warehouse",
     summary="Unified records of all sources, read and written over REST",
-    description="Serves the records of all sources as one.",
+    description="Serves the records of all sources as one. Log in, and this tells the entities that you may read.",
     routers=(
         entities.router,
         feed.router,
@@ -80,6 +78,7 @@ ROLE = Role(
     front=Front,
     front_paths=describe_paths,
     front_schemas=describe_schemas,
+    front_seen=see_entities,
 )
 
 

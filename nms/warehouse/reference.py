@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from nms.common.answers import problems
 from nms.common.db.problems import DatabaseUnavailable
 from nms.common.document.entity import EntityField
-from nms.common.guard import BEARER, PASSWORD, TokenRefused, Unauthenticated
+from nms.common.guard import BEARER, PASSWORD, Caller, TokenRefused, Unauthenticated
 from nms.common.paging import DEFAULT_LIMIT, LARGEST_LIMIT, LONGEST_CURSOR, CursorRefused
 from nms.common.problem import Malformed, NotFound
 from nms.warehouse.entities import Entities, Served
@@ -59,11 +59,18 @@ _LINK_HEADER: Final[Part] = {
 }
 
 
-def describe_paths(app: FastAPI) -> Part:
-    """The paths of all entities that this process serves now."""
+def see_entities(app: FastAPI, caller: Caller) -> frozenset[str]:
+    """The names of the entities that this process serves now and that the caller may read."""
+    standing = _standing(app)
+    return frozenset(entity.name for entity in standing if caller.may(f"entities:read:{entity.name}"))
+
+
+def describe_paths(app: FastAPI, seen: frozenset[str]) -> Part:
+    """The paths of entities, of these names."""
     paths: dict[str, Part] = {}
-    for entity in _entities(app):
-        paths |= {path: {"get": operation} for path, operation in _operations(app, entity)}
+    entities = {entity.name: entity for entity in _standing(app) if entity.name in seen}
+    for entity in entities.values():
+        paths |= {path: {"get": operation} for path, operation in _operations(entities, entity)}
         if entity.document.writable:
             fields = {name: describe_field(entity, name) for name in entity.fields}
             paths[f"/{entity.name}"]["post"] = describe_creation(entity, fields)
@@ -71,9 +78,9 @@ def describe_paths(app: FastAPI) -> Part:
     return paths
 
 
-def describe_schemas(app: FastAPI) -> Part:
-    """The records of all entities that this process serves now, by their names."""
-    return {entity.name: describe_record(entity) for entity in _entities(app)}
+def describe_schemas(app: FastAPI, seen: frozenset[str]) -> Part:
+    """The records of entities, of these names."""
+    return {entity.name: describe_record(entity) for entity in _standing(app) if entity.name in seen}
 
 
 def describe_record(entity: Served) -> Part:
@@ -97,7 +104,7 @@ def describe_field(entity: Served, name: str) -> Part:
     return schema
 
 
-def _entities(app: FastAPI) -> list[Served]:
+def _standing(app: FastAPI) -> list[Served]:
     entities: Entities | None = getattr(app.state, "entities", None)
     return [] if entities is None else entities.standing()
 
@@ -106,12 +113,12 @@ def _example_of(field: EntityField) -> Any:
     return _TYPES[field.type]["examples"][0]
 
 
-def _operations(app: FastAPI, entity: Served) -> Iterator[tuple[str, Part]]:
+def _operations(entities: Mapping[str, Served], entity: Served) -> Iterator[tuple[str, Part]]:
     name = entity.name
     yield f"/{name}", _list_of(entity, f"{name}.list", f"List {name}", ())
     yield f"/{name}/{{key}}", _record_of(entity)
     for word, child in entity.document.children.items():
-        other = app.state.entities.get(child.entity)
+        other = entities.get(child.entity)
         if other is not None:
             told = f"List {word} of one of {name}"
             yield f"/{name}/{{key}}/{word}", _list_of(other, f"{name}.{word}", told, (_key_of(entity),))

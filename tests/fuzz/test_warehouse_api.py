@@ -50,11 +50,11 @@ async def warehouse(settings: Settings, tmp_path: Path, extent: Extent) -> Async
     await make_entities(*documents)
     environment = environment_of(settings) | {"WAREHOUSE_WORKER": "false"}
     async with running("nms.warehouse.main:app", tmp_path, environment=environment) as process:
+        token = mint_token(settings, ["entities:read", "entities:write"], subject="fuzz")
         async with httpx2.AsyncClient(base_url=process.address) as client:
-            document = (await client.get("/openapi.json")).json()
+            document = (await client.get("/openapi.json", headers={"Authorization": f"Bearer {token}"})).json()
         names = {f"/{one.name}" for one in documents}
         narrow = narrowed(document, names if extent.long else set(OF_THE_SHORT_FORM))
-        token = mint_token(settings, ["entities:read", "entities:write"], subject="fuzz")
         yield Role(process.address, narrow, token)
 
 

@@ -1,5 +1,6 @@
 """What a caller may not see is not there: on every path, by every method, and in the feed."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -100,6 +101,24 @@ async def test_a_child_is_hidden_where_either_entity_is(owner: httpx2.AsyncClien
     for scope in ("entities:read:posts", "entities:read:comments"):
         async with serving(settings, scope) as other:
             problem_of(await other.get("/posts/1/comments"), 404, "not-found")
+
+
+async def test_the_reference_names_an_entity_to_who_may_read_it(owner: httpx2.AsyncClient, settings: Settings) -> None:
+    everybody = (await owner.get("/openapi.json", headers={"Authorization": ""})).text
+    for entity in ready_entities():
+        assert f"/{entity.name}" not in everybody
+    forged = await owner.get("/openapi.json", headers={"Authorization": "Bearer forged"})
+    assert (forged.status_code, forged.text) == (200, everybody)
+    assert forged.headers["vary"] == "Authorization"
+    async with serving(settings, "entities:read:posts", "tasks:read") as other:
+        document = (await other.get("/openapi.json")).json()
+    named = {path for path in document["paths"] if path.startswith("/posts")}
+    assert named == {"/posts", "/posts/{key}"}, "its comments are another entity"
+    assert document["paths"].keys() - named == json.loads(everybody)["paths"].keys()
+    assert "posts" in document["components"]["schemas"]
+    for hidden in {entity.name for entity in ready_entities()} - {"posts"}:
+        assert not re.search(rf'[/"]{hidden}\b', json.dumps(document)), hidden
+    assert "/posts/{key}/comments" in (await owner.get("/openapi.json")).json()["paths"]
 
 
 RUNS = [("export", "customers"), ("entity", "customers"), ("export", "posts"), ("entity", "posts"), ("sync", "crm")]

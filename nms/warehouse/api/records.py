@@ -41,7 +41,7 @@ _READING: Final = "GET, HEAD"
 class _EntityName(StringConvertor):
     """The first part of a path that may be an entity: none of the warehouse's own."""
 
-    regex = rf"(?!(?:{'|'.join(sorted(OWN_PATHS))})(?:/|$))[^/]+"
+    regex = rf"(?!(?:{'|'.join(sorted(OWN_PATHS))}|openapi\.json)(?:/|$))[^/]+"
 
 
 register_url_convertor("entity", _EntityName())
