@@ -40,6 +40,16 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION cfg.tell_secret()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    perform pg_notify('nms_cfg', (select revision::text from cfg.current_revision));
+    return null;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION common.check_run()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -554,6 +564,18 @@ create table cfg.revision (
     message text default ''::text not null
 );
 
+create table cfg.secret (
+    name text not null,
+    version integer not null,
+    state text not null,
+    wrapped bytea,
+    sealed bytea,
+    key_id text generated always as (encode(substr(wrapped, 2, 8), 'hex'::text)) stored,
+    origins text[] default '{}'::text[] not null,
+    changed_at timestamp with time zone default clock_timestamp() not null,
+    author text not null
+);
+
 create unlogged table common.bucket (
     name text not null,
     free_at timestamp with time zone not null
@@ -885,6 +907,12 @@ CASE kind
 END);
 alter table cfg.revision add constraint revision_pkey PRIMARY KEY (id);
 alter table cfg.revision add constraint revision_author_check CHECK ((author <> ''::text));
+alter table cfg.secret add constraint secret_pkey PRIMARY KEY (name);
+alter table cfg.secret add constraint secret_author_check CHECK ((author <> ''::text));
+alter table cfg.secret add constraint secret_name_check CHECK ((name ~ '^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$'::text));
+alter table cfg.secret add constraint secret_state_check CHECK ((state = ANY (ARRAY['set'::text, 'dropped'::text, 'removed'::text])));
+alter table cfg.secret add constraint secret_value_check CHECK ((((state = 'set'::text) = (sealed IS NOT NULL)) AND ((sealed IS NULL) = (wrapped IS NULL))));
+alter table cfg.secret add constraint secret_version_check CHECK ((version > 0));
 alter table common.bucket add constraint bucket_pkey PRIMARY KEY (name);
 alter table common.dead_letter add constraint dead_letter_pkey PRIMARY KEY (id);
 alter table common.dead_letter add constraint dead_letter_subscriber_event_id_key UNIQUE (subscriber, event_id);
@@ -1008,6 +1036,7 @@ CREATE TRIGGER audit_keep_table BEFORE TRUNCATE ON cfg.audit FOR EACH STATEMENT 
 CREATE TRIGGER document_history BEFORE DELETE OR UPDATE ON cfg.document FOR EACH ROW EXECUTE FUNCTION cfg.refuse_rewrite();
 CREATE TRIGGER revision_history BEFORE DELETE OR UPDATE ON cfg.revision FOR EACH ROW EXECUTE FUNCTION cfg.refuse_rewrite();
 CREATE TRIGGER revision_tell AFTER INSERT ON cfg.revision FOR EACH ROW EXECUTE FUNCTION cfg.tell_revision();
+CREATE TRIGGER secret_tell AFTER INSERT OR UPDATE OF version ON cfg.secret FOR EACH ROW EXECUTE FUNCTION cfg.tell_secret();
 CREATE TRIGGER outbox_tell AFTER INSERT ON common.outbox FOR EACH STATEMENT EXECUTE FUNCTION common.tell_outbox();
 CREATE TRIGGER run_check BEFORE INSERT OR UPDATE ON common.run FOR EACH ROW EXECUTE FUNCTION common.check_run();
 CREATE TRIGGER run_tell_insert AFTER INSERT ON common.run FOR EACH ROW EXECUTE FUNCTION common.tell_run();

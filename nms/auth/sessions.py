@@ -54,15 +54,15 @@ class Refresh:
 
 
 class RefreshKey:
-    """Signs refresh tokens, and reads those it has signed."""
+    """Signs refresh tokens, and reads those it has signed, those of earlier keys too."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._key = derive_key(secret, "auth refresh token")
+    def __init__(self, secret: bytes, *earlier: bytes) -> None:
+        self._keys = [derive_key(one, "auth refresh token") for one in (secret, *earlier)]
 
     def sign(self, refresh: Refresh) -> str:
         """The token: `nmsr_` and base64url of session, seed, generation, signature."""
         body = refresh.session.bytes + refresh.seed + refresh.generation.to_bytes(_GENERATION_BYTES, "big")
-        return PREFIX + urlsafe_b64encode(body + self._signature(body)).rstrip(b"=").decode()
+        return _spell(body + self._signature(body, self._keys[0]))
 
     def read(self, token: str) -> Refresh:
         """What a token says; raises RefreshRefused unless it is signed with this key."""
@@ -71,17 +71,20 @@ class RefreshKey:
         except (binascii.Error, ValueError):
             raise RefreshRefused from None
         body, signature = sealed[:_BODY_BYTES], sealed[_BODY_BYTES:]
-        if not hmac.compare_digest(signature, self._signature(body)):
+        if not any(hmac.compare_digest(signature, self._signature(body, key)) for key in self._keys):
+            raise RefreshRefused
+        # One spelling a token: base64 has others for the same bytes.
+        if _spell(sealed) != token:
             raise RefreshRefused
         seed = body[16 : 16 + _SEED_BYTES]
-        refresh = Refresh(UUID(bytes=body[:16]), seed, int.from_bytes(body[16 + _SEED_BYTES :], "big"))
-        # One spelling a token: base64 has others for the same bytes.
-        if self.sign(refresh) != token:
-            raise RefreshRefused
-        return refresh
+        return Refresh(UUID(bytes=body[:16]), seed, int.from_bytes(body[16 + _SEED_BYTES :], "big"))
 
-    def _signature(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")
+    def _signature(self, body: bytes, key: bytes) -> bytes:
+        return hmac.digest(key, body, "sha256")
+
+
+def _spell(sealed: bytes) -> str:
+    return PREFIX + urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
 
 async def open_session(

@@ -39,10 +39,10 @@ TRIES = 3
 async def enter_issuer(app: Any) -> AsyncIterator[None]:
     """Give an app what it makes tokens with, as long as it lives."""
     settings: Settings = app.state.settings
-    secret = settings.sealing_key()
+    secrets = settings.sealing_keys()
     shared = settings.signing_key() if settings.jwt_algorithm == "HS256" else None
-    keyring = Keyring(Sealer(secret), shared, app.verifier.knows)
-    refresh_key = RefreshKey(secret)
+    keyring = Keyring(Sealer(*secrets), shared, app.verifier.knows)
+    refresh_key = RefreshKey(*secrets)
     app.state.issuer = Issuer(settings, read_settings(AuthSettings), keyring, refresh_key, app.state.passwords)
     yield
 

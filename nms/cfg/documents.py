@@ -9,6 +9,8 @@ from nms.cfg.audit import Act
 from nms.cfg.models import Action, Changeset, Identity, Plan, Rollback, StoredDocument
 from nms.cfg.plan import draw_plan
 from nms.cfg.repository import DocumentRepository
+from nms.cfg.secret import SecretRepository, StoredSecret
+from nms.cfg.secrets import settle_exposures
 from nms.common import outbox
 from nms.common.document import normal_form
 from nms.common.problem import Malformed, NotFound, Pointer
@@ -24,7 +26,7 @@ async def plan_changeset(repository: DocumentRepository, changeset: Changeset) -
     The revision is read before the documents: when they move in between, applying on that base is refused.
     """
     revision = await repository.get_current_revision()
-    return draw_plan(revision, await repository.list_documents(), changeset)
+    return draw_plan(revision, await repository.list_documents(), changeset, await _list_secrets(repository))
 
 
 async def apply_changeset(repository: DocumentRepository, changeset: Changeset) -> Plan:
@@ -40,11 +42,13 @@ async def apply_changeset(repository: DocumentRepository, changeset: Changeset) 
 
 async def store_changeset(tx: DocumentRepository, changeset: Changeset, act: Act = APPLY) -> Plan:
     """The same within a transaction that has locked the revisions; `act` is what is noted of it."""
-    plan = draw_plan(await tx.get_current_revision(), await tx.list_documents(), changeset)
+    stored, secrets = await tx.list_documents(), await _list_secrets(tx)
+    plan = draw_plan(await tx.get_current_revision(), stored, changeset, secrets)
     if not plan.differences:
         return plan
     revision = await tx.insert_revision(changeset.author, changeset.message)
     await tx.insert_documents(revision, _changed_bodies(plan))
+    await settle_exposures(SecretRepository(tx.connection), plan.exposures, changeset.author, revision)
     await outbox.put(tx, _announce(revision, plan))
     facts = {"before": plan.revision, "documents": _name_changed(plan), **act.facts}
     await audit.note(tx, replace(act, revision=revision, reason=changeset.message, facts=facts))
@@ -57,6 +61,10 @@ async def get_document(repository: DocumentRepository, kind: str, name: str) -> 
     if document is None:
         raise NotFound(f"There is no {kind} named {name}.", kind=kind, name=name)
     return document
+
+
+async def _list_secrets(repository: DocumentRepository) -> list[StoredSecret]:
+    return await SecretRepository(repository.connection).list_secrets()
 
 
 def _changed_bodies(plan: Plan) -> dict[Identity, Mapping[str, Any] | None]:

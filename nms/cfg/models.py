@@ -119,12 +119,28 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposure:
+    """What becomes of a secret: it is dropped, with the document and the sentence why, or its origins are recorded."""
+
+    secret: str
+    origins: frozenset[str]
+    identity: Identity | None = None
+    sentence: str = ""
+
+    @property
+    def is_drop(self) -> bool:
+        """Whether the value goes."""
+        return self.identity is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a changeset would do to a revision, and the documents that would stand afterwards."""
+    """What a changeset would do to a revision, the documents that would stand afterwards, what it means for secrets."""
 
     revision: int
     differences: tuple[Difference, ...]
     documents: Mapping[Identity, Document]
+    exposures: tuple[Exposure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without the documents."""

@@ -1,20 +1,25 @@
 """What a changeset would make of what is stored, or everything that is wrong with it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from nms.cfg.condition import check_base
 from nms.cfg.consistency import find_faults
 from nms.cfg.difference import compare_bodies
 from nms.cfg.effect import tell_effects
-from nms.cfg.models import Changeset, Identity, Plan, StoredDocument
+from nms.cfg.exposure import find_exposures, find_unknown
+from nms.cfg.models import Changeset, Difference, Exposure, Identity, Plan, StoredDocument
+from nms.cfg.secret import StoredSecret
 from nms.common.document import Document, normal_form, parse_document
 from nms.common.problem import Malformed, Pointer
 
 T = TypeVar("T")
 
 
-def draw_plan(revision: int, stored: Sequence[StoredDocument], changeset: Changeset) -> Plan:
+def draw_plan(
+    revision: int, stored: Sequence[StoredDocument], changeset: Changeset, secrets: Sequence[StoredSecret] = ()
+) -> Plan:
     """The plan of a changeset on what is stored at `revision`.
 
     Raises Malformed with every fault, and RevisionMoved or RevisionUnmatched where it was made for another revision.
@@ -24,10 +29,29 @@ def draw_plan(revision: int, stored: Sequence[StoredDocument], changeset: Change
     fresh = places.read()
     bodies, documents = _read_stored(stored)
     after = _without(documents, changeset) | fresh
-    places.refuse(find_faults(after), find_faults(documents))
+    places.refuse(_find_faults(after, secrets), _find_faults(documents, secrets))
     bodies_after = _without(bodies, changeset) | {each: normal_form(document) for each, document in fresh.items()}
     differences = tell_effects(compare_bodies(bodies, bodies_after), documents, after)
-    return Plan(revision, differences, after)
+    exposures = find_exposures(secrets, documents, after)
+    return Plan(revision, _with_drops(differences, exposures), after, tuple(exposures))
+
+
+def _find_faults(
+    documents: Mapping[Identity, Document], secrets: Iterable[StoredSecret]
+) -> dict[Identity, list[Pointer]]:
+    faults = find_faults(documents)
+    for identity, unknown in find_unknown(documents, [secret.name for secret in secrets]).items():
+        faults.setdefault(identity, []).extend(unknown)
+    return faults
+
+
+def _with_drops(differences: Iterable[Difference], exposures: Sequence[Exposure]) -> tuple[Difference, ...]:
+    """Differences with the sentences on secrets that they drop."""
+    told: dict[Identity, tuple[str, ...]] = {}
+    for each in exposures:
+        if each.identity is not None:
+            told[each.identity] = (*told.get(each.identity, ()), each.sentence)
+    return tuple(replace(each, effects=(*each.effects, *told.get((each.kind, each.name), ()))) for each in differences)
 
 
 def _without(stored: Mapping[Identity, T], changeset: Changeset) -> dict[Identity, T]:

@@ -22,3 +22,17 @@ class RevisionUnfit(Problem):
 
     status, code, title = 409, "revision-unfit", "The documents of that revision do not hold any more"
     remedy = "Bring back what they refer to, or write them anew: `nms diff REVISION` shows what differs."
+
+
+class SecretInUse(Problem):
+    """A document still names the secret that is to be removed."""
+
+    status, code, title = 409, "secret-in-use", "The secret is still used"
+    remedy = "Take it out of the documents that `used_by` names and apply them, then remove it."
+
+
+class SecretMoved(Problem):
+    """Someone changed the secret since its version was read."""
+
+    status, code, title = 412, "secret-moved", "The secret has moved on"
+    remedy = "Read the secret again, and set it if the change is still wanted."

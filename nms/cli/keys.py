@@ -50,7 +50,7 @@ async def rotate(
     With --give-up every access token that is out is refused within a second, and its holder refreshes it.
     """
     actor = Actor(f"operator:{getuser()}@{node()}")
-    kid = await rotate_keys(await AuthRepository.open(), Sealer(get_settings().sealing_key()), actor, give_up=give_up)
+    kid = await rotate_keys(await AuthRepository.open(), Sealer(*get_settings().sealing_keys()), actor, give_up=give_up)
     earlier = "is refused" if give_up else "verifies until its last token has expired"
     output.say(
         f"The key {kid} signs from now on; the earlier one {earlier}.",

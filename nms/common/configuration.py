@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nms.common.custody import read_secrets
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 from nms.common.document import EndpointDocument, EntityDocument, PipelineDocument, SystemDocument, parse_document
@@ -63,8 +64,13 @@ async def current_revision(repository: BaseNmsRepository) -> int:
 
 
 async def current_documents(repository: BaseNmsRepository) -> Configuration:
-    """The newest revision; `repository` may be any of the database `nms`, inside a transaction too."""
-    return build_configuration(await _queries.list_configuration(repository.connection))
+    """The newest revision; `repository` may be any of the database `nms`, inside a transaction too.
+
+    What its documents refer to of the stored secrets can be resolved from then on.
+    """
+    records = await _queries.list_configuration(repository.connection)
+    await read_secrets(repository)
+    return build_configuration(records)
 
 
 def build_configuration(records: Iterable[Mapping[str, Any]]) -> Configuration:

@@ -1,8 +1,11 @@
 """Sealing secrets at rest: AES-256-GCM with a key of its own, bound to what the secret is about.
 
 A sealed value is: one byte of form, 8 bytes that name the key, 12 bytes of nonce, the ciphertext and its tag.
+An envelope is a value sealed with a data key of its own, and that data key sealed with the long-lived one: where the
+long-lived key changes, only the data key is sealed anew.
 """
 
+from dataclasses import dataclass, field
 from hashlib import sha256
 from os import urandom
 
@@ -14,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from nms.common.problem import Problem
 
 _FORM = b"\x01"
-_NAME, _NONCE, _TAG = 8, 12, 16
+_NAME, _NONCE, _TAG, _KEY = 8, 12, 16, 32
 
 
 class SealBroken(Problem):
@@ -28,7 +31,7 @@ class SealKeyChanged(SealBroken):
     """A value was sealed with another key than the one that is set."""
 
     code, title = "seal-key-changed", "A secret was sealed with another key"
-    remedy = "Set SECRETS_KEY (or DATA_DIR/keys/secrets) to the key that it was sealed with, or set the secret anew."
+    remedy = "Add the key that it was sealed with to SECRETS_KEY_BEFORE, or set the secret anew."
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
@@ -37,26 +40,67 @@ def derive_key(secret: bytes, purpose: str) -> bytes:
 
 
 class Sealer:
-    """Seals and opens with one key; `about` says what a secret belongs to and must be the same both times."""
+    """Seals with one key and opens with that one and earlier ones; `about` must be the same both times."""
 
-    def __init__(self, secret: bytes) -> None:
-        key = derive_key(secret, "seal")
-        self._cipher = AESGCM(key)
-        self._name = sha256(b"nms seal key" + key).digest()[:_NAME]
+    def __init__(self, secret: bytes, *earlier: bytes) -> None:
+        self._ciphers: dict[bytes, AESGCM] = {}
+        for one in reversed((secret, *earlier)):
+            key = derive_key(one, "seal")
+            self._name = sha256(b"nms seal key" + key).digest()[:_NAME]
+            self._ciphers[self._name] = AESGCM(key)
+
+    @property
+    def key_id(self) -> str:
+        """The name of the key that seals, 16 hexadecimal digits; it tells nothing of the key."""
+        return self._name.hex()
 
     def seal(self, plain: bytes, about: str) -> bytes:
         """The sealed form of a secret, another one each time."""
         head, nonce = _FORM + self._name, urandom(_NONCE)
-        return head + nonce + self._cipher.encrypt(nonce, plain, head + about.encode())
+        return head + nonce + self._ciphers[self._name].encrypt(nonce, plain, head + about.encode())
 
     def open(self, sealed: bytes, about: str) -> bytes:
         """The secret; raises SealBroken, of it SealKeyChanged."""
         head, rest = sealed[: 1 + _NAME], sealed[1 + _NAME :]
         if len(rest) < _NONCE + _TAG or head[:1] != _FORM:
             raise SealBroken("The sealed value does not have the form that we write.")
-        if head[1:] != self._name:
+        cipher = self._ciphers.get(head[1:])
+        if cipher is None:
             raise SealKeyChanged("The sealed value names another key than ours.")
         try:
-            return self._cipher.decrypt(rest[:_NONCE], rest[_NONCE:], head + about.encode())
+            return cipher.decrypt(rest[:_NONCE], rest[_NONCE:], head + about.encode())
         except InvalidTag:
             raise SealBroken("The sealed value was changed, or belongs to something else.") from None
+
+    def reseal(self, sealed: bytes, about: str) -> bytes:
+        """The same secret sealed with the key of today; raises as `open` does."""
+        return self.seal(self.open(sealed, about), about)
+
+    def enclose(self, plain: bytes, about: str) -> "Envelope":
+        """A secret in an envelope, with a data key of its own."""
+        key = urandom(_KEY)
+        return Envelope(self.seal(key, _wrapping(about)), Sealer(key).seal(plain, about))
+
+    def disclose(self, envelope: "Envelope", about: str) -> bytes:
+        """The secret in an envelope; raises SealBroken, of it SealKeyChanged."""
+        data = Sealer(self.open(envelope.wrapped, _wrapping(about)))
+        try:
+            return data.open(envelope.sealed, about)
+        except SealKeyChanged:
+            raise SealBroken("The sealed value and its data key do not belong together.") from None
+
+    def rewrap(self, wrapped: bytes, about: str) -> bytes:
+        """The data key of an envelope sealed with the key of today; raises as `open` does."""
+        return self.reseal(wrapped, _wrapping(about))
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A sealed value and the data key that it is sealed with, itself sealed."""
+
+    wrapped: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+
+def _wrapping(about: str) -> str:
+    return f"data key of {about}"

@@ -1,4 +1,4 @@
-"""References to secrets: `env://NAME` and `file:///path`, resolved late and never shown."""
+"""References to secrets: `secret://name`, `env://NAME` and `file:///path`, resolved late and never shown."""
 
 import os
 import re
@@ -9,35 +9,31 @@ from typing import Final
 from pydantic import SecretStr
 
 from nms.common.log import remember_secrets
-from nms.common.problem import Problem
 from nms.common.settings import Settings, environment_value
+from nms.common.vault import SecretMissing, own_vault
+
+__all__ = ["SECRET_BYTES", "SecretMissing", "check_reference", "is_reference", "resolve", "stored_name"]
 
 SECRET_BYTES: Final = 65_536
 """A secret file is read up to this size; no password or key is longer."""
 
 _ENV: Final = re.compile(r"env://([A-Za-z_][A-Za-z0-9_]{0,199})")
+_STORED: Final = re.compile(r"secret://([a-z](?:[a-z0-9-]{0,38}[a-z0-9])?)")
 _FILE: Final = re.compile(r"file://(/[^\x00-\x1f\x7f]{1,1000})")
 _OWN: Final = frozenset(name.upper() for name in Settings.model_fields) | {"NMS_FAULTS"}
 _KERNEL: Final = ("/proc", "/sys", "/dev")
 
 
-class SecretMissing(Problem):
-    """A referenced secret is not there or cannot be used."""
-
-    status, code, title = 409, "secret-missing", "A secret cannot be read"
-    remedy = "Give this process the variable or the file that the reference names, then resume."
-
-
 def is_reference(text: str) -> bool:
     """Whether a text has the form of a reference, well made or not."""
-    return text.startswith(("env://", "file://"))
+    return text.startswith(("secret://", "env://", "file://"))
 
 
 def check_reference(text: str) -> str:
     """The reference as it is; raises ValueError with one sentence that does not repeat it."""
     env, file = _ENV.fullmatch(text), _FILE.fullmatch(text)
-    if env is None and file is None:
-        raise ValueError("a secret is named as `env://NAME` or `file:///run/secrets/name`")
+    if env is None and file is None and stored_name(text) is None:
+        raise ValueError("a secret is named as `secret://name`, `env://NAME` or `file:///run/secrets/name`")
     if env is not None and env[1].upper() in _OWN:
         raise ValueError("settings of NMS itself are not handed to systems; use a variable of its own")
     if file is not None and _is_forbidden(PurePosixPath(file[1])):
@@ -45,8 +41,14 @@ def check_reference(text: str) -> str:
     return text
 
 
+def stored_name(reference: str) -> str | None:
+    """The name of the stored secret that a reference means; None for one that is kept elsewhere."""
+    stored = _STORED.fullmatch(reference)
+    return None if stored is None else stored[1]
+
+
 def resolve(reference: str) -> SecretStr:
-    """The secret behind a reference, hidden in logs from now on; raises SecretMissing.
+    """The secret behind a reference, hidden in logs from now on; raises SecretMissing, SealBroken.
 
     One newline at the end of a file is not part of the secret.
     """
@@ -54,12 +56,18 @@ def resolve(reference: str) -> SecretStr:
         check_reference(reference)
     except ValueError as error:
         raise SecretMissing(str(error)) from None
-    env = _ENV.fullmatch(reference)
-    text = _read_variable(env[1]) if env else _read_file(reference.removeprefix("file://"))
+    text = _read(reference)
     if not text or "\0" in text:
         raise SecretMissing(f"The secret behind {reference} is empty or has zero bytes.", reference=reference)
     remember_secrets([text])
     return SecretStr(text)
+
+
+def _read(reference: str) -> str:
+    stored, env = stored_name(reference), _ENV.fullmatch(reference)
+    if stored is not None:
+        return own_vault().open(stored)
+    return _read_variable(env[1]) if env else _read_file(reference.removeprefix("file://"))
 
 
 def _is_forbidden(path: PurePosixPath) -> bool:

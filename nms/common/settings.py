@@ -82,6 +82,9 @@ class Settings(BaseSettings):
         None, description="public address of the role auth, for the login of other roles' reference pages"
     )
     secrets_key: SecretStr | None = Field(None, description="key of secrets at rest, 32 bytes or more")
+    secrets_key_before: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="other keys of secrets at rest, comma-separated: they open what is there and seal nothing new"
+    )
 
     data_dir: Path = Field(Path(".nms"), description="the embedded PostgreSQL, spools, generated keys")
     faults: str = Field(default="", validation_alias="NMS_FAULTS", description="fault points to arm; for tests")
@@ -105,7 +108,7 @@ class Settings(BaseSettings):
             raise ValueError("write an address such as https://nms.example/auth")
         return value and value.rstrip("/")
 
-    @field_validator("egress_allow", mode="before")
+    @field_validator("egress_allow", "secrets_key_before", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -132,6 +135,11 @@ class Settings(BaseSettings):
         """The key of secrets at rest: SECRETS_KEY, or in dev and test one generated into DATA_DIR/keys/secrets."""
         return self._key_of(self.secrets_key, "secrets")
 
+    def sealing_keys(self) -> tuple[bytes, ...]:
+        """The key that seals, then those that only open: what a `Sealer` is made of."""
+        earlier = [key.get_secret_value().encode() for key in self.secrets_key_before]
+        return (self.sealing_key(), *earlier)
+
     def _key_of(self, given: SecretStr | None, name: str) -> bytes:
         if given is not None:
             return given.get_secret_value().encode()
@@ -140,7 +148,8 @@ class Settings(BaseSettings):
     def secret_values(self) -> list[str]:
         """Every secret this process was given, for redaction by value."""
         fields = (getattr(self, name) for name in type(self).model_fields)
-        return [field.get_secret_value() for field in fields if isinstance(field, SecretStr)]
+        listed = [each for field in fields for each in (field if isinstance(field, tuple) else (field,))]
+        return [each.get_secret_value() for each in listed if isinstance(each, SecretStr)]
 
 
 class RoleSettings(BaseSettings):

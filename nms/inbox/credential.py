@@ -23,7 +23,7 @@ _SHOWN: Final = HIDDEN.decode()
 def sealer_of(settings: Settings) -> Sealer | None:
     """What seals credentials in this installation; None without a key, and then they are not kept at all."""
     try:
-        return Sealer(settings.sealing_key())
+        return Sealer(*settings.sealing_keys())
     except Problem as problem:
         log.warning("credentials of refused requests are not kept: %s", problem.detail)
         return None

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nms.common.configuration import current_documents, current_revision
+from nms.common.custody import read_secrets
 from nms.common.document import EndpointDocument
 from nms.common.problem import Problem
+from nms.common.secret import stored_name
+from nms.common.vault import own_vault
 from nms.inbox.address import targets_of
 from nms.inbox.endpoint import Endpoint
 from nms.inbox.problems import EndpointUnknown, EndpointUnready
@@ -15,6 +18,7 @@ from nms.inbox.repository import InboxRepository
 log = logging.getLogger(__name__)
 
 UNREAD = -1
+Versions = tuple[int | None, ...]
 
 
 class Endpoints:
@@ -30,7 +34,8 @@ class Endpoints:
         """Those whose requests need nothing but the check of their scheme, by the target of the request line."""
         self._unfit: dict[str, Problem] = {}
         self._documents: Mapping[str, EndpointDocument] = {}
-        self._revision = UNREAD
+        self._versions: Mapping[str, Versions] = {}
+        self._revision, self._change = UNREAD, 0
 
     def get(self, name: str) -> Endpoint:
         """An endpoint by its name; raises EndpointUnknown, or EndpointUnready for one that has a problem.
@@ -59,19 +64,22 @@ class Endpoints:
     async def look(self) -> None:
         """Take over the current revision; raises a Problem where it cannot be read."""
         repository = await InboxRepository.open()
-        if not self._unfit and await current_revision(repository) == self._revision:
+        await read_secrets(repository)
+        change = own_vault().change
+        if not self._unfit and (await current_revision(repository), change) == (self._revision, self._change):
             return
         configuration = await current_documents(repository)
         unfit = {name: problem for (kind, name), problem in configuration.unreadable.items() if kind == "endpoint"}
+        versions = {name: _versions_of(document) for name, document in configuration.endpoints.items()}
         ready: dict[str, Endpoint] = {}
         for name, document in configuration.endpoints.items():
             try:
-                ready[name] = self._kept(document) or Endpoint.of(document, dev=self._dev)
+                ready[name] = self._kept(document, versions[name]) or Endpoint.of(document, dev=self._dev)
             except Problem as problem:
                 log.warning("endpoint %s cannot receive: %s", name, problem.detail)
                 unfit[name] = problem
         self._ready, self._unfit, self._revision = ready, unfit, configuration.revision
-        self._documents = configuration.endpoints
+        self._documents, self._versions, self._change = configuration.endpoints, versions, change
         self.straight = {target: one for one in ready.values() if one.is_straight for target in targets_of(one.name)}
 
     @property
@@ -83,6 +91,15 @@ class Endpoints:
         """The pool of their database."""
         return (await InboxRepository.open()).connection
 
-    def _kept(self, document: EndpointDocument) -> Endpoint | None:
+    def _kept(self, document: EndpointDocument, versions: Versions) -> Endpoint | None:
         kept = self._ready.get(document.name)
-        return kept if kept is not None and kept.document == document else None
+        is_same = kept is not None and kept.document == document and self._versions.get(document.name) == versions
+        return kept if is_same else None
+
+
+def _versions_of(document: EndpointDocument) -> Versions:
+    """The versions of the stored secrets that an endpoint names, in order."""
+    handshakes = (handshake.reference for handshake in document.handshakes)
+    references = [*getattr(document.scheme, "secrets", ()), *(each for each in handshakes if each is not None)]
+    names = (stored_name(reference) for reference in references)
+    return tuple(None if name is None else own_vault().version(name) for name in names)

@@ -14,7 +14,9 @@ from typing import Any
 
 from nms.common import clock, outbox
 from nms.common.configuration import current_documents
+from nms.common.custody import Custody
 from nms.common.flow import Opened
+from nms.common.following import followed
 from nms.common.problem import Problem, Retry
 from nms.common.rounds import Rounds
 from nms.common.run import Claimed, Crew, LeaseLost, RunRepository
@@ -64,7 +66,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         attend(repository, settings, stop), guard(repository, stop), purge(repository, keep, stop)
     )
     try:
-        await crew.run(stop)
+        async with followed(Custody()):
+            await crew.run(stop)
     finally:
         attending.cancel()
         await asyncio.gather(attending, return_exceptions=True)

@@ -25,6 +25,7 @@ SCOPES: dict[str, str] = {
     "revocations:read": "admin",
     "roles:read": "admin",
     "roles:write": "admin",
+    "secrets:write": "admin operator",
     "service-tokens:read": "admin",
     "service-tokens:write": "admin",
     "tasks:read": "admin operator viewer",
@@ -85,6 +86,10 @@ _CFG = {
     "GET /revisions/{revision}/diff": "config:read",
     "POST /rollback": "config:write",
     "POST /rollback/plan": "config:read",
+    "GET /secrets": "config:read",
+    "GET /secrets/{name}": "config:read",
+    "PUT /secrets/{name}": "secrets:write",
+    "DELETE /secrets/{name}": "secrets:write",
 }
 _SYNC = {
     "GET /pipelines": "pipelines:read",

@@ -16,7 +16,12 @@ from nms.common.web import address_of
 
 REFUSALS: Final = frozenset({403, 409, 412, 429})
 """Statuses of attempts that are noted: too few rights, another state than was thought, too often."""
-ACTIONS: Final = {"PUT /changesets": "changeset.apply", "POST /rollback": "revision.rollback"}
+ACTIONS: Final = {
+    "PUT /changesets": "changeset.apply",
+    "POST /rollback": "revision.rollback",
+    "PUT /secrets/{name}": "secret.set",
+    "DELETE /secrets/{name}": "secret.remove",
+}
 """What a route is for, in the words of the audit; every route that writes has a line."""
 OTHER: Final = "route.ask"
 """What is noted of any other route, with the route itself among the facts."""

@@ -42,7 +42,7 @@ def _check_dsn(parse: Callable[[str], Address | Broker]) -> Callable[[str], str]
         except ValueError as error:
             raise refusal(str(error)) from None
         if address.password is not None:
-            raise refusal("a password does not stand in the DSN; take it out and write `password: env://NAME`")
+            raise refusal("a password does not stand in the DSN; take it out and write `password: secret://name`")
         return str(address)
 
     return check
@@ -59,7 +59,9 @@ def _check_password(value: object) -> object:
     if value is None:
         return None
     if not isinstance(value, str) or not is_reference(value):
-        raise refusal("a plain password cannot be stored yet; write `env://NAME` or `file:///run/secrets/name`")
+        raise refusal(
+            "a password does not stand in a document; write `secret://name`, `env://NAME` or `file:///run/secrets/name`"
+        )
     try:
         return check_reference(value)
     except ValueError as error:
@@ -69,12 +71,12 @@ def _check_password(value: object) -> object:
 Secret = Annotated[
     str,
     BeforeValidator(_check_password),
-    Field(description="a reference: env://NAME or file:///path", examples=["env://CRM_KEY"]),
+    Field(description="a reference: secret://name, env://NAME or file:///path", examples=["env://CRM_KEY"]),
 ]
 Password = Annotated[
     str | None,
     BeforeValidator(_check_password),
-    Field(description="a reference: env://NAME or file:///path", examples=["env://BILLING_PASSWORD"]),
+    Field(description="a reference: secret://name, env://NAME or file:///path", examples=["env://BILLING_PASSWORD"]),
 ]
 
 
@@ -107,7 +109,7 @@ class PostgresSystem(SystemDocument):
         str,
         AfterValidator(_check_dsn(parse_address)),
         Field(
-            description="postgresql://user@host:port/database, optionally ?sslmode=...; or env://NAME, file:///path",
+            description="postgresql://user@host:port/database, optionally ?sslmode=...; or secret://name, env://NAME, file:///path",
             examples=["postgresql://billing@127.0.0.1:5432/billing", "env://BILLING_DSN"],
         ),
     ]
@@ -144,7 +146,7 @@ class AmqpSystem(SystemDocument):
         str,
         AfterValidator(_check_dsn(parse_broker)),
         Field(
-            description="amqp://user@host:port/vhost or amqps://...; or env://NAME, file:///path",
+            description="amqp://user@host:port/vhost or amqps://...; or secret://name, env://NAME, file:///path",
             examples=["amqp://nms@127.0.0.1:5672/%2F", "env://BROKER_DSN"],
         ),
     ]

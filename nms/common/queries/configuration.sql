@@ -7,3 +7,7 @@ select r.revision, d.kind, d.name, d.body
 from cfg.current_revision as r
 left join cfg.current_document as d on true
 order by d.kind desc, d.name;
+
+-- name: list_sealed_secrets()
+-- As they are stored: only what uses one opens it.
+select name, version, wrapped, sealed from cfg.secret where state <> 'removed';

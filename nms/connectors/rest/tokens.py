@@ -60,7 +60,7 @@ class RefreshTokens:
         self._system = system
         self._login = login
         self._repository = repository
-        self._sealer = Sealer(get_settings().sealing_key())
+        self._sealer = Sealer(*get_settings().sealing_keys())
         self._reference = resolve(login.refresh_token).get_secret_value()
         self._line = _line_of(system, login, self._reference)
 

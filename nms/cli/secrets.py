@@ -1,0 +1,61 @@
+"""`nms secrets`: the secrets that documents name as `secret://NAME`."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from nms.cfg.secret import SecretRepository
+from nms.cfg.secrets import list_secrets, remove_secret, set_secret
+from nms.cli import output
+from nms.cli.apply import name_operator
+from nms.cli.command import command
+from nms.cli.main import new_app
+from nms.common.problem import Malformed
+from nms.common.secret import SECRET_BYTES
+
+app = new_app(help="Set, list and remove the secrets that documents name; change the key that they are sealed with.")
+COLUMNS = ("name", "version", "state", "changed_at", "author", "used_by")
+PAGE = 500
+Name = Annotated[str, typer.Argument(help="The name, as documents have it: `secret://NAME`.")]
+
+
+@app.command("set")
+@command
+async def set_(name: Name) -> None:
+    """Store a value, from a prompt or from standard input: never from an argument, which others on the machine see.
+
+    One newline at the end of standard input is not part of it. Pipelines take it up at their next connection.
+    """
+    value = _read_value(name)
+    stored = await set_secret(await SecretRepository.open(), name, value, name_operator())
+    output.say(f"The secret {name} is set, version {stored.version}.", **stored.model_dump(mode="json"))
+
+
+@app.command("list")
+@command
+async def list_() -> None:
+    """List the secrets with what uses them; no value is shown, and none can be read back."""
+    repository = await SecretRepository.open()
+    rows: list[dict[str, Any]] = []
+    while page := await list_secrets(repository, [rows[-1]["name"]] if rows else None, PAGE):
+        rows.extend(each.model_dump(mode="json") for each in page)
+    output.show_rows(rows, COLUMNS, empty="There is no secret yet; `nms secrets set NAME` makes one.")
+
+
+@app.command("remove")
+@command
+async def remove(name: Name) -> None:
+    """Forget a secret that no document names any more."""
+    await remove_secret(await SecretRepository.open(), name, name_operator())
+    output.say(f"The secret {name} is removed.", name=name)
+
+
+def _read_value(name: str) -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt(f"Value of {name}", hide_input=True, confirmation_prompt="Again", err=True))
+    given = sys.stdin.buffer.read(SECRET_BYTES + 2)
+    try:
+        return given.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise Malformed("The secret is not UTF-8 text.", remedy="Encode it, for example with base64.") from None
