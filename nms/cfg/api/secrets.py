@@ -24,7 +24,7 @@ Name = Annotated[str, Path(pattern="^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=40
 _TAG: Final = re.compile(r'"([0-9]{1,9})"')
 
 
-def read_base(
+async def read_base(
     if_match: Annotated[str | None, Header(description='The version in quotes: `"3"`.', max_length=20)] = None,
     if_none_match: Annotated[
         str | None, Header(description="`*`: only where there is none yet.", max_length=20)
