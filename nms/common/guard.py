@@ -138,7 +138,11 @@ class Guard(SecurityBase):
                 if given is not None:
                     return None
                 given = value
-        caller: Caller | None = scope["app"].verifier.recall(given)
+        return self.recall_by(scope["app"].verifier, given)
+
+    def recall_by(self, verifier: Identifier, given: bytes | None) -> Caller | None:
+        """The caller of the one Authorization header of a request, as `recall` knows it."""
+        caller = verifier.recall(given)
         return None if caller is None or self._enough.isdisjoint(caller.scopes) else caller
 
     async def __call__(self, request: Request) -> Caller:

@@ -4,7 +4,8 @@ An app that has a `shortcut` is asked first. What it does not take, or hands bac
 beginning; so it only needs to know how to say yes.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from logging import Logger
 from typing import Any, Final, Protocol, runtime_checkable
 from urllib.parse import unquote
@@ -16,10 +17,10 @@ from uvicorn.protocols.utils import get_client_addr
 
 @runtime_checkable
 class Shortcut(Protocol):
-    """What an app offers to answer whole requests by POST with."""
+    """What an app offers to answer whole requests with."""
 
-    def leads(self, target: bytes) -> bool:
-        """Whether requests to this target, as it stands in the request line, may be taken."""
+    def leads(self, method: bytes, target: bytes) -> bool:
+        """Whether requests by this method to this target, as it stands in the request line, may be taken."""
         ...
 
     def take(self, whole: "Whole", target: bytes) -> bool:
@@ -33,10 +34,10 @@ class Mounted:
     def __init__(self, apps: Mapping[str, Any]) -> None:
         self._apps = {name.encode(): app for name, app in apps.items()}
 
-    def leads(self, target: bytes) -> bool:
+    def leads(self, method: bytes, target: bytes) -> bool:
         """Whether requests to this target may be taken by the app that it leads to."""
         shortcut, rest = self._find(target)
-        return shortcut is not None and shortcut.leads(rest)
+        return shortcut is not None and shortcut.leads(method, rest)
 
     def take(self, whole: "Whole", target: bytes) -> bool:
         """Take a request for the app that its target leads to."""
@@ -52,8 +53,12 @@ class Mounted:
 class Line(Protocol):
     """The connection that a whole request came over."""
 
-    def write(self, whole: "Whole", status: bytes, rest: bytes) -> None:
-        """Write an answer of a status line and what stands behind the server's own headers; go on to the next."""
+    loop: asyncio.AbstractEventLoop
+    tasks: set[asyncio.Task[None]]
+    """What the server waits for before it stops."""
+
+    def write(self, whole: "Whole", status: bytes, headers: bytes, body: bytes) -> None:
+        """Write an answer; the headers end with an empty line, the server's own stand before them; go on."""
 
     def begin(self, whole: "Whole") -> None:
         """Hand a request to the app as ASGI has it."""
@@ -71,7 +76,6 @@ class Whole:
         "_line",
         "body",
         "disconnected",
-        "headers",
         "keep_alive",
         "response_complete",
         "response_started",
@@ -80,19 +84,30 @@ class Whole:
     )
     message_event: Final = _Unheard()
 
-    def __init__(self, line: Line, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    def __init__(self, line: Line, scope: Any, target: bytes, body: bytes) -> None:
         self._line = line
-        self.target, self.headers, self.body = target, headers, body
-        self.scope: Any
+        self.scope, self.target, self.body = scope, target, body
         self.response_started = self.response_complete = self.disconnected = False
         self.keep_alive = True
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Its headers, with names in lower case."""
+        found: Sequence[tuple[bytes, bytes]] = self.scope["headers"]
+        return found
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have the event loop do what answers it or hands it back; the server waits for that before it stops."""
+        task = self._line.loop.create_task(work)
+        self._line.tasks.add(task)
+        task.add_done_callback(self._line.tasks.discard)
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         """Answer with header lines, each with its line break, and a body."""
         if not self.disconnected:
             self.response_started = self.response_complete = True
             end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-            self._line.write(self, STATUS_LINE[status], headers + end + body)
+            self._line.write(self, STATUS_LINE[status], headers + end, body)
 
     def hand_back(self) -> None:
         """Let the app see it after all."""
@@ -100,14 +115,19 @@ class Whole:
             self._line.begin(self)
 
 
-def fill_scope(whole: Whole, root_path: str) -> Any:
+def path_of(whole: Whole) -> str:
+    """The path of a request as ASGI has it."""
+    path = whole.target.partition(b"?")[0].decode("ascii")
+    root: str = whole.scope["root_path"]
+    return root + (unquote(path) if "%" in path else path)
+
+
+def fill_scope(whole: Whole) -> Any:
     """The ASGI scope of a whole request, from the one that uvicorn began."""
     url = httptools.parse_url(whole.target)
-    path: str = url.path.decode("ascii")
-    whole.scope["headers"] = whole.headers
-    whole.scope["method"] = "POST"
-    whole.scope["path"] = root_path + (unquote(path) if "%" in path else path)
-    whole.scope["raw_path"] = root_path.encode("ascii") + url.path
+    root: str = whole.scope["root_path"]
+    whole.scope["path"] = path_of(whole)
+    whole.scope["raw_path"] = root.encode("ascii") + url.path
     whole.scope["query_string"] = url.query or b""
     return whole.scope
 
@@ -119,7 +139,7 @@ def is_forwarded(whole: Whole) -> bool:
 
 def log_access(log: Logger, whole: Whole, status: bytes) -> None:
     """The line that uvicorn writes for a request, where it writes any."""
-    told = get_client_addr(whole.scope), "POST", whole.target.decode(), "1.1", int(status[9:12])
+    told = get_client_addr(whole.scope), whole.scope["method"], whole.target.decode(), "1.1", int(status[9:12])
     log.info('%s - "%s %s HTTP/%s" %d', *told)
 
 

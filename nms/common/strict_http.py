@@ -177,14 +177,15 @@ class StrictHttp(HttpToolsProtocol):
             self._stage = WHOLE
         HttpToolsProtocol.on_message_complete(self)
 
-    def write(self, whole: Whole, status: bytes, rest: bytes) -> None:
+    def write(self, whole: Whole, status: bytes, headers: bytes, body: bytes) -> None:
         """Answer a request that came whole."""
-        headers = self.server_state.default_headers
-        if self._defaults[0] is not headers:
-            self._defaults = headers, b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        own = self.server_state.default_headers
+        if self._defaults[0] is not own:
+            self._defaults = own, b"".join([b"%b: %b\r\n" % pair for pair in own])
         if self.access_log:
             log_access(self.access_logger, whole, status)
-        self.transport.write(status + self._defaults[1] + rest)
+        # Not one piece: a page has no second copy in memory.
+        self.transport.writelines((status + self._defaults[1] + headers, body))
         if not whole.keep_alive:
             self.transport.close()
         if self.pipeline or self.flow.read_paused or self._stage != WHOLE:
@@ -199,7 +200,7 @@ class StrictHttp(HttpToolsProtocol):
     def begin(self, whole: Whole) -> None:
         """Hand a request that came whole to the app, as ASGI has it."""
         cycle = RequestResponseCycle(
-            scope=fill_scope(whole, self.root_path),
+            scope=fill_scope(whole),
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
@@ -236,19 +237,18 @@ class StrictHttp(HttpToolsProtocol):
         """Whether a request is one that the app may answer without being called, if all of it is there already."""
         return (
             self._shortcut is not None
-            and self._shortcut.leads(self.url)
+            and self._shortcut.leads(self.parser.get_method(), self.url)
             and not (self._is_chunked or self.expect_100_continue)
             and (self._running is None or self._running.response_complete)
             and not (self.pipeline or self.flow.write_paused)
-            and self.parser.get_method() == b"POST"
             and self.parser.should_keep_alive()
             and self.parser.get_http_version() == "1.1"
         )
 
     def _take_whole(self) -> None:
         assert self._shortcut is not None and self._early is not None
-        whole = Whole(self, self.url, self.headers, self._early)
-        whole.scope = self.scope
+        self.scope["method"] = self.parser.get_method().decode()
+        whole = Whole(self, self.scope, self.url, self._early)
         self._early, self._stage, self._running = None, WHOLE, whole
         self.cycle = cast("Any", whole)
         if (self.access_log and is_forwarded(whole)) or not self._shortcut.take(whole, whole.target):

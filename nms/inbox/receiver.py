@@ -74,9 +74,9 @@ class Receiver:
         await send({"type": "http.response.body", "body": body})
         self._requests.count(scope["method"], ROUTE, status, time.perf_counter() - began)
 
-    def leads(self, target: bytes) -> bool:
+    def leads(self, method: bytes, target: bytes) -> bool:
         """Whether requests to this target may be taken whole."""
-        return target in self._state.endpoints.straight
+        return method == b"POST" and target in self._state.endpoints.straight
 
     def take(self, whole: Whole, target: bytes) -> bool:
         """Take a genuine event that is the only one of its request; whatever else comes goes the ordinary way."""

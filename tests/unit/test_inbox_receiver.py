@@ -24,7 +24,7 @@ class Line:
     def __init__(self) -> None:
         self.begun: list[Whole] = []
 
-    def write(self, whole: Whole, status: bytes, rest: bytes) -> None:
+    def write(self, whole: Whole, status: bytes, headers: bytes, body: bytes) -> None:
         raise AssertionError("nothing was stored")
 
     def begin(self, whole: Whole) -> None:
@@ -53,10 +53,10 @@ def test_what_is_handed_back_has_not_grown_old(monkeypatch: pytest.MonkeyPatch) 
     endpoint, line, lane = Endpoint.of(document, dev=False), Line(), Lane()
     state = SimpleNamespace(endpoints=SimpleNamespace(straight={b"/in/a": endpoint}), lane=lane)
     receiver = Receiver(cast(Any, SimpleNamespace(state=state)), cast(Any, None))
-    whole = Whole(line, b"/in/a", list(case.request.headers), case.body)
-    whole.scope = {"type": "http"}
+    scope = {"type": "http", "root_path": "", "headers": list(case.request.headers)}
+    whole = Whole(cast(Any, line), scope, b"/in/a", case.body)
     with patch.object(time, "time", return_value=case.request.arrived):
         assert receiver.take(whole, b"/in/a")
     lane.told[0](Unavailable("It is away."))
     assert line.begun == [whole]
-    assert fill_scope(whole, "")["nms.arrived"] == case.request.arrived
+    assert fill_scope(whole)["nms.arrived"] == case.request.arrived

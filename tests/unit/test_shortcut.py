@@ -16,6 +16,8 @@ from tests.unit.test_strict_http import Line
 
 HEAD = b"POST /short HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\n"
 SHORT = b"HTTP/1.1 200 OK\r\nby: short\r\ncontent-length: 3\r\n\r\n"
+GET = b"GET /short HTTP/1.1\r\nHost: here\r\n\r\n"
+EMPTY = b"HTTP/1.1 200 OK\r\nby: %b\r\ncontent-length: 0\r\n\r\n"
 LONG = b"HTTP/1.1 200 OK\r\nby: long\r\ncontent-length: 3\r\n\r\n"
 
 
@@ -27,8 +29,8 @@ class Desk:
         self.is_open = True
         self.shortcut = self
 
-    def leads(self, target: bytes) -> bool:
-        return target == b"/short"
+    def leads(self, method: bytes, target: bytes) -> bool:
+        return (method, target) in ((b"POST", b"/short"), (b"GET", b"/short"))
 
     def take(self, whole: Whole, target: bytes) -> bool:
         assert target == b"/short"
@@ -49,7 +51,8 @@ class Desk:
                 return
             if not message["more_body"]:
                 break
-        assert (scope["method"], scope["path"], scope["raw_path"]) == ("POST", "/short", b"/short")
+        assert (scope["path"], scope["raw_path"]) == ("/short", b"/short")
+        assert scope["method"] == ("POST" if body else "GET")
         assert dict(scope["headers"])[b"host"] == b"here"
         headers = [(b"by", b"long"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -110,6 +113,51 @@ async def test_what_comes_in_two_pieces_is_answered_the_same(
     if at < len(HEAD):
         desk.answer()
     assert line.written == (SHORT if at < len(HEAD) else LONG) + b"abc"
+    caller.connection_lost(None)
+
+
+@pytest.mark.parametrize("at", range(1, len(GET), 7))
+async def test_what_has_no_body_is_taken_at_the_end_of_its_head(
+    caller: StrictHttp, desk: Desk, line: Line, at: int
+) -> None:
+    for _ in range(2):
+        caller.data_received(GET[:at])
+        assert desk.taken == []
+        caller.data_received(GET[at:])
+        assert [whole.scope["method"] for whole in desk.taken] == ["GET"]
+        desk.answer()
+    caller.data_received(GET + GET + GET)
+    desk.answer()
+    await rest()
+    assert line.written == EMPTY % b"short" * 3 + EMPTY % b"long" * 2
+    caller.connection_lost(None)
+
+
+async def test_a_method_that_is_not_led_to_goes_the_ordinary_way(caller: StrictHttp, desk: Desk) -> None:
+    caller.data_received(GET.replace(b"GET", b"PUT"))
+    assert desk.taken == []
+    assert len(caller.tasks) == 1
+    caller.connection_lost(None)
+    await rest()
+
+
+async def test_a_server_waits_for_what_answers_a_request(caller: StrictHttp, desk: Desk, line: Line) -> None:
+    may = asyncio.Event()
+
+    async def answer() -> None:
+        await may.wait()
+        desk.answer()
+
+    caller.data_received(GET)
+    desk.taken[0].run(answer())
+    [task] = caller.tasks
+    caller.shutdown()
+    may.set()
+    await task
+    await rest()
+    assert line.written == EMPTY[:-2] % b"short" + b"connection: close\r\n\r\n"
+    assert line.is_ended
+    assert caller.tasks == set()
     caller.connection_lost(None)
 
 
@@ -244,9 +292,9 @@ async def test_an_access_log_names_the_caller_that_a_proxy_tells_of(
 
 async def test_apps_under_names_are_found_and_others_are_not(desk: Desk) -> None:
     mounted = Mounted({"a": desk, "b": object()})
-    assert mounted.leads(b"/a/short")
+    assert mounted.leads(b"POST", b"/a/short")
     for target in (b"/a", b"/a/", b"/b/short", b"/c/short", b"/short", b"*", b"", b"http://here/a/short"):
-        assert not mounted.leads(target)
-    whole = Whole(cast(Any, None), b"/a/short", [], b"")
+        assert not mounted.leads(b"POST", target)
+    whole = Whole(cast(Any, None), {}, b"/a/short", b"")
     assert mounted.take(whole, b"/a/short")
     assert desk.taken == [whole]
