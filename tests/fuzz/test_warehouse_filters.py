@@ -1,6 +1,7 @@
 """Lists of the warehouse, filtered and sorted, are what a plain model of the same records gives."""
 
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from nms.common.settings import Settings
 from nms.warehouse.table import TYPES
+from tests.fuzz.extent import Extent
 from tests.fuzz.questions import (
     DOCUMENTS,
     FIELDS,
@@ -99,16 +101,18 @@ def put_together(leaves: Sequence[Leaf], part: Part | None, order: Sequence[str]
     return query
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asked:
-    """Whom to ask, and what is there."""
+    """Whom to ask, what is there, and how often that was held against the model."""
 
     client: httpx2.AsyncClient
     records: Sequence[Record]
+    cases: int = 0
 
 
 @pytest.fixture
-async def asked(settings: Settings) -> AsyncIterator[Asked]:
+async def asked(settings: Settings, extent: Extent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asked]:
+    monkeypatch.setenv("WAREHOUSE_WORKER", "false")
     await make_entities(KINDS)
     rows = make_rows()
     columns = ", ".join(f'"{name}"' for name in FIELDS)
@@ -117,7 +121,10 @@ async def asked(settings: Settings) -> AsyncIterator[Asked]:
         await person.executemany(
             f"insert into entity.kinds ({columns}) values ({casts})", [[row[name] for name in FIELDS] for row in rows]
         )
-        yield Asked(client, [{name: parse(name, text) for name, text in row.items()} for row in rows])
+        asked = Asked(client, [{name: parse(name, text) for name, text in row.items()} for row in rows])
+        began = time.monotonic()
+        yield asked
+    extent.told.append(f"{asked.cases:,} lists beside a model in {time.monotonic() - began:.1f} s")
 
 
 @pytest.mark.parametrize("number", range(PARTS))
@@ -138,7 +145,8 @@ async def test_lists_are_what_a_model_gives(
     expected = sort_records([one for one in asked.records if all(holds(one) for holds in wanted)], order)
     found, cursor = await walk(asked.client, {**query, "limit": str(limit)})
     assert found == expected, query
+    asked.cases += 1
     if cursor is not None:
         # The last page is not walked: back from its cursor comes what stands in front of it.
-        back, _ = await walk(asked.client, {**query, "limit": "6", "cursor": cursor}, "prev")
+        back, _ = await walk(asked.client, {**query, "limit": "16", "cursor": cursor}, "prev")
         assert expected[: len(back)] == back, query
