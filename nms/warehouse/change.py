@@ -50,6 +50,13 @@ def compose_changes(documents: Iterable[EntityDocument]) -> str:
     return _compose(tuple(_rows_of(document) for document in documents))
 
 
+def compose_newest(entities: Iterable[str]) -> str:
+    """The newest change up to a sequence, its parameter, that was committed: a deletion, or of these; 0 without any."""
+    newest = [f"(select max(_sequence) from {table_of(name)} where _sequence <= $1)" for name in entities]
+    deleted = "(select max(sequence) from warehouse.tombstone where sequence <= $1)"
+    return f"select greatest({', '.join(['0', deleted, *newest])})"
+
+
 def _rows_of(document: EntityDocument) -> str:
     return (
         f"(select {quote_literal(document.name)} as entity, {key_text(document, 'r')} as key, _sequence as sequence,"

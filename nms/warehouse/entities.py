@@ -70,6 +70,10 @@ class Entities:
         """Every entity, by name."""
         return list(self._entities.values())
 
+    def names(self) -> list[str]:
+        """The names of all entities that stand."""
+        return list(self._entities)
+
     async def look(self) -> None:
         """Take over what is built now; raises a Problem where it cannot be read."""
         found: dict[str, Served] = {}

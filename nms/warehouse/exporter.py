@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+from functools import partial
 from typing import Final
 
 from nms.common.faults import point
@@ -13,10 +14,10 @@ from nms.common.settings import get_settings, read_settings
 from nms.common.waiting import first_of
 from nms.warehouse.entities import Entities, Served
 from nms.warehouse.export import DAY, KIND
-from nms.warehouse.extract import Asked, Extract, ending, read_extract, write
+from nms.warehouse.extract import Asked, ending, read_extract, write
+from nms.warehouse.feed import find_place
 from nms.warehouse.file import Draft, Store, unwanted
-from nms.warehouse.format import Closing
-from nms.warehouse.repository import ExportRepository
+from nms.warehouse.repository import ExportRepository, FeedRepository
 from nms.warehouse.settings import WarehouseSettings
 
 log = logging.getLogger(__name__)
@@ -70,32 +71,32 @@ class Exporter:
 
     async def _export(self, claimed: Claimed) -> None:
         asked = Asked.of(claimed.run)
-        extract = read_extract(await self._find(asked.entity), asked)
+        entities = Entities(lambda: None)
+        await entities.look()
+        extract = read_extract(_find(entities, asked.entity), asked)
         progress = Progress(claimed, await self._repository.estimate_rows(asked.entity))
         name = f"{asked.entity}-{claimed.run.id}-{claimed.epoch}{ending(asked.format, asked.compression)}"
         with self._store.written(name) as draft:
-            closing = await self._write(extract, draft, progress)
+            place = await find_place(await FeedRepository.open(), entities)
+            closing = await write(extract, place, partial(_take, draft, progress), apart=APART)
         point("export.written")
         async with self._repository.transaction() as tx:
             await claimed.report({"current": closing.rows, "total": closing.rows, "unit": "records",
                                   "phase": "exported", "bytes": draft.size}, tx=tx)  # fmt: skip
             await tx.update_exported(claimed.run.id, (socket.gethostname(), name, draft.size), closing, self._keep)
 
-    async def _find(self, name: str) -> Served:
-        entities = Entities(lambda: None)
-        await entities.look()
-        found = entities.get(name)
-        if found is None:
-            raise NotFound(f"There is no entity {name} any more.", entity=name)
-        return found
 
-    async def _write(self, extract: Extract, draft: Draft, progress: Progress) -> Closing:
-        async def take(data: bytes, rows: int) -> None:
-            await draft.write(data)
-            await progress.report(rows, draft.size)
-            point("export.piece")
+def _find(entities: Entities, name: str) -> Served:
+    found = entities.get(name)
+    if found is None:
+        raise NotFound(f"There is no entity {name} any more.", entity=name)
+    return found
 
-        return await write(extract, await self._repository.get_settled(), take, apart=APART)
+
+async def _take(draft: Draft, progress: Progress, data: bytes, rows: int) -> None:
+    await draft.write(data)
+    await progress.report(rows, draft.size)
+    point("export.piece")
 
 
 async def sweep(repository: ExportRepository, store: Store, stop: asyncio.Event) -> None:

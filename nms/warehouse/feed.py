@@ -74,13 +74,26 @@ async def read_feed(repository: FeedRepository, sight: Sight, wanted: Wanted) ->
         raise PositionAhead(f"The feed ends at {newest}.", newest=newest)
     # In a statement of its own, which sees all that is settled by now.
     span = Span(wanted.since, settled, wanted.limit, wanted.offset)
-    found = await repository.list_changes(sight.documents(), span)
-    while found.built != sight.entities.built:
-        # `next` must not pass by what stands in an entity that this process has not heard of yet.
-        await sight.entities.look()
+    while True:
+        built = sight.entities.built
         found = await repository.list_changes(sight.documents(), span)
-    last = max(settled, wanted.since) if found.is_whole or found.last is None else found.last
-    return FeedPage(found.items, found.count, last)
+        if found.built == built:
+            break
+        # `next` must not pass by what stands in an entity that this process had not heard of then.
+        await sight.entities.look()
+    if found.last is not None and not found.is_whole:
+        return FeedPage(found.items, found.count, found.last)
+    newest = await repository.get_newest(sight.entities.names(), settled)
+    return FeedPage(found.items, found.count, max(newest, found.last or 0, wanted.since))
+
+
+async def find_place(repository: FeedRepository, entities: Entities) -> int:
+    """The place of the feed that everything comes behind which a later statement does not see.
+
+    It is that of a change. Sequences that were rolled back are settled too, and after a crash others may have them.
+    """
+    settled, _ = await repository.get_tide()
+    return await repository.get_newest(entities.names(), settled)
 
 
 async def await_feed(

@@ -11,7 +11,7 @@ from nms.common.db.repositories import BaseDwhRepository, BaseNmsRepository
 from nms.common.document import EntityDocument
 from nms.common.run import Run, RunRepository
 from nms.warehouse.alteration import Standing
-from nms.warehouse.change import LARGEST_PAGE, Changes, Span, compose_changes
+from nms.warehouse.change import LARGEST_PAGE, Changes, Span, compose_changes, compose_newest
 from nms.warehouse.format import Closing
 from nms.warehouse.lineage import Held
 from nms.warehouse.models import Entity, Export, Rounded
@@ -176,6 +176,11 @@ class FeedRepository(BaseDwhRepository):
             )
         return Changes(row["items"], row["count"], row["last"], row["is_whole"], frozenset(row["built"]))
 
+    async def get_newest(self, entities: Iterable[str], upto: int) -> int:
+        """The newest change up to a sequence that was committed; 0 without any."""
+        with translated():
+            return int(await self.connection.fetchval(compose_newest(entities), upto))
+
 
 class PullRepository(BaseNmsRepository):
     """What `sync` publishes of rounds, in the database `nms`."""
@@ -196,10 +201,6 @@ class PullRepository(BaseNmsRepository):
 
 class ExportRepository(BaseDwhRepository):
     """Exports that were ordered, and what their runs ask."""
-
-    async def get_settled(self) -> int:
-        """Up to this sequence everything is written or never will be."""
-        return int(await queries.get_settled(self.connection))
 
     async def estimate_rows(self, entity: str) -> int | None:
         """About how many records an entity has; None where nobody has looked."""

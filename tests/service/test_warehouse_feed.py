@@ -2,15 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
 
+from nms.common.document import EntityDocument
 from nms.common.settings import Settings
 from nms.warehouse import change
+from nms.warehouse.change import Changes, Span
+from nms.warehouse.entities import Entities
+from nms.warehouse.repository import FeedRepository
 from tests.service.warehouse import connected, entity, make_entities, serving
 from tests.service.web_client import problem_of
 from tests.waiting import eventually
@@ -168,6 +172,32 @@ async def test_what_is_built_while_somebody_waits_is_told(
     items, after = await asyncio.wait_for(waiting, 30)
     later, _ = await read(client, since=after)
     assert told([*items, *later]) == [("late", "7", "upsert"), ("posts", "1", "upsert")]
+
+
+async def test_an_entity_that_becomes_known_while_a_page_is_read_is_not_passed_by(
+    client: httpx2.AsyncClient, person: "asyncpg.Connection[Any]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_look, looked = asyncio.Event(), asyncio.Event()
+    look, list_changes = Entities.look, FeedRepository.list_changes
+
+    async def late_look(entities: Entities) -> None:
+        await may_look.wait()
+        await look(entities)
+        looked.set()
+
+    async def held(repository: FeedRepository, documents: Sequence[EntityDocument], span: Span) -> Changes:
+        found = await list_changes(repository, documents, span)
+        may_look.set()
+        await looked.wait()
+        return found
+
+    _, start = await read(client)
+    monkeypatch.setattr(Entities, "look", late_look)
+    await make_entities(entity("late", {"id": "bigint"}))
+    await person.execute("insert into entity.late values (7)")
+    await client.put("/posts/1", json={})
+    monkeypatch.setattr(FeedRepository, "list_changes", held)
+    assert told((await read(client, since=start))[0]) == [("late", "7", "upsert"), ("posts", "1", "upsert")]
 
 
 async def test_waiting_has_an_end(client: httpx2.AsyncClient, settings: Settings) -> None:

@@ -17,17 +17,19 @@ from nms.common.web import stopping
 from nms.warehouse.entities import Entities, Served
 from nms.warehouse.export import find_export, find_file, forget_export, list_exports, order_export
 from nms.warehouse.extract import Asked, read_extract
+from nms.warehouse.feed import find_place
 from nms.warehouse.format import Compression, Format
 from nms.warehouse.models import Export
 from nms.warehouse.page import split_query
 from nms.warehouse.problems import ExportBudgetSpent, ExportElsewhere, ExportNotReady, ExportsBusy
-from nms.warehouse.repository import ExportRepository
+from nms.warehouse.repository import ExportRepository, FeedRepository
 from nms.warehouse.stream import ExportStream, media_type
 
 router = Router(tags=["exports"])
 """Stands in front of the routes of records: `export` is no key there."""
 
 Repository = Annotated[ExportRepository, Depends(get_db_repository(ExportRepository))]
+Feed = Annotated[FeedRepository, Depends(get_db_repository(FeedRepository))]
 EntityName = Annotated[str, Path(pattern=f"^{ENTITY_NAME}$", description="The name of the entity.")]
 Identity = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1, description="The id of the export.")]
 OF = requires("entities:read:{entity}", seen_by="entities:read:{entity}")
@@ -80,14 +82,14 @@ Wanted = Annotated[Asked, Depends(read_asked)]
     response_class=Response,
     responses={**_FILE, **problems(ExportsBusy, NotFound)},
 )
-async def stream_export(request: Request, repository: Repository, wanted: Wanted) -> Response:
+async def stream_export(request: Request, repository: Feed, wanted: Wanted) -> Response:
     """All records that match, of one snapshot, in the order of `sort`, else of the key; `fields` says which of theirs.
 
     Takes `filter`, `sort`, `fields`, `q` and conditions as the list does, and no page. Only as much is read as the
     caller takes.
     """
     extract = read_extract(find_built(request, wanted.entity), wanted)
-    sequence = await repository.get_settled()
+    sequence = await find_place(repository, request.app.state.entities)
     return ExportStream(extract, sequence, request.app.state.streams, stopping(request))
 
 
