@@ -20,6 +20,28 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION cfg.keep_standing()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    if new.deleted then
+        delete from cfg.standing where kind = new.kind and name = new.name;
+    else
+        insert into cfg.standing (kind, name, revision) values (new.kind, new.name, new.revision)
+        on conflict (kind, name) do update set revision = excluded.revision;
+    end if;
+    return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION cfg.next_revision()
+ RETURNS bigint
+ LANGUAGE sql
+AS $function$
+    select coalesce(max(id), 0) + 1 from cfg.revision
+$function$;
+
 CREATE OR REPLACE FUNCTION cfg.refuse_rewrite()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -558,7 +580,7 @@ create table cfg.document (
 );
 
 create table cfg.revision (
-    id bigint generated always as identity not null,
+    id bigint default cfg.next_revision() not null,
     created_at timestamp with time zone default clock_timestamp() not null,
     author text not null,
     message text default ''::text not null
@@ -575,6 +597,12 @@ create table cfg.secret (
     changed_at timestamp with time zone default clock_timestamp() not null,
     author text not null
 );
+
+create table cfg.standing (
+    kind text not null,
+    name text not null,
+    revision bigint not null
+) with (fillfactor=70);
 
 create unlogged table common.bucket (
     name text not null,
@@ -913,6 +941,7 @@ alter table cfg.secret add constraint secret_name_check CHECK ((name ~ '^[a-z]([
 alter table cfg.secret add constraint secret_state_check CHECK ((state = ANY (ARRAY['set'::text, 'dropped'::text, 'removed'::text])));
 alter table cfg.secret add constraint secret_value_check CHECK ((((state = 'set'::text) = (sealed IS NOT NULL)) AND ((sealed IS NULL) = (wrapped IS NULL))));
 alter table cfg.secret add constraint secret_version_check CHECK ((version > 0));
+alter table cfg.standing add constraint standing_pkey PRIMARY KEY (kind, name);
 alter table common.bucket add constraint bucket_pkey PRIMARY KEY (name);
 alter table common.dead_letter add constraint dead_letter_pkey PRIMARY KEY (id);
 alter table common.dead_letter add constraint dead_letter_subscriber_event_id_key UNIQUE (subscriber, event_id);
@@ -966,6 +995,7 @@ alter table sync.record add constraint record_pkey PRIMARY KEY (pipeline, datase
 alter table sync.token add constraint token_pkey PRIMARY KEY (system, line);
 alter table cfg.audit add constraint audit_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
 alter table cfg.document add constraint document_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
+alter table cfg.standing add constraint standing_kind_name_revision_fkey FOREIGN KEY (kind, name, revision) REFERENCES cfg.document(kind, name, revision);
 
 CREATE INDEX audit_action_idx ON cfg.audit USING btree (action, at, id);
 CREATE INDEX audit_actor_idx ON cfg.audit USING btree (actor, at, id);
@@ -1001,20 +1031,13 @@ CREATE UNIQUE INDEX conflict_waiting_idx ON sync.conflict USING btree (pipeline,
 CREATE INDEX quarantine_open_idx ON sync.quarantine USING btree (pipeline, dataset, key, id) WHERE (state = ANY (ARRAY['held'::text, 'replaying'::text, 'dropping'::text]));
 
 create view cfg.current_document as
- SELECT kind,
-    name,
-    revision,
-    body,
-    checksum
-   FROM ( SELECT DISTINCT ON (document.kind, document.name) document.kind,
-            document.name,
-            document.revision,
-            document.body,
-            document.checksum,
-            document.deleted
-           FROM cfg.document
-          ORDER BY document.kind, document.name, document.revision DESC) newest
-  WHERE NOT deleted;
+ SELECT d.kind,
+    d.name,
+    d.revision,
+    d.body,
+    d.checksum
+   FROM cfg.standing s
+     JOIN cfg.document d ON d.kind = s.kind AND d.name = s.name AND d.revision = s.revision;
 
 create view cfg.current_revision as
  SELECT COALESCE(max(id), 0::bigint) AS revision
@@ -1034,6 +1057,7 @@ create view sync.rounded as
 CREATE TRIGGER audit_keep_rows BEFORE DELETE OR UPDATE ON cfg.audit FOR EACH ROW EXECUTE FUNCTION cfg.keep_audit();
 CREATE TRIGGER audit_keep_table BEFORE TRUNCATE ON cfg.audit FOR EACH STATEMENT EXECUTE FUNCTION cfg.keep_audit();
 CREATE TRIGGER document_history BEFORE DELETE OR UPDATE ON cfg.document FOR EACH ROW EXECUTE FUNCTION cfg.refuse_rewrite();
+CREATE TRIGGER document_stand AFTER INSERT ON cfg.document FOR EACH ROW EXECUTE FUNCTION cfg.keep_standing();
 CREATE TRIGGER revision_history BEFORE DELETE OR UPDATE ON cfg.revision FOR EACH ROW EXECUTE FUNCTION cfg.refuse_rewrite();
 CREATE TRIGGER revision_tell AFTER INSERT ON cfg.revision FOR EACH ROW EXECUTE FUNCTION cfg.tell_revision();
 CREATE TRIGGER secret_tell AFTER INSERT OR UPDATE OF version ON cfg.secret FOR EACH ROW EXECUTE FUNCTION cfg.tell_secret();

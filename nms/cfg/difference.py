@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nms.cfg.models import Action, Difference, FieldDifference, Identity
-from nms.common.document import parse_document, short_form
-from nms.common.problem import Malformed
+from nms.common.document import shorten
 
 Bodies = Mapping[Identity, Mapping[str, Any]]
 _NAMED = ("kind", "name")
@@ -27,23 +26,15 @@ def _compare(
         return Difference(Action.ADD, *identity, tuple(_list_added(after)))
     if before == after:
         return None
-    written = (_written(before), _written(after))
+    written = (shorten(before), shorten(after))
     found = _compare_values("", before, after)
     return Difference(Action.CHANGE, *identity, tuple(_shorten(each, *written) for each in found))
 
 
 def _list_added(body: Mapping[str, Any]) -> Iterator[FieldDifference]:
-    for key, value in _written(body).items():
+    for key, value in shorten(body).items():
         if key not in _NAMED:
             yield FieldDifference(key, None, value)
-
-
-def _written(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A body as a person would write it; what this version cannot read stays as it is."""
-    try:
-        return short_form(parse_document(dict(body)))
-    except Malformed:
-        return body
 
 
 def _shorten(found: FieldDifference, before: Mapping[str, Any], after: Mapping[str, Any]) -> FieldDifference:

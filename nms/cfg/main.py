@@ -2,8 +2,9 @@
 
 from fastapi import FastAPI
 
-from nms.cfg.api import audit, documents, revisions, secrets
+from nms.cfg.api import audit, documents, revisions, secrets, watch
 from nms.cfg.settings import CfgSettings
+from nms.cfg.stream import enter_watching
 from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.settings import Settings, get_settings, read_settings
@@ -13,14 +14,16 @@ ROLE = Role(
     name="cfg",
     summary="Systems, pipelines, endpoints, entities and secrets: declared, versioned",
     description="Keeps what is declared: systems, pipelines, endpoints, entities and secrets, each change a revision.",
-    routers=(documents.router, revisions.router, secrets.router, audit.router),
+    routers=(documents.router, revisions.router, secrets.router, watch.router, audit.router),
     tags={
         "documents": "What is declared, as validated documents.",
         "revisions": "What was stored when, and by whom.",
         "secrets": "What systems and endpoints log in with: it goes in and never comes out.",
+        "watch": "What becomes of documents, as it happens.",
         "audit": "Who did or tried what, why and from where; it is only added to.",
     },
     dependencies={"database": health.database(DSNType.NMS)},
+    resources=(enter_watching,),
 )
 
 

@@ -1,15 +1,16 @@
 """What goes into and out of the document store."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from nms.cfg.text import Draft
-from nms.common.document import Document
+from nms.common.document import Document, shorten
 from nms.common.whole import WHOLE
 
 Identity = tuple[str, str]
@@ -174,3 +175,29 @@ class Revision:
         """As JSON values."""
         created = self.created_at.isoformat()
         return {"id": self.id, "created_at": created, "author": self.author, "message": self.message}
+
+
+class Selector(NamedTuple):
+    """Which documents are watched; None is any."""
+
+    kind: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a revision did to one document; `text` is it as JSON, with the short form of a document that stands."""
+
+    revision: int
+    kind: str
+    name: str
+    action: Action
+    text: str = field(repr=False)
+
+    @classmethod
+    def of(cls, revision: int, identity: Identity, action: str, body: Mapping[str, Any] | None) -> "Notice":
+        """A row of the statement `list_notices`."""
+        told: dict[str, Any] = {"revision": revision, "action": action, "kind": identity[0], "name": identity[1]}
+        if body is not None:
+            told["document"] = shorten(body)
+        return cls(revision, *identity, Action(action), json.dumps(told, ensure_ascii=False))

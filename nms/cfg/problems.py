@@ -1,6 +1,6 @@
 """What cfg refuses."""
 
-from nms.common.problem import Problem
+from nms.common.problem import Problem, Retry
 
 
 class RevisionMoved(Problem):
@@ -36,3 +36,25 @@ class SecretMoved(Problem):
 
     status, code, title = 412, "secret-moved", "The secret has moved on"
     remedy = "Read the secret again, and set it if the change is still wanted."
+
+
+class RevisionAhead(Problem):
+    """A watch should begin behind a revision that there is not."""
+
+    status, code, title = 409, "revision-ahead", "There is no such revision yet"
+    remedy = "Read the documents again and watch from the newest revision: the database may have been restored."
+
+
+class WatchTooOld(Problem):
+    """A watch should begin too far behind the newest revision."""
+
+    status, code, title = 410, "watch-too-old", "The revision is too old to watch from"
+    remedy = "Read the documents again and watch from the revision that `revision` tells; CFG_WATCH_REVISIONS says how "
+    remedy += "old it may be."
+
+
+class WatchersBusy(Problem):
+    """A process has as many watchers as it may have."""
+
+    status, code, retry, title = 503, "watchers-busy", Retry.LATER, "Too many watch this process"
+    remedy = "Try again later or ask another process; CFG_WATCHERS says how many there may be."

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nms.cfg.models import Identity, Revision, StoredDocument
+from nms.cfg.models import Identity, Notice, Revision, Selector, StoredDocument
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 
@@ -77,6 +77,15 @@ class DocumentRepository(BaseNmsRepository):
         """The bodies at two revisions, None where it was not there, of every document touched after the first."""
         records = await _queries.list_documents_between(self.connection, low=low, high=high)
         return {(each["kind"], each["name"]): (each["body_low"], each["body_high"]) for each in records}
+
+    async def list_notices(self, place: tuple[int, str, str], upto: int, selector: Selector, size: int) -> list[Notice]:
+        """What revisions up to one did to documents, behind a place (revision, kind, name)."""
+        (revision, after_kind, after_name), (kind, name) = place, selector
+        records = await _queries.list_notices(
+            self.connection, revision=revision, after_kind=after_kind, after_name=after_name, upto=upto, kind=kind,
+            name=name, size=size,
+        )  # fmt: skip
+        return [Notice.of(row["revision"], (row["kind"], row["name"]), row["action"], row["body"]) for row in records]
 
 
 def _stored(records: Sequence[Mapping[str, Any]]) -> list[StoredDocument]:

@@ -22,7 +22,7 @@ Files = Annotated[
     typer.Option("--file", "-f", help="A YAML file, a folder of them, or - for standard input; may be repeated."),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove every document that is not in the files.")]
-_MARKS = {Action.ADD: ("+", "green"), Action.CHANGE: ("~", "yellow"), Action.REMOVE: ("-", "red")}
+MARKS = {Action.ADD: ("+", "green"), Action.CHANGE: ("~", "yellow"), Action.REMOVE: ("-", "red")}
 
 
 @command
@@ -53,7 +53,7 @@ def show_differences(differences: Sequence[Difference]) -> None:
     """Print every document that is added (+), changed (~) or removed (-), with its fields."""
     screen = output.console()
     for each in differences:
-        mark, colour = _MARKS[each.action]
+        mark, colour = MARKS[each.action]
         screen.print(Text(f"{mark} {each.kind} {each.name}", style=colour))
         _show_fields(each)
 

@@ -90,6 +90,7 @@ _CFG = {
     "GET /secrets/{name}": "config:read",
     "PUT /secrets/{name}": "secrets:write",
     "DELETE /secrets/{name}": "secrets:write",
+    "GET /watch": "config:read",
 }
 _SYNC = {
     "GET /pipelines": "pipelines:read",

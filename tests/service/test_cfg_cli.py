@@ -105,3 +105,15 @@ def test_the_command_works_as_a_process_of_its_own(settings: Settings) -> None:
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     assert answer["pipelines"] == ["subscriptions"]
+
+
+def test_watching_once_tells_the_history_from_a_revision_on(nms: Nms) -> None:
+    for dsn in ("env://A_DSN", "env://B_DSN"):
+        text = json.dumps({"kind": "system", "name": "crm", "type": "postgres", "dsn": dsn})
+        assert nms("apply", "-f", "-", input=text).exit_code == 0
+    told = nms("watch", "--since", 0, "--once")
+    assert told.output.split() == ["1", "+", "system", "crm", "2", "~", "system", "crm"]
+    lines = nms("watch", "--since", 1, "--once", "--json").output.splitlines()
+    assert [json.loads(line)["document"]["dsn"] for line in lines] == ["env://B_DSN"]
+    assert nms("watch", "--since", 0, "--kind", "entity", "--once").output == ""
+    assert nms("watch", "--since", 3, "--once").exit_code == 1

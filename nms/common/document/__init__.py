@@ -4,7 +4,7 @@ from nms.common.document.address import Address, parse_address
 from nms.common.document.endpoint import EndpointDocument, Finder
 from nms.common.document.entity import EntityDocument, EntityField
 from nms.common.document.inbox import InboxResource, InboxSystem
-from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form
+from nms.common.document.kind import KINDS, json_schema, normal_form, parse_document, short_form, shorten
 from nms.common.document.mapping import DatasetMapping
 from nms.common.document.pipeline import BatchLimits, PipelineDocument
 from nms.common.document.received import received_key
@@ -48,4 +48,5 @@ __all__ = [
     "parse_document",
     "received_key",
     "short_form",
+    "shorten",
 ]

@@ -78,6 +78,14 @@ def short_form(document: Document) -> dict[str, Any]:
     return body
 
 
+def shorten(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored body in short form; one that this version cannot read stays as it is."""
+    try:
+        return short_form(parse_document(dict(body)))
+    except Malformed:
+        return body
+
+
 def _write_entity(body: dict[str, Any]) -> None:
     del body["order"]
     if len(body["key"]) == 1:
