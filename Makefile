@@ -29,7 +29,7 @@ AUTHORITIES = $(shell $(call PIP_SETTING,cert))
 WITH_INDEX = POETRY_PYPI_MIRROR_URL="$(MIRROR)" POETRY_NO_INTERACTION=1 PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring \
 	$(if $(AUTHORITIES),REQUESTS_CA_BUNDLE="$${REQUESTS_CA_BUNDLE:-$(AUTHORITIES)}" SSL_CERT_FILE="$${SSL_CERT_FILE:-$(AUTHORITIES)}")
 
-.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest faults-inbox storm fuzz bench bench-auth bench-rest bench-inbox bench-warehouse abuse clean
+.PHONY: help demo demo-rest up setup services test check docs format lock faults faults-rest faults-inbox storm fuzz bench bench-auth bench-rest bench-inbox bench-warehouse bench-cfg abuse clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -104,6 +104,9 @@ bench-inbox: services ## Measure how fast signed events are taken, beside bare s
 
 bench-warehouse: services $(DATASETTE) ## Measure how fast records are read, beside bare servers, FastAPI and Datasette
 	@$(RUN)/python -m bench.warehouse $(ARGS)
+
+bench-cfg: services ## Measure many who write one document, and many who watch what becomes of it
+	@$(RUN)/python -m bench.cfg $(ARGS)
 
 abuse: services ## Measure what slow and hostile strangers take of the rate of good requests
 	@$(RUN)/python -m bench.inbox.abuse $(ARGS)

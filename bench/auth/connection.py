@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlencode
 
 HOST = "127.0.0.1"
@@ -31,8 +32,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Those of uvloop are no subclass.
+        self._transport = cast(asyncio.Transport, transport)
 
     async def ask(self, request: bytes) -> Answer:
         """Send a request; raises ConnectionGone."""

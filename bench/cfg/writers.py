@@ -1,0 +1,76 @@
+"""`python -m bench.cfg.writers PORT WRITERS CHANGES`: all raise one number in one document; prints JSON.
+
+Each reads the document, writes the next number under `If-Match` with the tag that came with it, and begins again where
+that is refused. The token comes in CFG_TOKEN.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from collections import Counter
+
+import uvloop
+
+from bench.auth.connection import HOST, Answer, Connection, connect, get
+
+NAME = "counter"
+PATH = f"/documents/system/{NAME}"
+TOKEN = "CFG_TOKEN"
+SHORTEST, LONGEST = 0.004, 0.25
+
+
+def document(number: int) -> dict[str, str]:
+    """The document with a number in it."""
+    return {"kind": "system", "name": NAME, "type": "postgres", "dsn": f"env://NUMBER_{number}"}
+
+
+def put(number: int, token: str, tag: str = "") -> bytes:
+    """The bytes of a change set with this number, made for the revision of the tag."""
+    body = json.dumps({"documents": [document(number)]}).encode()
+    match = f"If-Match: {tag}\r\n" if tag else ""
+    head = f"PUT /changesets HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n{match}"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def tag_of(answer: Answer) -> str:
+    """The entity tag of an answer, with its quotes."""
+    return answer.head.lower().partition(b"\r\netag: ")[2].partition(b"\r\n")[0].decode()
+
+
+def number_of(answer: Answer) -> int:
+    """The number in the document that was read."""
+    return int(json.loads(answer.body)["document"]["dsn"].rpartition("_")[2])
+
+
+async def write(connection: Connection, token: str, changes: int, tries: Counter[int]) -> None:
+    """Raise the number so many times; counts the statuses of what was written."""
+    for _ in range(changes):
+        for attempt in range(1_000_000):
+            read = await connection.ask(get(PATH, token))
+            answer = await connection.ask(put(number_of(read) + 1, token, tag_of(read)))
+            tries[answer.status] += 1
+            if answer.status == 200:
+                break
+            if answer.status != 412:
+                raise SystemExit(f"{answer.status}: {answer.body.decode()}")
+            await asyncio.sleep(random.uniform(0, min(LONGEST, SHORTEST * 2.0 ** min(attempt, 6))))
+
+
+async def run(port: int, writers: int, changes: int) -> dict[str, float]:
+    """What it took until all were through."""
+    token, tries = os.environ[TOKEN], Counter[int]()
+    connections = [await connect(port) for _ in range(writers)]
+    await connections[0].ask(put(0, token))
+    began = time.perf_counter()
+    await asyncio.gather(*(write(one, token, changes, tries) for one in connections))
+    taken = time.perf_counter() - began
+    reached = number_of(await connections[0].ask(get(PATH, token)))
+    stored = tries[200]
+    return {"stored": stored, "number": reached, "seconds": taken, "rate": stored / taken, "refused": tries[412]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(run(*(int(each) for each in sys.argv[1:])))))
