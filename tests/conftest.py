@@ -163,7 +163,7 @@ async def shared_dwh(server: PostgresServer, services: Session) -> str:
     """A migrated dwh for tests that do not write there: a copy for each would cost them more than all else."""
     name = f"dwh_shared_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
     template = await template_of(server, services, "dwh")
-    if not await server.execute("select 1 from pg_database where datname = $1", name):
+    if not await server.has_database(name):
         await server.create_database(name, template=template)
     return server.dsn(name)
 
@@ -180,7 +180,7 @@ async def template_of(server: PostgresServer, services: Session, kind: str) -> s
     """The name of a migrated database to copy from, made once per session and server."""
     template = f"template_{kind}"
     with services.locked(f"{template}-{server.port}"):
-        if not await server.execute("select 1 from pg_database where datname = $1", template):
+        if not await server.has_database(template):
             draft = f"{template}_draft"
             await server.drop_database(draft)
             await upgrade(await server.create_database(draft), DB / kind / "migrations")

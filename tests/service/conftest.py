@@ -75,7 +75,7 @@ async def asking(
     """As `outbound`, for a client of an API alone: in a database that tests share, since names of theirs have ports."""
     name = f"nms_shared_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
     template = await template_of(server, services, "nms")
-    if not await server.execute("select 1 from pg_database where datname = $1", name):
+    if not await server.has_database(name):
         await server.create_database(name, template=template)
     async for settings in reaching_loopback(server.dsn(name), tmp_path, monkeypatch):
         yield settings

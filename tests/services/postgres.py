@@ -13,9 +13,11 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import asyncpg
+from psycopg import sql
 
 from nms.common.db.embedded_place import Account, account_for, binaries
 from nms.common.db.embedded_process import is_running, read_lock
+from tests.services.administrator import administrator_of, dismiss
 from tests.services.place import make_room
 from tests.services.process import Kept, ServiceFailed, end, free_port, keep, log_end, reap, wait_until
 
@@ -71,7 +73,7 @@ class PostgresServer:
     ) -> None:
         self.version = version
         self.directory = Path(directory or make_room(f"nms-pg{version}-"))
-        self.port = 0
+        self.port, self.durable = 0, durable
         self._settings = {**SETTINGS, **({} if durable else UNSAFE), **(settings or {})}
         self._kept: Kept | None = None
 
@@ -109,15 +111,21 @@ class PostgresServer:
     async def create_database(self, name: str | None = None, *, template: str = "template0") -> str:
         """Make a database owned by our login (name: random unless given) and answer its DSN."""
         name = name or f"t_{uuid.uuid4().hex[:16]}"
-        await self.execute(f'create database "{name}" owner {LOGIN} template "{template}" strategy wal_log')
+        made = sql.SQL("create database {} owner {} template {} strategy {}")
+        way = sql.Identifier(LOGIN), sql.Identifier(template), sql.SQL("wal_log" if self.durable else "file_copy")
+        await self._administer(made.format(sql.Identifier(name), *way))
         return self.dsn(name)
 
     async def drop_database(self, name: str) -> None:
         """Drop a database with its sessions and its replication slots."""
-        await self.execute(
-            "select pg_terminate_backend(active_pid) from pg_replication_slots where database = $1", name
-        )
-        await self.execute(f'drop database if exists "{name}" with (force)')
+        sessions = sql.SQL("select pg_terminate_backend(active_pid) from pg_replication_slots where database = {}")
+        dropped = sql.SQL("drop database if exists {} with (force)")
+        await self._administer(sessions.format(sql.Literal(name)), dropped.format(sql.Identifier(name)))
+
+    async def has_database(self, name: str) -> bool:
+        """Whether there is a database of this name."""
+        found = sql.SQL("select 1 from pg_database where datname = {}")
+        return bool(await self._administer(found.format(sql.Literal(name))))
 
     async def execute(self, sql: str, *arguments: Any, database: str = "postgres") -> list[asyncpg.Record]:
         """Run one statement as superuser and answer its rows."""
@@ -126,6 +134,9 @@ class PostgresServer:
             return list(await connection.fetch(sql, *arguments))
         finally:
             await connection.close()
+
+    async def _administer(self, *statements: sql.Composed) -> list[tuple[Any, ...]]:
+        return await asyncio.to_thread(administrator_of(self.superuser_dsn()).run, *statements)
 
     def launch(self) -> "PostgresServer":
         """The same as `start`."""
@@ -155,6 +166,7 @@ class PostgresServer:
         """The same as `stop`."""
         if self._kept is not None:
             kept, self._kept = self._kept, None
+            dismiss(self.superuser_dsn())
             end(kept, SIGNALS[mode], 60)
 
     def remove(self) -> None:
@@ -171,13 +183,14 @@ class PostgresServer:
             "version": self.version,
             "directory": str(self.directory),
             "port": self.port,
+            "durable": self.durable,
             "kept": [kept.pid, kept.keeper],
         }
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> "PostgresServer":
         """The server that another process started."""
-        server = cls(facts["version"], Path(facts["directory"]))
+        server = cls(facts["version"], Path(facts["directory"]), durable=facts["durable"])
         server.port, server._kept = facts["port"], Kept(*facts["kept"])
         return server
 
@@ -223,7 +236,7 @@ class ForeignServer(PostgresServer):
 
     def __init__(self, dsn: str) -> None:
         self._parts = urlsplit(dsn)
-        self.version, self.directory, self._kept = "foreign", Path(os.devnull), None
+        self.version, self.directory, self._kept, self.durable = "foreign", Path(os.devnull), None, True
         self.port = self._parts.port or 5432
 
     def dsn(self, database: str, user: str = "") -> str:
@@ -231,7 +244,8 @@ class ForeignServer(PostgresServer):
 
     async def create_database(self, name: str | None = None, *, template: str = "template0") -> str:
         name = name or f"t_{uuid.uuid4().hex[:16]}"
-        await self.execute(f'create database "{name}" template "{template}" strategy wal_log')
+        made = sql.SQL("create database {} template {} strategy wal_log")
+        await self._administer(made.format(sql.Identifier(name), sql.Identifier(template)))
         return self.dsn(name)
 
     def launch(self) -> "PostgresServer":
