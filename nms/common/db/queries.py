@@ -7,6 +7,7 @@ here the text is tokenised first, and aiosql gets only the lines that it is to r
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,9 @@ class Queries:
         return iter(sorted(self._statements.values(), key=lambda statement: statement.name))
 
 
+@cache
 def load(package: str, folder: str = "queries", *, translates: bool = True) -> Queries:
-    """Load every `.sql` file of `package`/`folder`; raises StatementRefused with file and line.
+    """Load every `.sql` file of `package`/`folder`, once per process; raises StatementRefused with file and line.
 
     Connectors speak to systems that are not ours and translate errors themselves: `translates=False`.
     """
