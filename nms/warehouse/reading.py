@@ -18,6 +18,7 @@ from nms.warehouse.problems import ListTooCostly, PageTooLarge, ReadTooLong
 from nms.warehouse.repository import EntityRepository
 from nms.warehouse.settings import WarehouseSettings
 from nms.warehouse.statement import (
+    BETWEEN,
     LARGEST_PAGE,
     Listing,
     View,
@@ -25,6 +26,7 @@ from nms.warehouse.statement import (
     compose_estimate,
     compose_record,
     compose_state,
+    compose_weighed,
 )
 
 CANCELLED: Final = "57014"
@@ -100,7 +102,7 @@ class Reading:
                 return Answer(304, b"", _headers(known))
         await self._check_cost(question, values)
         page, starts = (question, ()) if given.cursor is None else open_cursor(cursors, question, given.cursor)
-        row, settled = await self._fetch_settled(page.text, (*values, *starts), tagged=tagged)
+        row, settled = await self._fetch_settled(page, (*values, *starts), tagged=tagged)
         if asked.parent is not None and not row["exists"]:
             raise NotFound(NOTHING_HERE)
         if row["found"] and row["items"] is None:
@@ -111,16 +113,18 @@ class Reading:
         count = await self._count(question, values, row)
         return _show(page, row, cursors, tag, count)
 
-    async def _fetch_settled(self, text: str, values: Sequence[Value | None], *, tagged: bool) -> tuple[Any, int]:
+    async def _fetch_settled(self, page: Question, values: Sequence[Value | None], *, tagged: bool) -> tuple[Any, int]:
         """The page, and up to where everything was settled before it was read.
 
         It is read once more where it may show a change of which an older one was under way.
         """
         settled = self._horizon.reached
-        row = await self._fetch(text, values)
+        row = await self._fetch(page.text, values)
         if tagged and row["state"] > settled and await self._horizon.advance():
             settled = self._horizon.reached
-            row = await self._fetch(text, values)
+            row = await self._fetch(page.text, values)
+        if row["items"] is None and row["found"] and "size" not in row:
+            row = await self._fetch(compose_weighed(page.listing), values)
         return row, settled
 
     async def _check_cost(self, question: Question, values: Sequence[Value]) -> None:
@@ -182,11 +186,23 @@ def _show(page: Question, row: Any, cursors: Cursors, tag: str | None, count: in
         if cursor is not None
     ]
     counted = b"" if count is None else b',"count":%d' % count
-    body = b'{"items":[%b],"next":%b,"prev":%b%b}' % (row["items"] or b"", _quoted(after), _quoted(before), counted)
+    items = _shown_of(page, row) if found else b""
+    body = b'{"items":[%b],"next":%b,"prev":%b%b}' % (items, _quoted(after), _quoted(before), counted)
     headers = [_JSON, *_headers(tag)]
     if links:
         headers.append((b"link", ", ".join(links).encode()))
     return Answer(200, body, headers)
+
+
+def _shown_of(page: Question, row: Any) -> bytes:
+    """The records of a page without the one that shows only that there are more; what was weighed has none."""
+    items: bytes = row["items"]
+    if row["found"] <= page.listing.limit or "size" in row:
+        return items
+    start = page.listing.start
+    if start is not None and start.backward:
+        return items[items.index(BETWEEN) + len(BETWEEN) :]
+    return items[: items.rindex(BETWEEN)]
 
 
 def _quoted(cursor: str | None) -> bytes:

@@ -14,6 +14,9 @@ LARGEST_PAGE: Final = 16 << 20
 """Bytes of the records of one page; a single record may be larger."""
 WEIGHED_FROM: Final = 100
 """Records from which on a page is weighed before it is glued: that costs some of the time of a usual page."""
+BETWEEN: Final = b",\n"
+"""What stands between records: a line break stands in none of them, so their ends are found."""
+_BETWEEN: Final = quote_literal(BETWEEN.decode())
 _SIGNS: Final = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "like": "like", "ilike": "ilike"}
 _REMEMBERED: Final = 4_096
 
@@ -65,43 +68,66 @@ class Listing:
 
 @lru_cache(_REMEMBERED)
 def compose_list(listing: Listing) -> str:
-    """A page in one row: `items` (bytes), `found`, `size`, the sort values of its `first` and `last` record, `state`,
+    """A page in one row: `items` (bytes), `found`, the sort values of its `first` and `last` record, `state`,
     `counted` and whether the parent `exists`.
 
-    `found` is one more than the limit where there are more records.
+    `found` is one more than the limit where there are more records: then one of them stands at the end of `items`, or
+    at their begin where the page ends. `items` are null where that is too much: weigh them.
     """
-    count = len(listing.sort)
-    names = ", ".join(f"array_agg(k{at}) as k{at}" for at in range(count))
-    low, high = _edges(listing)
-    parts = [
+    if listing.limit > WEIGHED_FROM:
+        return compose_weighed(listing)
+    items = f"case when octet_length(items) <= {LARGEST_PAGE} then convert_to(items, 'UTF8') end as items"
+    return (
+        f"select {', '.join([items, *_told(listing)])} from (select count(*) as found,"
+        f" string_agg(j, {_BETWEEN}) as items, {_sort_values(listing)} from ({_rows(listing)}) as r) as a"
+    )
+
+
+@lru_cache(_REMEMBERED)
+def compose_weighed(listing: Listing) -> str:
+    """A page that is weighed before it is glued, as `compose_list` has it, but that `items` are those of the page.
+
+    They are null where they are larger than a page may be, and `size` says by how much.
+    """
+    items = (
         f"case when size - beyond <= {LARGEST_PAGE} or least(found, {listing.limit}) = 1"
-        f" then {_cut(listing)} end as items",
+        f" then {_cut(listing)} end as items"
+    )
+    # What is too large together is not glued to learn that; to weigh a record reads nothing of it.
+    place = 1 if _is_backward(listing) else listing.limit + 1
+    rows = (
+        "(select *, count(*) over whole as n, sum(octet_length(j)) over whole as weight,"
+        f" nth_value(octet_length(j), {place}) over whole as last from ({_rows(listing)}) as r"
+        " window whole as (rows between unbounded preceding and unbounded following)) as r"
+    )
+    light = f"weight - case when n > {listing.limit} then last else 0 end <= {LARGEST_PAGE}"
+    return (
+        f"select {', '.join([items, 'size - beyond as size', *_told(listing)])} from (select count(*) as found,"
+        f" string_agg(case when {light} or n = 1 then j end, {_BETWEEN}) as items,"
+        f" coalesce(sum(octet_length(j)), 0) as size, {_beyond(listing)} as beyond, {_sort_values(listing)}"
+        f" from {rows}) as a"
+    )
+
+
+def _told(listing: Listing) -> list[str]:
+    """What a page tells beside its records."""
+    low, high = _edges(listing)
+    count = range(len(listing.sort))
+    told = [
         "found",
-        "size - beyond as size",
-        f"array[{', '.join(f'k{at}[{low}]::text' for at in range(count))}] as first",
-        f"array[{', '.join(f'k{at}[{high}]::text' for at in range(count))}] as last",
+        f"array[{', '.join(f'k{at}[{low}]::text' for at in count)}] as first",
+        f"array[{', '.join(f'k{at}[{high}]::text' for at in count)}] as last",
         f"{_state(listing)} as state",
     ]
     if listing.counted:
-        parts.append(f"(select count(*) from {table_of(listing.entity.name)} where {_matching(listing)}) as counted")
+        told.append(f"(select count(*) from {table_of(listing.entity.name)} where {_matching(listing)}) as counted")
     if listing.parent is not None:
-        parts.append(f"{_parent_exists(listing)} as exists")
-    rows, glued = f"({_rows(listing)}) as r", "j"
-    if listing.limit > WEIGHED_FROM:
-        # What is too large together is not glued to learn that; to weigh a record reads nothing of it.
-        place = 1 if _is_backward(listing) else listing.limit + 1
-        rows = (
-            "(select *, count(*) over whole as n, sum(octet_length(j)) over whole as weight,"
-            f" nth_value(octet_length(j), {place}) over whole as last from {rows}"
-            " window whole as (rows between unbounded preceding and unbounded following)) as r"
-        )
-        light = f"weight - case when n > {listing.limit} then last else 0 end <= {LARGEST_PAGE}"
-        glued = f"case when {light} or n = 1 then j end"
-    return (
-        f"select {', '.join(parts)} from (select count(*) as found, string_agg({glued}, ',') as items,"
-        f" coalesce(sum(octet_length(j)), 0) as size, {_beyond(listing)} as beyond, {names}"
-        f" from {rows}) as a"
-    )
+        told.append(f"{_parent_exists(listing)} as exists")
+    return told
+
+
+def _sort_values(listing: Listing) -> str:
+    return ", ".join(f"array_agg(k{at}) as k{at}" for at in range(len(listing.sort)))
 
 
 def compose_estimate(listing: Listing) -> str:
@@ -153,7 +179,7 @@ def _beyond(listing: Listing) -> str:
 def _cut(listing: Listing) -> str:
     """The records without that one and its comma: cut from what is glued, which costs less than to glue an array."""
     given = "convert_to(items, 'UTF8')"
-    more = "beyond + (beyond > 0)::integer"
+    more = f"beyond + {len(BETWEEN)} * (beyond > 0)::integer"
     return (
         f"substr({given}, 1 + {more})"
         if _is_backward(listing)

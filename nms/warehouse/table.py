@@ -37,6 +37,8 @@ TYPES: Final = {
 }
 """Types of fields as PostgreSQL's catalog spells them."""
 OWN_COLUMNS: Final = (
+    # In front of the others: to find it in a row, PostgreSQL goes over all columns before it.
+    "_json text not null default ''",
     # What triggers fill has a default too, so that whoever reads the catalog sees that rows may come without it.
     "_sequence bigint not null default 0",
     "_source text not null default 'local'",
@@ -45,7 +47,6 @@ OWN_COLUMNS: Final = (
     "_created_at timestamptz not null default now()",
     "_updated_at timestamptz not null default now()",
     "_raw jsonb",
-    "_json text not null default ''",
 )
 _BARE: Final = frozenset({"boolean", "smallint", "integer", "bigint", "json"})
 """Types whose text is JSON as it is."""

@@ -126,6 +126,29 @@ async def test_pages_go_on_and_back_where_values_are_missing(settings: Settings,
         assert found == [*whole, *whole[-2::-1]]
 
 
+async def test_a_line_break_in_a_record_is_not_where_it_ends(settings: Settings) -> None:
+    await make_entities(POSTS, COMMENTS)
+    async with connected(settings) as person, serving(settings) as client:
+        for number in (1, 2, 3):
+            await person.execute(
+                "insert into entity.posts (id, title, body, meta) values ($1, $2, $2, $3)",
+                number,
+                "a,\nb\r\n",
+                '{"a,\\nb": "},\\n{"}',
+            )
+        for limit in (1, 2, 3, 101):
+            answer = await client.get(f"/posts?limit={limit}")
+            walked = [*answer.json()["items"]]
+            while "next" in answer.links:
+                answer = await client.get("/posts" + answer.links["next"]["url"])
+                walked += answer.json()["items"]
+            assert [one["id"] for one in walked] == [1, 2, 3]
+            assert all(one["title"] == one["body"] == "a,\nb\r\n" for one in walked)
+            if limit < 3:
+                back = await client.get("/posts" + answer.links["prev"]["url"])
+                assert ids(back) == [1, 2][-limit:]
+
+
 async def test_an_expression_of_alternatives_is_one_condition_among_others(settings: Settings) -> None:
     await make_entities(POSTS, COMMENTS)
     either = {"filter": "id lt 5 or not (not (id gt 8))", "limit": "3"}
