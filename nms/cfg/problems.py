@@ -58,3 +58,10 @@ class WatchersBusy(Problem):
 
     status, code, retry, title = 503, "watchers-busy", Retry.LATER, "Too many watch this process"
     remedy = "Try again later or ask another process; CFG_WATCHERS says how many there may be."
+
+
+class ProbesSpent(Problem):
+    """So many systems were probed in the last minute that this one waits."""
+
+    status, code, retry, title = 429, "probes-spent", Retry.LATER, "Too many systems were probed"
+    remedy = "Wait for the seconds that Retry-After names; `nms doctor` on the machine itself is not counted."

@@ -26,3 +26,6 @@ class CfgSettings(RoleSettings):
     watch_patience: Annotated[
         float, Field(ge=0.05, le=300, description="seconds that a watcher may leave unread what it was sent")
     ] = 10.0
+    probe_seconds: float = Field(5.0, gt=0, le=60, description="seconds after which a probed system counts as silent")
+    probes_per_minute: int = Field(10, ge=1, description="systems that one caller may have probed in a minute")
+    all_probes_per_minute: int = Field(60, ge=1, description="systems that all callers together may have probed")

@@ -31,6 +31,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
         "nms.warehouse.parquet": "pyarrow takes 40 MB of memory: only where somebody asks for Parquet",
         "nms.warehouse.zstd": "only where somebody asks for it",
     },
+    "nms/cfg/probe.py": {"*": "the connectors of the systems that are probed, as in sync"},
     "nms/connectors/kafka/connector.py": {"*": "aiokafka is an extra: only where a pipeline has a Kafka system"},
 }
 # Where a library lacks types or Python's type system a word, and why: path -> reason.

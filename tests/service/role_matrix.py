@@ -28,6 +28,7 @@ SCOPES: dict[str, str] = {
     "secrets:write": "admin operator",
     "service-tokens:read": "admin",
     "service-tokens:write": "admin",
+    "systems:probe": "admin operator",
     "tasks:read": "admin operator viewer",
     "tasks:write": "admin operator",
     "tokens:introspect": "admin",
@@ -91,6 +92,7 @@ _CFG = {
     "PUT /secrets/{name}": "secrets:write",
     "DELETE /secrets/{name}": "secrets:write",
     "GET /watch": "config:read",
+    "POST /systems/{name}/probe": "systems:probe",
 }
 _SYNC = {
     "GET /pipelines": "pipelines:read",

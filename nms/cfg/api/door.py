@@ -21,6 +21,7 @@ ACTIONS: Final = {
     "POST /rollback": "revision.rollback",
     "PUT /secrets/{name}": "secret.set",
     "DELETE /secrets/{name}": "secret.remove",
+    "POST /systems/{name}/probe": "system.probe",
 }
 """What a route is for, in the words of the audit; every route that writes has a line."""
 OTHER: Final = "route.ask"

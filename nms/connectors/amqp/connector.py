@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nms.common.document import AmqpSystem, SystemDocument
+from nms.common.document import AmqpSystem, PipelineDocument, SystemDocument
 from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec, Feed, FeedSpec, OutletSpec, Store, Target
 from nms.common.problem import Malformed, Problem
@@ -56,6 +56,16 @@ async def check(access: Access, datasets: Sequence[DatasetSpec], *, reads: bool,
     finally:
         await leave(connection)
     return found
+
+
+async def probe(system: SystemDocument, pipeline: PipelineDocument | None) -> list[Finding]:
+    """What a broker says, for a pipeline that uses it or for none; raises SecretMissing and SystemUnreadable."""
+    access = access_of(system)
+    if pipeline is None:
+        return await check(access, [], reads=True, writes=False)
+    reads = pipeline.source == system.name
+    datasets = [DatasetSpec(one.source, one.target, one.fields, one.key) for one in pipeline.datasets]
+    return await check(access, datasets, reads=reads, writes=not reads or pipeline.direction == "two-way")
 
 
 def _finding(problem: Problem, system: str, pointer: str) -> Finding:

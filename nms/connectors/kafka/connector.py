@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from nms.common.document.pipeline import PipelineDocument
 from nms.common.document.system import KafkaSystem, SystemDocument
 from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec, Feed, FeedSpec, OutletSpec, Store, Target
@@ -43,6 +44,16 @@ async def check(access: Access, datasets: Sequence[DatasetSpec], *, reads: bool,
         pointer = "/target" if writes else "/source"
         return [Finding(problem.code, problem.detail, access.system, pointer=pointer, remedy=problem.remedy, run_as="")]
     return found
+
+
+async def probe(system: SystemDocument, pipeline: PipelineDocument | None) -> list[Finding]:
+    """What a cluster says, for a pipeline that uses it or for none; raises SecretMissing and SystemUnreadable."""
+    access = access_of(system)
+    if pipeline is None:
+        return await check(access, [], reads=True, writes=False)
+    reads = pipeline.source == system.name
+    datasets = [DatasetSpec(one.source, one.target, one.fields, one.key) for one in pipeline.datasets]
+    return await check(access, datasets, reads=reads, writes=not reads or pipeline.direction == "two-way")
 
 
 def _load(name: str) -> Any:

@@ -8,7 +8,10 @@ from typing import Any
 import asyncpg
 
 from nms.common.change import Shape
+from nms.common.document import PipelineDocument, PostgresSystem, SystemDocument
+from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec, Position
+from nms.common.problem import Malformed
 from nms.connectors.postgres import catalog, slot
 from nms.connectors.postgres.catalog import Connection, queries
 from nms.connectors.postgres.config import PipelineSpec
@@ -17,6 +20,7 @@ from nms.connectors.postgres.log import LogEnd, Sessions, open_log
 from nms.connectors.postgres.pairing import Pairing
 from nms.connectors.postgres.poll.prepare import forget
 from nms.connectors.postgres.preflight import check_open
+from nms.connectors.postgres.probe import probe_database
 from nms.connectors.postgres.problems import translate
 from nms.connectors.postgres.reopen import reopen
 from nms.connectors.postgres.takeover import begin, goes_on, new_sessions, session_prefix, take_over
@@ -136,4 +140,20 @@ def make_writers(pairing: Pairing, names: Sequence[str], *, heals: bool) -> Call
     return writer
 
 
-__all__ = ["Access", "DatasetSpec", "Opened", "PipelineSpec", "open_pipeline", "release_source", "release_target"]
+async def probe(system: SystemDocument, pipeline: PipelineDocument | None) -> list[Finding]:
+    """What a database says by itself, for a pipeline that uses it or for none; never raises a Problem."""
+    if not isinstance(system, PostgresSystem):
+        raise Malformed(f"system {system.name} is no PostgreSQL database")
+    return await probe_database(system, pipeline)
+
+
+__all__ = [
+    "Access",
+    "DatasetSpec",
+    "Opened",
+    "PipelineSpec",
+    "open_pipeline",
+    "probe",
+    "release_source",
+    "release_target",
+]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from nms.common.document import SystemDocument
+from nms.common.document import PipelineDocument, SystemDocument
 from nms.common.document.rest import RestSystem
 from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec, Feed, FeedSpec, OutletSpec, Store, Target
@@ -39,3 +39,14 @@ async def open_remote(access: RestSystem, spec: RemoteSpec) -> Remote:
 async def check(access: RestSystem, datasets: Sequence[DatasetSpec], *, reads: bool, writes: bool) -> list[Finding]:
     """What stands in the way of reading these resources, of writing to them, or of both; never raises a Problem."""
     return await check_resources(access, datasets, reads=reads, writes=writes)
+
+
+async def probe(system: SystemDocument, pipeline: PipelineDocument | None) -> list[Finding]:
+    """What an API says, for a pipeline that uses it or for none; raises SecretMissing and SystemUnreadable."""
+    access = access_of(system)
+    if pipeline is None:
+        name = next(iter(access.resources))
+        return await check(access, [DatasetSpec(name, name)], reads=True, writes=False)
+    reads = pipeline.source == system.name
+    datasets = [DatasetSpec(one.source, one.target, one.fields, one.key) for one in pipeline.datasets]
+    return await check(access, datasets, reads=reads, writes=not reads or pipeline.direction == "two-way")

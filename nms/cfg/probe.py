@@ -1,0 +1,171 @@
+"""Probes: whether a system answers, lets us in and has what its pipelines need; looked at, never changed."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib import import_module
+from typing import Any, Final, Protocol, cast
+
+from nms.cfg import audit
+from nms.cfg.audit import Act
+from nms.cfg.problems import ProbesSpent
+from nms.cfg.repository import DocumentRepository
+from nms.cfg.settings import CfgSettings
+from nms.common import clock
+from nms.common.budget import opened_budget
+from nms.common.cache.bucket import Bucket
+from nms.common.configuration import Configuration, current_documents
+from nms.common.document import PipelineDocument, SystemDocument
+from nms.common.egress.address import parse_allowance
+from nms.common.egress.confined import run_confined
+from nms.common.finding import Finding
+from nms.common.problem import Problem
+from nms.common.settings import get_settings, read_settings
+
+log = logging.getLogger(__name__)
+
+OURS: Final = frozenset({"inbox", "warehouse"})
+"""Rooms of this installation: nothing of theirs is outside."""
+HTTP: Final = "rest"
+"""What goes through outbound HTTP, which has bounds of its own."""
+SILENT: Final = {"postgres": "server-away", "amqp": "broker-away", "kafka": "kafka-away", HTTP: "remote-unreachable"}
+_MUTE: Final = frozenset(
+    {*SILENT.values(), "remote-timeout", "remote-malformed", "remote-slow", "remote-login-away", "server-busy"}
+)
+_ALL: Final = "probe"
+
+
+class Connector(Protocol):
+    """What the module `connector` of a folder offers."""
+
+    async def probe(self, system: SystemDocument, pipeline: PipelineDocument | None) -> list[Finding]:
+        """What stands in the way at this system, for a pipeline that uses it or for none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What was found at one system; each finding with the pipeline that it concerns, empty where it is all of them."""
+
+    system: str
+    findings: tuple[tuple[str, Finding], ...] = ()
+
+    @property
+    def fit(self) -> bool:
+        """Whether nothing stands in the way."""
+        return not any(finding.fatal for _, finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        found = [{"pipeline": name or None, **asdict(finding)} for name, finding in self.findings]
+        return {"system": self.system, "fit": self.fit, "findings": found}
+
+
+async def probe_system(repository: DocumentRepository, name: str, caller: str) -> Probe:
+    """Look at a stored system; raises NotFound, ProbesSpent."""
+    configuration = await current_documents(repository)
+    return (await probe_systems(repository, configuration, [name], caller))[0]
+
+
+async def probe_systems(
+    repository: DocumentRepository, configuration: Configuration, names: Sequence[str], caller: str
+) -> list[Probe]:
+    """Look at systems as one configuration has them, within the budgets of a caller and of all; raises ProbesSpent.
+
+    It stands in the audit before anything is asked.
+    """
+    systems = [configuration.system(name) for name in names]
+    outside = [one for one in systems if one.type not in OURS]
+    settings = read_settings(CfgSettings)
+    await _spend(caller, len(outside), settings)
+    async with repository.transaction() as tx:
+        for one in outside:
+            await audit.note(tx, Act("system.probe", one.name, facts={"type": one.type, "at": _place(one)}))
+    return list(await asyncio.gather(*(look_guarded(one, _users(configuration, one), settings) for one in systems)))
+
+
+async def look_guarded(system: SystemDocument, users: Sequence[PipelineDocument], settings: CfgSettings) -> Probe:
+    """Look at a system from a process that others may ask to: within EGRESS_ALLOW, and without telling why it is mute.
+
+    That a port is closed, or speaks something else, is told neither by words nor by the time that it takes.
+    """
+    allowed = [parse_allowance(text) for text in get_settings().egress_allow]
+    began = clock.monotonic()
+
+    async def ask(work: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+        left = began + settings.probe_seconds - clock.monotonic()
+        if system.type != HTTP:
+            return await run_confined(work, allowed, left)
+        async with asyncio.timeout(left):
+            return await work()
+
+    probe = await _look(system, users, ask)
+    if any(one.code in _MUTE for _, one in probe.findings):
+        await asyncio.sleep(began + settings.probe_seconds - clock.monotonic())
+        return Probe(system.name, (("", _silent(system)),))
+    return probe
+
+
+async def _look(
+    system: SystemDocument,
+    users: Sequence[PipelineDocument],
+    ask: Callable[[Callable[[], Awaitable[list[Finding]]]], Awaitable[list[Finding]]],
+) -> Probe:
+    if system.type in OURS:
+        return Probe(system.name)
+    connector = cast(Connector, import_module(f"nms.connectors.{system.type}.connector"))
+    found: list[tuple[str, Finding]] = []
+    for pipeline in users or (None,):
+        name = "" if pipeline is None else pipeline.name
+        try:
+            findings = await ask(partial(connector.probe, system, pipeline))
+        except TimeoutError:
+            findings = [_silent(system)]
+        except Problem as problem:
+            findings = [Finding(problem.code, problem.detail, system.name, remedy=problem.remedy, run_as="")]
+        except Exception:
+            # What a driver makes of somebody who speaks another language is in no list.
+            log.exception("the probe of %s failed", system.name)
+            findings = [_silent(system)]
+        found += [(name, one) for one in findings]
+        if any(one.code in _MUTE for one in findings):
+            break
+    return Probe(system.name, tuple(_without_twins(found)))
+
+
+def _without_twins(found: Iterable[tuple[str, Finding]]) -> Iterable[tuple[str, Finding]]:
+    """What is found for several pipelines in the same words is told once, for none of them."""
+    told: dict[tuple[str, str], tuple[str, Finding]] = {}
+    for name, finding in found:
+        identity = (finding.code, finding.sentence)
+        alone = identity not in told
+        told[identity] = (name, finding) if alone else ("", replace(finding, pointer=""))
+    return told.values()
+
+
+def _silent(system: SystemDocument) -> Finding:
+    text = f"{system.name} does not answer at its address, or not as a system of type {system.type} does"
+    remedy = "Look whether its address is right and it runs; `nms doctor` on the machine of NMS tells more."
+    return Finding(SILENT[system.type], text, system.name, remedy=remedy, run_as="")
+
+
+def _users(configuration: Configuration, system: SystemDocument) -> list[PipelineDocument]:
+    return [one for one in configuration.pipelines.values() if system.name in (one.source, one.target)]
+
+
+def _place(system: SystemDocument) -> str:
+    return " ".join(str(part) for part in system.place)
+
+
+async def _spend(caller: str, count: int, settings: CfgSettings) -> None:
+    limits = {f"{_ALL} {caller}": settings.probes_per_minute, _ALL: settings.all_probes_per_minute}
+    async with opened_budget(get_settings()) as budget:
+        for name, most in limits.items():
+            # A plan that touches more systems than a minute holds takes all of it.
+            booking = await budget.book(Bucket(name, most / 60, most), min(count, most), ahead=0.0)
+            if not booking.granted:
+                wait = math.ceil(booking.wait)
+                raise ProbesSpent(f"The next probe may be asked for in {wait} s.", retry_after=wait)
