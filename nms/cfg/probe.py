@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from nms.cfg import audit
 from nms.cfg.audit import Act
+from nms.cfg.models import Action, Plan
 from nms.cfg.problems import ProbesSpent
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.settings import CfgSettings
 from nms.common import clock
 from nms.common.budget import opened_budget
 from nms.common.cache.bucket import Bucket
-from nms.common.configuration import Configuration, current_documents
+from nms.common.configuration import current_documents
 from nms.common.document import PipelineDocument, SystemDocument
 from nms.common.egress.address import parse_allowance
 from nms.common.egress.confined import run_confined
@@ -36,6 +37,8 @@ _MUTE: Final = frozenset(
     {*SILENT.values(), "remote-timeout", "remote-malformed", "remote-slow", "remote-login-away", "server-busy"}
 )
 _ALL: Final = "probe"
+
+Ask: TypeAlias = Callable[[], Awaitable[list[Finding]]]
 
 
 class Connector(Protocol):
@@ -64,61 +67,98 @@ class Probe:
         return {"system": self.system, "fit": self.fit, "findings": found}
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A system to be looked at, and the pipelines that it is looked at for."""
+
+    system: SystemDocument
+    users: tuple[PipelineDocument, ...] = ()
+
+
 async def probe_system(repository: DocumentRepository, name: str, caller: str) -> Probe:
     """Look at a stored system; raises NotFound, ProbesSpent."""
     configuration = await current_documents(repository)
-    return (await probe_systems(repository, configuration, [name], caller))[0]
+    system = configuration.system(name)
+    subject = Subject(system, _users(configuration.pipelines.values(), name))
+    return (await probe_guarded(repository, [subject], caller))[0]
 
 
-async def probe_systems(
-    repository: DocumentRepository, configuration: Configuration, names: Sequence[str], caller: str
-) -> list[Probe]:
-    """Look at systems as one configuration has them, within the budgets of a caller and of all; raises ProbesSpent.
+def list_subjects(plan: Plan) -> list[Subject]:
+    """The systems that a plan touches, as they would stand: its own, and those of its pipelines, for these alone."""
+    touched = {(one.kind, one.name) for one in plan.differences if one.action is not Action.REMOVE}
+    systems = [one for one in plan.documents.values() if isinstance(one, SystemDocument)]
+    pipelines = [one for one in plan.documents.values() if isinstance(one, PipelineDocument)]
+    fresh = [one for one in pipelines if ("pipeline", one.name) in touched]
+    subjects = []
+    for system in systems:
+        changed = ("system", system.name) in touched
+        users = _users(pipelines if changed else fresh, system.name)
+        if system.type not in OURS and (changed or users):
+            subjects.append(Subject(system, users))
+    return subjects
+
+
+async def probe_guarded(repository: DocumentRepository, subjects: Sequence[Subject], caller: str) -> list[Probe]:
+    """Look at systems for who asks over HTTP, within the budgets of this caller and of all; raises ProbesSpent.
 
     It stands in the audit before anything is asked.
     """
-    systems = [configuration.system(name) for name in names]
-    outside = [one for one in systems if one.type not in OURS]
     settings = read_settings(CfgSettings)
-    await _spend(caller, len(outside), settings)
+    outside = [one for one in subjects if one.system.type not in OURS]
+    if outside:
+        await _spend(caller, len(outside), settings)
+        await _note(repository, outside)
+    return list(await asyncio.gather(*(_look_guarded(one, settings) for one in subjects)))
+
+
+async def probe_openly(repository: DocumentRepository, subjects: Sequence[Subject]) -> list[Probe]:
+    """Look at systems for the operator of this machine, as `nms doctor` does: what he hears names what is wrong."""
+    settings = read_settings(CfgSettings)
+    await _note(repository, subjects)
+
+    async def ask(work: Ask) -> list[Finding]:
+        async with asyncio.timeout(settings.probe_seconds):
+            return await work()
+
+    return [await _look(one, ask) for one in subjects]
+
+
+async def _note(repository: DocumentRepository, subjects: Sequence[Subject]) -> None:
     async with repository.transaction() as tx:
-        for one in outside:
-            await audit.note(tx, Act("system.probe", one.name, facts={"type": one.type, "at": _place(one)}))
-    return list(await asyncio.gather(*(look_guarded(one, _users(configuration, one), settings) for one in systems)))
+        for one in subjects:
+            facts = {"type": one.system.type, "at": " ".join(str(part) for part in one.system.place)}
+            await audit.note(tx, Act("system.probe", one.system.name, facts=facts))
 
 
-async def look_guarded(system: SystemDocument, users: Sequence[PipelineDocument], settings: CfgSettings) -> Probe:
+async def _look_guarded(subject: Subject, settings: CfgSettings) -> Probe:
     """Look at a system from a process that others may ask to: within EGRESS_ALLOW, and without telling why it is mute.
 
     That a port is closed, or speaks something else, is told neither by words nor by the time that it takes.
     """
+    system, began = subject.system, clock.monotonic()
     allowed = [parse_allowance(text) for text in get_settings().egress_allow]
-    began = clock.monotonic()
 
-    async def ask(work: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    async def ask(work: Ask) -> list[Finding]:
         left = began + settings.probe_seconds - clock.monotonic()
         if system.type != HTTP:
             return await run_confined(work, allowed, left)
         async with asyncio.timeout(left):
             return await work()
 
-    probe = await _look(system, users, ask)
+    probe = await _look(subject, ask)
     if any(one.code in _MUTE for _, one in probe.findings):
         await asyncio.sleep(began + settings.probe_seconds - clock.monotonic())
         return Probe(system.name, (("", _silent(system)),))
     return probe
 
 
-async def _look(
-    system: SystemDocument,
-    users: Sequence[PipelineDocument],
-    ask: Callable[[Callable[[], Awaitable[list[Finding]]]], Awaitable[list[Finding]]],
-) -> Probe:
+async def _look(subject: Subject, ask: Callable[[Ask], Awaitable[list[Finding]]]) -> Probe:
+    system = subject.system
     if system.type in OURS:
         return Probe(system.name)
     connector = cast(Connector, import_module(f"nms.connectors.{system.type}.connector"))
     found: list[tuple[str, Finding]] = []
-    for pipeline in users or (None,):
+    for pipeline in subject.users or (None,):
         name = "" if pipeline is None else pipeline.name
         try:
             findings = await ask(partial(connector.probe, system, pipeline))
@@ -152,12 +192,8 @@ def _silent(system: SystemDocument) -> Finding:
     return Finding(SILENT[system.type], text, system.name, remedy=remedy, run_as="")
 
 
-def _users(configuration: Configuration, system: SystemDocument) -> list[PipelineDocument]:
-    return [one for one in configuration.pipelines.values() if system.name in (one.source, one.target)]
-
-
-def _place(system: SystemDocument) -> str:
-    return " ".join(str(part) for part in system.place)
+def _users(pipelines: Iterable[PipelineDocument], name: str) -> tuple[PipelineDocument, ...]:
+    return tuple(one for one in pipelines if name in (one.source, one.target))
 
 
 async def _spend(caller: str, count: int, settings: CfgSettings) -> None:

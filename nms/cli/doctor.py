@@ -124,7 +124,7 @@ def _show_all(found: Sequence[Diagnosis], rooms: Mapping[str, Sequence[Finding]]
     for one in found:
         _show(one)
     for room, findings in rooms.items():
-        _show_findings(room, findings)
+        show_findings(room, findings)
 
 
 def _show(diagnosis: Diagnosis) -> None:
@@ -133,14 +133,15 @@ def _show(diagnosis: Diagnosis) -> None:
         screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), (f"made {made}", "green")))
     if diagnosis.resumed:
         screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), ("resumed", "green")))
-    _show_findings(diagnosis.pipeline, diagnosis.findings)
+    show_findings(diagnosis.pipeline, diagnosis.findings)
     if diagnosis.findings:
         fatal = sum(1 for finding in diagnosis.findings if finding.fatal)
         told = f"{plural(fatal, 'finding')} to mend before it can start" if fatal else "it can start"
         screen.print(Text.assemble((f"{diagnosis.pipeline}: ", "bold"), told))
 
 
-def _show_findings(name: str, findings: Sequence[Finding]) -> None:
+def show_findings(name: str, findings: Sequence[Finding]) -> None:
+    """Print what was found of a pipeline, a room or a system, with what mends it."""
     screen = output.console()
     if not findings:
         screen.print(Text.assemble((f"{name}: ", "bold"), ("nothing stands in its way", "green")))

@@ -11,10 +11,13 @@ from rich.text import Text
 
 from nms.cfg.documents import plan_changeset
 from nms.cfg.models import Action, Changeset, Difference
+from nms.cfg.probe import list_subjects, probe_openly
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.text import TEXT_BYTES, Draft, read_drafts
 from nms.cli import output
 from nms.cli.command import command
+from nms.cli.doctor import show_findings
+from nms.cli.output import Exit
 from nms.common.problem import Malformed, NotFound
 
 Files = Annotated[
@@ -26,16 +29,31 @@ MARKS = {Action.ADD: ("+", "green"), Action.CHANGE: ("~", "yellow"), Action.REMO
 
 
 @command
-async def plan(file: Files, *, prune: Prune = False) -> None:
-    """Show what applying documents would add, change and remove; nothing is stored."""
-    drafts = read_files(file)
-    drawn = await plan_changeset(await DocumentRepository.open(), Changeset(drafts, prune=prune))
+async def plan(
+    file: Files,
+    *,
+    prune: Prune = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Look at the systems that it touches, too, as they would stand.")
+    ] = False,
+) -> Exit:
+    """Show what applying documents would add, change and remove; nothing is stored.
+
+    With --probe it exits 3 when a system does not answer, refuses the login or lacks what its pipelines need.
+    """
+    drafts, repository = read_files(file), await DocumentRepository.open()
+    drawn = await plan_changeset(repository, Changeset(drafts, prune=prune))
+    probes = await probe_openly(repository, list_subjects(drawn)) if probe else []
     if output.is_json():
-        output.print_json(drawn.to_dict())
-        return
-    show_differences(drawn.differences)
-    if not drawn.differences:
-        output.say(f"Nothing would change; revision {drawn.revision} has it all already.")
+        told = {"probes": [each.to_dict() for each in probes]} if probe else {}
+        output.print_json({**drawn.to_dict(), **told})
+    else:
+        show_differences(drawn.differences)
+        if not drawn.differences:
+            output.say(f"Nothing would change; revision {drawn.revision} has it all already.")
+        for each in probes:
+            show_findings(f"system {each.system}", [finding for _, finding in each.findings])
+    return Exit.OK if all(each.fit for each in probes) else Exit.UNHEALTHY
 
 
 def read_files(paths: Sequence[Path]) -> list[Draft]:

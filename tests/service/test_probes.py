@@ -1,16 +1,20 @@
 """Probes of systems: in the words of the doctor, within EGRESS_ALLOW, telling no more than an operator needs."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
 from nms.cfg.main import create_app
+from nms.cli.main import app
 from nms.common.egress.address import parse_allowance
 from nms.common.egress.confined import is_reachable, run_confined
 from nms.common.egress.problems import EgressRefused
@@ -36,7 +40,7 @@ BLOCKED = (
 @pytest.fixture
 async def client(outbound: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx2.AsyncClient]:
     monkeypatch.setenv("CFG_PROBE_SECONDS", str(SECONDS))
-    token = mint_token(outbound, ["config:write", "systems:probe", "audit:read"], subject="ada")
+    token = mint_token(outbound, ["config:read", "config:write", "systems:probe", "audit:read"], subject="ada")
     async with client_of(create_app(outbound), token) as client:
         yield client
 
@@ -194,6 +198,45 @@ async def test_probes_are_counted_and_noted(client: httpx2.AsyncClient, monkeypa
     assert [(one["actor"], one["facts"]["code"]) for one in refused] == [
         (f"operator:{who}", "probes-spent") for who in ("eve", "ada")
     ]
+
+
+async def test_a_plan_looks_at_what_it_touches_as_it_would_stand(
+    client: httpx2.AsyncClient, database: str, outbound: Settings
+) -> None:
+    crm = {"kind": "system", "name": "crm", "type": "postgres", "dsn": without_password(database)}
+    async with listening(answering(b'[{"id": 1}]')) as remote:
+        *_, rest = systems_at(remote.port)
+        await apply(client, crm, rest, {**crm, "name": "untouched"})
+        flow = {"kind": "pipeline", "name": "flow", "source": "rest", "target": "crm", "capture": "pull"}
+        body = {"documents": [{**flow, "datasets": [{"source": "things", "target": "public.things"}]}]}
+        answer = await client.post("/plan?probe=true", json=body)
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        assert [one["name"] for one in told["differences"]] == ["flow"]
+        probes = {one["system"]: {found["code"] for found in one["findings"]} for one in told["probes"]}
+        assert probes.keys() == {"crm", "rest"}
+        assert probes["crm"] >= {"schema-missing", "table-missing"}
+        moved = {"documents": [{**crm, "dsn": crm["dsn"].replace("nms@", "nobody@")}]}
+        [one] = (await client.post("/plan?probe=true", json=moved)).json()["probes"]
+        assert (one["system"], one["fit"], one["findings"][0]["code"]) == ("crm", False, "access-refused")
+        assert "probes" not in (await client.post("/plan", json=moved)).json()
+        asked = len(remote.heads)
+        for scopes in (["config:read", "systems:probe"], ["config:read", "config:write"]):
+            weak = {"Authorization": f"Bearer {mint_token(outbound, scopes, subject='eve')}"}
+            problem_of(await client.post("/plan?probe=true", json=body, headers=weak), 403, "scope-missing")
+        assert len(remote.heads) == asked
+
+
+def test_the_operator_of_the_machine_hears_why_a_system_does_not_answer(settings: Settings, tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        [system, *_] = systems_at(closed.getsockname()[1])
+        (tmp_path / "new.json").write_text(json.dumps(system))
+        done = CliRunner().invoke(app, ["plan", "--probe", "-f", str(tmp_path / "new.json"), "--json"])
+    assert done.exit_code == 3, done.output
+    [probe] = json.loads(done.stdout)["probes"]
+    assert [one["code"] for one in probe["findings"]] == ["server-away"]
+    assert "onnect" in probe["findings"][0]["sentence"]
 
 
 def test_what_is_only_there_for_the_host_is_never_reached() -> None:

@@ -8,12 +8,13 @@ from nms.cfg.api.door import Router
 from nms.cfg.condition import TAGGED, Tags, tag_of
 from nms.cfg.documents import apply_changeset, get_document, plan_changeset
 from nms.cfg.models import ChangesetBody
-from nms.cfg.problems import RevisionMoved, RevisionUnmatched
+from nms.cfg.probe import list_subjects, probe_guarded
+from nms.cfg.problems import ProbesSpent, RevisionMoved, RevisionUnmatched
 from nms.cfg.repository import DocumentRepository
 from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
 from nms.common.document import json_schema
-from nms.common.guard import Caller, requires
+from nms.common.guard import Caller, Forbidden, requires
 from nms.common.paging import Page, Paging
 
 router = Router(tags=["documents"])
@@ -22,6 +23,7 @@ Repository = Annotated[DocumentRepository, Depends(get_db_repository(DocumentRep
 Kind = Annotated[str, Path(pattern="^[a-z]+$", max_length=40)]
 Name = Annotated[str, Path(pattern="^[a-z][a-z0-9_-]*$", max_length=40)]
 READ, WRITE = "config:read", "config:write"
+PROBE = "look at the systems that it touches, too, as they would stand; needs `config:write` and `systems:probe`"
 
 
 @router.get("/documents", dependencies=[requires(READ)], responses=TAGGED)
@@ -59,12 +61,27 @@ async def apply(
     return done.to_dict()
 
 
-@router.post("/plan", dependencies=[requires(READ)], responses=TAGGED | problems(RevisionMoved, RevisionUnmatched))
-async def plan(body: ChangesetBody, response: Response, repository: Repository, tags: Tags) -> dict[str, Any]:
+@router.post("/plan", responses=TAGGED | problems(RevisionMoved, RevisionUnmatched, ProbesSpent))
+async def plan(
+    body: ChangesetBody,
+    response: Response,
+    repository: Repository,
+    tags: Tags,
+    caller: Annotated[Caller, requires(READ)],
+    *,
+    probe: Annotated[bool, Query(description=PROBE)] = False,
+) -> dict[str, Any]:
     """What a changeset would add, change and remove; nothing is stored."""
+    for scope in (WRITE, "systems:probe") if probe else ():
+        if not caller.may(scope):
+            # Logins are sent to where these documents say, as if they were applied.
+            raise Forbidden(scope)
     drawn = await plan_changeset(repository, body.changeset("plan", tags))
     response.headers["ETag"] = tag_of(drawn.revision)
-    return drawn.to_dict()
+    if not probe:
+        return drawn.to_dict()
+    probes = await probe_guarded(repository, list_subjects(drawn), caller.name)
+    return {**drawn.to_dict(), "probes": [each.to_dict() for each in probes]}
 
 
 @router.get("/schema", dependencies=[requires(READ)])
