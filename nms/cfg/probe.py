@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from nms.cfg import audit
 from nms.cfg.audit import Act
+from nms.cfg.exposure import list_uses
 from nms.cfg.models import Action, Plan
 from nms.cfg.problems import ProbesSpent
 from nms.cfg.repository import DocumentRepository
@@ -19,6 +20,7 @@ from nms.common import clock
 from nms.common.budget import opened_budget
 from nms.common.cache.bucket import Bucket
 from nms.common.configuration import current_documents
+from nms.common.custody import read_secrets
 from nms.common.document import PipelineDocument, SystemDocument
 from nms.common.egress.address import parse_allowance
 from nms.common.egress.confined import run_confined
@@ -69,10 +71,19 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A system to be looked at, and the pipelines that it is looked at for."""
+    """A system to be looked at, and the pipelines that it is looked at for.
+
+    `withheld` names a stored secret that it would get and may not: then it is not asked.
+    """
 
     system: SystemDocument
     users: tuple[PipelineDocument, ...] = ()
+    withheld: str = ""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anything goes out."""
+        return self.system.type not in OURS and not self.withheld
 
 
 async def probe_system(repository: DocumentRepository, name: str, caller: str) -> Probe:
@@ -89,12 +100,14 @@ def list_subjects(plan: Plan) -> list[Subject]:
     systems = [one for one in plan.documents.values() if isinstance(one, SystemDocument)]
     pipelines = [one for one in plan.documents.values() if isinstance(one, PipelineDocument)]
     fresh = [one for one in pipelines if ("pipeline", one.name) in touched]
+    dropped = {one.secret for one in plan.exposures if one.is_drop}
     subjects = []
     for system in systems:
         changed = ("system", system.name) in touched
         users = _users(pipelines if changed else fresh, system.name)
         if system.type not in OURS and (changed or users):
-            subjects.append(Subject(system, users))
+            withheld = next((one.secret for one in list_uses(system) if one.secret in dropped), "")
+            subjects.append(Subject(system, users, withheld))
     return subjects
 
 
@@ -104,17 +117,17 @@ async def probe_guarded(repository: DocumentRepository, subjects: Sequence[Subje
     It stands in the audit before anything is asked.
     """
     settings = read_settings(CfgSettings)
-    outside = [one for one in subjects if one.system.type not in OURS]
-    if outside:
-        await _spend(caller, len(outside), settings)
-        await _note(repository, outside)
+    asked = sum(one.is_asked for one in subjects)
+    if asked:
+        await _spend(caller, asked, settings)
+    await _begin(repository, subjects)
     return list(await asyncio.gather(*(_look_guarded(one, settings) for one in subjects)))
 
 
 async def probe_openly(repository: DocumentRepository, subjects: Sequence[Subject]) -> list[Probe]:
     """Look at systems for the operator of this machine, as `nms doctor` does: what he hears names what is wrong."""
     settings = read_settings(CfgSettings)
-    await _note(repository, subjects)
+    await _begin(repository, subjects)
 
     async def ask(work: Ask) -> list[Finding]:
         async with asyncio.timeout(settings.probe_seconds):
@@ -123,9 +136,11 @@ async def probe_openly(repository: DocumentRepository, subjects: Sequence[Subjec
     return [await _look(one, ask) for one in subjects]
 
 
-async def _note(repository: DocumentRepository, subjects: Sequence[Subject]) -> None:
+async def _begin(repository: DocumentRepository, subjects: Sequence[Subject]) -> None:
+    """Note what will be asked, and know the stored secrets that it takes."""
+    await read_secrets(repository)
     async with repository.transaction() as tx:
-        for one in subjects:
+        for one in (each for each in subjects if each.is_asked):
             facts = {"type": one.system.type, "at": " ".join(str(part) for part in one.system.place)}
             await audit.note(tx, Act("system.probe", one.system.name, facts=facts))
 
@@ -154,6 +169,8 @@ async def _look_guarded(subject: Subject, settings: CfgSettings) -> Probe:
 
 async def _look(subject: Subject, ask: Callable[[Ask], Awaitable[list[Finding]]]) -> Probe:
     system = subject.system
+    if subject.withheld:
+        return Probe(system.name, (("", _withhold(system, subject.withheld)),))
     if system.type in OURS:
         return Probe(system.name)
     connector = cast(Connector, import_module(f"nms.connectors.{system.type}.connector"))
@@ -190,6 +207,12 @@ def _silent(system: SystemDocument) -> Finding:
     text = f"{system.name} does not answer at its address, or not as a system of type {system.type} does"
     remedy = "Look whether its address is right and it runs; `nms doctor` on the machine of NMS tells more."
     return Finding(SILENT[system.type], text, system.name, remedy=remedy, run_as="")
+
+
+def _withhold(system: SystemDocument, secret: str) -> Finding:
+    text = f"{system.name} is not asked: the secret {secret} does not go there, and applying this drops it"
+    remedy = f"Apply it, then set the secret anew with `nms secrets set {secret}` and probe the system."
+    return Finding("secret-withheld", text, system.name, remedy=remedy, run_as="")
 
 
 def _users(pipelines: Iterable[PipelineDocument], name: str) -> tuple[PipelineDocument, ...]:

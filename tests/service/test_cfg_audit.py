@@ -123,8 +123,8 @@ def test_every_route_that_writes_has_a_word_in_the_audit_and_on_its_page(setting
     routes = list_scopes(create_app(settings))
     writing = {route for route in routes if not route.startswith("GET") and route.split()[1] not in PUBLIC_PATHS}
     assert writing - {"POST /plan", "POST /rollback/plan"} == ACTIONS.keys()
-    rows = re.findall(r"^\| `([a-z-]+\.[a-z-]+)`", PAGE.read_text("utf-8").partition("## What is declared")[2], re.M)
-    assert {*ACTIONS.values(), OTHER} <= {*rows}
+    rows = re.findall(r"^\| (`[^|]+)\|", PAGE.read_text("utf-8").partition("## What is declared")[2], re.M)
+    assert {*ACTIONS.values(), OTHER} <= {word for row in rows for word in re.findall(r"`([a-z-]+\.[a-z-]+)`", row)}
 
 
 @pytest.mark.parametrize("server", ["18", "15"], indirect=True)

@@ -227,6 +227,24 @@ async def test_a_plan_looks_at_what_it_touches_as_it_would_stand(
         assert len(remote.heads) == asked
 
 
+async def test_a_stored_secret_goes_nowhere_else_by_the_probe_of_a_plan(
+    client: httpx2.AsyncClient, outbound: Settings
+) -> None:
+    secrets = {"Authorization": f"Bearer {mint_token(outbound, ['secrets:write'], subject='ada')}"}
+    answer = await client.put("/secrets/crm-key", json={"value": "a-key-of-ada"}, headers=secrets)
+    assert answer.status_code in (200, 201), answer.text
+    login = {"type": "header", "header": "X-Key", "key": "secret://crm-key"}
+    async with listening(answering(b'[{"id": 1}]')) as here, listening(answering(b"[]")) as elsewhere:
+        home, away = [{**systems_at(remote.port)[-1], "login": login} for remote in (here, elsewhere)]
+        await apply(client, home)
+        assert (await probe(client, "rest"), b"a-key-of-ada" in here.heads[0]) == ([], True)
+        [told] = (await client.post("/plan?probe=true", json={"documents": [away]})).json()["probes"]
+        assert ([one["code"] for one in told["findings"]], told["fit"]) == (["secret-withheld"], False)
+        assert elsewhere.reached == []
+    entries = (await client.get("/audit?action=system.probe")).json()["items"]
+    assert len(entries) == 1
+
+
 def test_the_operator_of_the_machine_hears_why_a_system_does_not_answer(settings: Settings, tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
