@@ -39,7 +39,8 @@ BLOCKED = (
 
 @pytest.fixture
 async def client(outbound: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx2.AsyncClient]:
-    monkeypatch.setenv("CFG_PROBE_SECONDS", str(SECONDS))
+    # What answers must be in time on a busy machine, too.
+    monkeypatch.setenv("CFG_PROBE_SECONDS", "60")
     token = mint_token(outbound, ["config:read", "config:write", "systems:probe", "audit:read"], subject="ada")
     async with client_of(create_app(outbound), token) as client:
         yield client
@@ -160,7 +161,10 @@ async def ports() -> AsyncIterator[dict[str, int]]:
 
 
 @pytest.mark.parametrize("at", range(4), ids=["postgres", "amqp", "kafka", "rest"])
-async def test_an_open_port_is_not_told_from_a_closed_one_by_words_or_time(client: httpx2.AsyncClient, at: int) -> None:
+async def test_an_open_port_is_not_told_from_a_closed_one_by_words_or_time(
+    client: httpx2.AsyncClient, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CFG_PROBE_SECONDS", str(SECONDS))
     told = []
     async with ports() as found:
         for port in found.values():
@@ -174,29 +178,29 @@ async def test_an_open_port_is_not_told_from_a_closed_one_by_words_or_time(clien
 
 
 async def test_probes_are_counted_and_noted(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CFG_PROBES_PER_MINUTE", "2")
-    monkeypatch.setenv("CFG_ALL_PROBES_PER_MINUTE", "3")
+    monkeypatch.setenv("CFG_PROBES_PER_MINUTE", "1")
+    monkeypatch.setenv("CFG_ALL_PROBES_PER_MINUTE", "2")
     async with listening(answering(b'[{"id": 1}]')) as remote:
         *_, rest = systems_at(remote.port)
         await apply(client, rest)
-        for _ in range(2):
-            await probe(client, "rest")
+        await probe(client, "rest")
         answer = await client.post("/systems/rest/probe")
         spent = problem_of(answer, 429, "probes-spent")
-        assert 0 < int(answer.headers["retry-after"]) == spent["retry_after"] <= 30
+        assert 0 < int(answer.headers["retry-after"]) == spent["retry_after"] <= 60
         other = {"Authorization": f"Bearer {mint_token(get_settings(), ['systems:probe'], subject='eve')}"}
         assert (await client.post("/systems/rest/probe", headers=other)).status_code == 200
         problem_of(await client.post("/systems/rest/probe", headers=other), 429, "probes-spent")
+        monkeypatch.setenv("CFG_ALL_PROBES_PER_MINUTE", "1")
+        third = {"Authorization": f"Bearer {mint_token(get_settings(), ['systems:probe'], subject='max')}"}
+        problem_of(await client.post("/systems/rest/probe", headers=third), 429, "probes-spent")
         problem_of(await client.post("/systems/nobody/probe"), 404, "not-found")
     entries = (await client.get("/audit?action=system.probe")).json()["items"]
     done, refused = ([one for one in entries if one["outcome"] == outcome] for outcome in ("done", "refused"))
     place = {"type": "rest", "at": f"http://127.0.0.1:{remote.port}"}
-    assert [(one["actor"], one["subject"]) for one in done] == [
-        (f"operator:{who}", "rest") for who in ("eve", "ada", "ada")
-    ]
+    assert [(one["actor"], one["subject"]) for one in done] == [(f"operator:{who}", "rest") for who in ("eve", "ada")]
     assert all(one["facts"]["at"].startswith(place["at"]) for one in done)
     assert [(one["actor"], one["facts"]["code"]) for one in refused] == [
-        (f"operator:{who}", "probes-spent") for who in ("eve", "ada")
+        (f"operator:{who}", "probes-spent") for who in ("max", "eve", "ada")
     ]
 
 
@@ -245,7 +249,10 @@ async def test_a_stored_secret_goes_nowhere_else_by_the_probe_of_a_plan(
     assert len(entries) == 1
 
 
-def test_the_operator_of_the_machine_hears_why_a_system_does_not_answer(settings: Settings, tmp_path: Path) -> None:
+def test_the_operator_of_the_machine_hears_why_a_system_does_not_answer(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CFG_PROBE_SECONDS", "60")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         [system, *_] = systems_at(closed.getsockname()[1])
