@@ -77,6 +77,8 @@ def check_dsn(dsn: str, *, name: str = "The DSN") -> str:
     database = unquote(parts.path.removeprefix("/"))
     if not database or "/" in parts.path.removeprefix("/"):
         raise _refuse(name, "names no database, or more than one")
+    if "\0" in database:
+        raise _refuse(name, "holds a zero byte")
     return f"postgresql://{_login_of(parts, name)}{where}/{quote(database, safe='')}{_query_of(options, name)}"
 
 
@@ -93,12 +95,12 @@ def _host_of(parts: SplitResult, name: str) -> str:
     if not host:
         raise _refuse(name, "names no host")
     plain = unquote(host)
+    if "," in plain:
+        raise _refuse(name, "names several hosts; name one")
     if plain.startswith("/"):
         if host.startswith("/") or ".." in plain.split("/") or not plain.isprintable():
             raise _refuse(name, "holds a socket directory that is not plain")
         return quote(plain, safe="")
-    if "," in plain:
-        raise _refuse(name, "names several hosts; name one")
     if not _HOST.fullmatch(host):
         raise _refuse(name, "names a host that is none")
     return host

@@ -98,7 +98,9 @@ def _read_word(text: str | None, what: str) -> str:
 
 def read_host(netloc: str, host: str | None) -> str:
     """The host of a network location; raises ValueError for sockets, files and several hosts."""
-    place = netloc.rpartition("@")[2]
+    login, _, place = netloc.rpartition("@")
+    if "@" in login:
+        raise ValueError("a DSN has one `@`; in a user it is written %40")
     if "%" in place or "/" in place:
         raise ValueError("a DSN may not name a socket or a file; give a host name or an IP address")
     if "," in place:

@@ -49,6 +49,8 @@ def parse_broker(text: str) -> Broker:
         raise ValueError(f"this is not a DSN; {_AMQP_FORM}") from None
     if parts.scheme not in ("amqp", "amqps"):
         raise ValueError(f"a DSN begins with `amqp://` or `amqps://`; {_AMQP_FORM}")
+    if "%00" in text:
+        raise ValueError("a DSN has no zero bytes")
     if parts.query or parts.fragment or text.endswith(("#", "?")):
         raise ValueError(f"an AMQP DSN has no options; {_AMQP_FORM}")
     if not parts.username:
