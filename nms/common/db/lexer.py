@@ -1,7 +1,7 @@
 """PostgreSQL's lexical structure: text to tokens, without losing a character (manual, chapter 4.1)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,6 +58,7 @@ _GRAMMAR = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_KINDS = {kind.value: kind for kind in Kind}
 _PARAMETER = re.compile(rf":({_START}\w*)")
 _NESTED = re.compile(r"/\*|\*/")
 _BEFORE_A_VALUE = frozenset(
@@ -103,7 +104,7 @@ def _read(text: str, place: int) -> Token:
             raise UnreadableSql("string" if group == "open_string" else "quoted name", place)
         case "escaped":
             return Token(Kind.STRING, found[0], place)
-    return Token(Kind(group), found[0], place)
+    return Token(_KINDS[group], found[0], place)
 
 
 def _end_of_comment(text: str, start: int) -> int:
@@ -135,6 +136,11 @@ def _follow(brackets: list[str], symbol: str) -> None:
 
 
 def split_statements(text: str) -> Iterator[list[Token]]:
+    """Yield the tokens of each statement of a text, as `divide_tokens` does."""
+    return divide_tokens(tokenise(text))
+
+
+def divide_tokens(tokens: Iterable[Token]) -> Iterator[list[Token]]:
     """Yield the tokens of each statement, without its semicolon; pieces with nothing but space are left out.
 
     Semicolons inside parentheses (rules) and inside `begin atomic ... end` bodies divide nothing, as in psql.
@@ -143,7 +149,7 @@ def split_statements(text: str) -> Iterator[list[Token]]:
     words: list[str] = []
     brackets: list[str] = []
     blocks = 0
-    for token in tokenise(text):
+    for token in tokens:
         if token.text == ";" and not brackets and blocks == 0:
             yield from _filled(piece)
             piece, words = [], []

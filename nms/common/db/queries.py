@@ -18,7 +18,7 @@ from aiosql.adapters.generic import GenericAdapter
 from aiosql.query_loader import QueryLoader
 from aiosql.types import QueryDatum, SQLOperationType, SyncDriverAdapterProtocol
 
-from nms.common.db.lexer import Kind, Token, UnreadableSql, line_of, split_statements, tokenise
+from nms.common.db.lexer import Kind, Token, UnreadableSql, divide_tokens, line_of, tokenise
 from nms.common.db.problems import DRIVER_ERRORS, translate
 
 _NAME = re.compile(r"--\s*name\s*:\s*(?P<header>.*)")
@@ -151,8 +151,7 @@ def _split(text: str, path: Path) -> Iterator[list[Token]]:
 
 def _build(loader: QueryLoader, text: str, piece: list[Token], path: Path) -> Statement:
     place = f"{path}:{(line := line_of(text, piece[0].start))}"
-    body = "".join(token.text for token in piece[1:])
-    statements = list(split_statements(body))
+    statements = list(divide_tokens(piece[1:]))
     if len(statements) != 1:
         raise StatementRefused(f"{place}: one statement must follow a name, not {len(statements)}")
     sql, used = _rewrite(statements[0], place)
