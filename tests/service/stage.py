@@ -94,12 +94,19 @@ class Stage:
             raise AssertionError(f"not {phases} within {seconds} s: {await self.get(name)!r}") from None
 
     async def arrive(self, sql: str, expected: list[Any], *, seconds: float = PATIENCE) -> None:
-        """Wait until the target answers what is expected."""
+        """Wait until the target answers what is expected, over one session: each look slows what it awaits."""
+        session = await asyncpg.connect(self.target, statement_cache_size=0)
 
         async def look() -> bool:
-            return await self.at("target", sql) == expected
+            nonlocal session
+            if session.is_closed():
+                session = await asyncpg.connect(self.target, statement_cache_size=0)
+            return [row[0] for row in await session.fetch(sql)] == expected
 
-        await eventually(look, seconds)
+        try:
+            await eventually(look, seconds)
+        finally:
+            await session.close()
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
