@@ -546,6 +546,16 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION sync.tell_adopted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    perform pg_notify('nms_adopted', new.revision::text);
+    return null;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION sync.tell_pipeline()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -628,6 +638,17 @@ create table common.outbox (
     created_at timestamp with time zone default clock_timestamp() not null,
     "position" bigint
 ) with (fillfactor=80);
+
+create table common.rollout (
+    id uuid not null,
+    role text not null,
+    host text not null,
+    pid integer not null,
+    started_at timestamp with time zone default now() not null,
+    revision bigint,
+    taken_at timestamp with time zone,
+    seen_at timestamp with time zone default now() not null
+) with (fillfactor=50);
 
 create table common.run (
     id bigint generated always as identity not null,
@@ -763,6 +784,11 @@ create table inbox.reuse (
     endpoint text not null,
     key bytea not null,
     told_at timestamp with time zone default now() not null
+);
+
+create table sync.adopted (
+    one boolean default true not null,
+    revision bigint not null
 );
 
 create table sync.change (
@@ -949,6 +975,7 @@ alter table common.outbox add constraint outbox_pkey PRIMARY KEY (id);
 alter table common.outbox add constraint outbox_event_id_key UNIQUE (event_id);
 alter table common.outbox add constraint outbox_position_key UNIQUE ("position");
 alter table common.outbox add constraint outbox_type_check CHECK ((type <> ''::text));
+alter table common.rollout add constraint rollout_pkey PRIMARY KEY (id);
 alter table common.run add constraint run_pkey PRIMARY KEY (id);
 alter table common.run add constraint run_ended_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text])) = (ended_at IS NOT NULL)));
 alter table common.run add constraint run_kind_check CHECK ((kind <> ''::text));
@@ -978,6 +1005,8 @@ alter table inbox.relay add constraint relay_pkey PRIMARY KEY (name);
 alter table inbox.request add constraint request_pkey PRIMARY KEY (id);
 alter table inbox.reuse add constraint reuse_pkey PRIMARY KEY (endpoint, key);
 alter table sync."position" add constraint position_pkey PRIMARY KEY (pipeline);
+alter table sync.adopted add constraint adopted_pkey PRIMARY KEY (one);
+alter table sync.adopted add constraint adopted_one_check CHECK (one);
 alter table sync.change add constraint change_pkey PRIMARY KEY (id);
 alter table sync.change add constraint change_op_check CHECK ((op = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text, 'truncate'::text])));
 alter table sync.change add constraint change_pipeline_identity_key UNIQUE (pipeline, identity);
@@ -1065,6 +1094,7 @@ CREATE TRIGGER outbox_tell AFTER INSERT ON common.outbox FOR EACH STATEMENT EXEC
 CREATE TRIGGER run_check BEFORE INSERT OR UPDATE ON common.run FOR EACH ROW EXECUTE FUNCTION common.check_run();
 CREATE TRIGGER run_tell_insert AFTER INSERT ON common.run FOR EACH ROW EXECUTE FUNCTION common.tell_run();
 CREATE TRIGGER run_tell_update AFTER UPDATE OF state ON common.run FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION common.tell_run();
+CREATE TRIGGER adopted_tell AFTER INSERT OR UPDATE ON sync.adopted FOR EACH ROW EXECUTE FUNCTION sync.tell_adopted();
 CREATE TRIGGER change_moved AFTER UPDATE ON sync.change REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION sync.count_moved_changes();
 CREATE TRIGGER change_new AFTER INSERT ON sync.change REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION sync.count_new_changes();
 CREATE TRIGGER change_withdrawn AFTER DELETE ON sync.change REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION sync.count_withdrawn_changes();

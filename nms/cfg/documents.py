@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from nms.cfg import audit
 from nms.cfg.audit import Act
+from nms.cfg.condition import check_base
 from nms.cfg.models import Action, Changeset, Identity, Plan, Rollback, StoredDocument
 from nms.cfg.plan import draw_plan
 from nms.cfg.repository import DocumentRepository
@@ -35,6 +36,8 @@ async def apply_changeset(repository: DocumentRepository, changeset: Changeset) 
     A changeset that changes nothing makes no revision. Raises as `plan_changeset` does.
     """
     check_words(changeset)
+    # A base that has moved never comes back: who is too late need not wait for those who write.
+    check_base(await repository.get_current_revision(), changeset)
     async with repository.transaction() as tx:
         await tx.lock_revisions()
         return await store_changeset(tx, changeset)

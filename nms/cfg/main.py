@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from nms.cfg.api import audit, documents, probes, revisions, secrets, watch
+from nms.cfg.api import audit, documents, probes, revisions, rollouts, secrets, watch
 from nms.cfg.settings import CfgSettings
 from nms.cfg.stream import enter_watching
 from nms.common import health, web
@@ -14,13 +14,22 @@ ROLE = Role(
     name="cfg",
     summary="Systems, pipelines, endpoints, entities and secrets: declared, versioned",
     description="Keeps what is declared: systems, pipelines, endpoints, entities and secrets, each change a revision.",
-    routers=(documents.router, revisions.router, secrets.router, watch.router, probes.router, audit.router),
+    routers=(
+        documents.router,
+        revisions.router,
+        secrets.router,
+        watch.router,
+        rollouts.router,
+        probes.router,
+        audit.router,
+    ),
     tags={
         "documents": "What is declared, as validated documents.",
         "revisions": "What was stored when, and by whom.",
         "secrets": "What systems and endpoints log in with: it goes in and never comes out.",
         "watch": "What becomes of documents, as it happens.",
         "systems": "Whether what is declared answers.",
+        "rollouts": "Which process runs which revision.",
         "audit": "Who did or tried what, why and from where; it is only added to.",
     },
     dependencies={"database": health.database(DSNType.NMS)},

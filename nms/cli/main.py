@@ -29,6 +29,7 @@ COMMANDS = {
     "rollback": ("nms.cli.revisions:rollback", "Store a new revision equal to an old one."),
     "export": ("nms.cli.export:export", "Print the stored documents as YAML."),
     "secrets": ("nms.cli.secrets:app", "Set, list and remove the secrets that documents name; change their key."),
+    "rollouts": ("nms.cli.rollouts:rollouts", "List which process runs which revision."),
     "watch": ("nms.cli.watch:watch", "Show what each revision does to documents, as it happens."),
     "pipelines": ("nms.cli.pipelines:app", "List the pipelines with state, lag and position; run rounds of them."),
     "endpoints": (

@@ -8,6 +8,7 @@ from nms.common.configuration import current_documents, current_revision
 from nms.common.custody import read_secrets
 from nms.common.document import EndpointDocument
 from nms.common.problem import Problem
+from nms.common.rollout import Report
 from nms.common.secret import stored_name
 from nms.common.vault import own_vault
 from nms.inbox.address import targets_of
@@ -27,8 +28,8 @@ class Endpoints:
     name = "endpoints"
     channel = "nms_cfg"
 
-    def __init__(self, *, dev: bool) -> None:
-        self._dev = dev
+    def __init__(self, *, dev: bool, report: Report | None = None) -> None:
+        self._dev, self._report = dev, report
         self._ready: dict[str, Endpoint] = {}
         self.straight: Mapping[bytes, Endpoint] = {}
         """Those whose requests need nothing but the check of their scheme, by the target of the request line."""

@@ -9,6 +9,7 @@ from nms.common import health, web
 from nms.common.db.dsn import DSNType
 from nms.common.db.repositories import get_db_repository
 from nms.common.following import followed
+from nms.common.rollout import reported
 from nms.common.run import RunRepository
 from nms.common.settings import Settings, get_settings, read_settings
 from nms.common.tasks import tasks_router
@@ -35,7 +36,8 @@ async def enter_receiving(app: FastAPI) -> AsyncIterator[None]:
     app.state.sealer = sealer_of(settings)
     async with (
         opened_quarantine(app.state.sealer) as app.state.quarantine,
-        followed(Endpoints(dev=settings.environment == "dev")) as app.state.endpoints,
+        reported("inbox") as report,
+        followed(Endpoints(dev=settings.environment == "dev", report=report)) as app.state.endpoints,
     ):
         yield
         await app.state.lane.rest()

@@ -7,7 +7,9 @@ from typing import Any
 from nms.common.bus.bus import open_bus
 from nms.common.bus.subscription import Subscription
 from nms.common.event import Envelope
+from nms.common.following import followed
 from nms.common.problem import Problem
+from nms.common.rollout import Report, reported
 from nms.common.settings import Settings
 from nms.events.cfg import DocumentsPublished
 from nms.sync.pipeline import adopt
@@ -25,11 +27,36 @@ async def attend(repository: SyncRepository, settings: Settings, stop: asyncio.E
     subscription = Subscription(SUBSCRIBER, WANTED, repository, _follow)
     try:
         await _catch_up(repository)
-        async with asyncio.TaskGroup() as duties:
+        async with reported("sync") as report, followed(Adopted(repository, report)), asyncio.TaskGroup() as duties:
             duties.create_task(bus.relay(repository, stop))
             duties.create_task(bus.deliver(subscription, stop))
     finally:
         await bus.close()
+
+
+class Adopted:
+    """The revision that the pipelines follow, whichever process had them do so."""
+
+    name = "adopted revision"
+    channel = "nms_adopted"
+
+    def __init__(self, repository: SyncRepository, report: Report) -> None:
+        self._repository, self._report = repository, report
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it was ever read."""
+        return self._report.revision is not None
+
+    async def look(self) -> None:
+        """Take over which one it is now; raises a Problem where it cannot be read."""
+        revision = await self._repository.get_adopted()
+        if revision is not None:
+            self._report.take(revision)
+
+    async def source(self) -> Any:
+        """The pool of its database."""
+        return self._repository.connection
 
 
 async def _catch_up(repository: SyncRepository) -> None:

@@ -55,6 +55,7 @@ async def adopt(repository: BaseNmsRepository) -> list[str]:
             if gone and wanted != "removed":
                 await _remove(tx, name)
                 changed.append(name)
+        await tx.mark_adopted(configuration.revision)
     return changed
 
 

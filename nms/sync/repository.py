@@ -49,6 +49,15 @@ class SyncRepository(BaseNmsRepository):
         """Wait for other adoptions to end; until the transaction ends, this one is alone."""
         await queries.claim_adoption(self.connection)
 
+    async def mark_adopted(self, revision: int) -> None:
+        """Note that the pipelines follow this revision."""
+        await queries.mark_adopted(self.connection, revision=revision)
+
+    async def get_adopted(self) -> int | None:
+        """The revision that the pipelines follow; None before any."""
+        revision: int | None = await queries.get_adopted(self.connection)
+        return revision
+
     async def read_clock(self) -> datetime:
         """The clock of the own database, by which `updated_at` was written."""
         moment: datetime = await queries.get_clock(self.connection)

@@ -9,6 +9,7 @@ from nms.common.db.repositories import BaseNmsRepository
 from nms.common.document import EntityDocument, normal_form
 from nms.common.listen import listen
 from nms.common.problem import Problem
+from nms.common.rollout import Report
 from nms.common.run import Unique, enqueue
 from nms.common.waiting import first_of
 from nms.warehouse.entity import is_way_free
@@ -58,7 +59,7 @@ async def _order(tx: EntityRepository, entity: Entity | None, document: EntityDo
     return not under_way or run.attempts == 0
 
 
-async def follow_documents(repository: EntityRepository, stop: asyncio.Event) -> None:
+async def follow_documents(repository: EntityRepository, report: Report, stop: asyncio.Event) -> None:
     """Adopt whatever the configuration says, whenever it says something else, until told to stop."""
     wake = asyncio.Event()
     documents = await BaseNmsRepository.open()
@@ -67,7 +68,9 @@ async def follow_documents(repository: EntityRepository, stop: asyncio.Event) ->
         while not stop.is_set():
             wake.clear()
             try:
-                changed = await adopt(repository, await current_documents(documents))
+                configuration = await current_documents(documents)
+                changed = await adopt(repository, configuration)
+                report.take(configuration.revision)
                 if changed:
                     log.info("entities on their way: %s", ", ".join(changed))
             except Problem as problem:

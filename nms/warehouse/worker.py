@@ -5,6 +5,7 @@ import os
 import socket
 from typing import Final
 
+from nms.common.rollout import reported
 from nms.common.run import Crew, DwhRunRepository
 from nms.common.settings import read_settings
 from nms.warehouse.document import follow_documents
@@ -22,8 +23,8 @@ RUNS: Final = 4
 async def run_worker(stop: asyncio.Event) -> None:
     """Follow the documents and work runs until told to stop; any number of processes may do it."""
     repository = await EntityRepository.open()
-    async with asyncio.TaskGroup() as duties:
-        duties.create_task(follow_documents(repository, stop))
+    async with reported("warehouse") as report, asyncio.TaskGroup() as duties:
+        duties.create_task(follow_documents(repository, report, stop))
         duties.create_task(work_runs(repository, stop))
         duties.create_task(work_exports(stop))
 

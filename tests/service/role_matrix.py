@@ -93,6 +93,7 @@ _CFG = {
     "DELETE /secrets/{name}": "secrets:write",
     "GET /watch": "config:read",
     "POST /systems/{name}/probe": "systems:probe",
+    "GET /rollouts": "config:read",
 }
 _SYNC = {
     "GET /pipelines": "pipelines:read",

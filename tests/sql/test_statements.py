@@ -54,6 +54,7 @@ TABLES_OF_OTHERS = (
 ONLY = {
     "nms/common/queries/bucket.sql": DSNType.NMS,
     "nms/common/queries/configuration.sql": DSNType.NMS,
+    "nms/common/queries/rollout.sql": DSNType.NMS,
     "nms/common/queries/idempotency.sql": DSNType.DWH,
     "nms/common/queries/trust.sql": DSNType.AUTH,
     "nms/warehouse/queries/pull.sql": DSNType.NMS,

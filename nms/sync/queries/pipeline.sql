@@ -27,6 +27,13 @@ where name > :after
 order by name
 limit :size;
 
+-- name: mark_adopted(revision)!
+insert into sync.adopted as a (revision) values (:revision)
+on conflict (one) do update set revision = excluded.revision where a.revision <> excluded.revision;
+
+-- name: get_adopted()$
+select revision from sync.adopted;
+
 -- name: claim_adoption()$
 -- One at a time: the older of two sets of documents must not be written last.
 select pg_advisory_xact_lock(hashtext('sync.adopt'))::text;
