@@ -43,6 +43,7 @@ COMMANDS = {
     "changes": ("nms.cli.changes:app", "See what was sent to REST APIs, and what they answered."),
     "conflicts": ("nms.cli.conflicts:app", "List, show and decide what both sides of a pipeline changed."),
     "quarantine": ("nms.cli.quarantine:app", "List, replay and drop the changes that a target refused."),
+    "warehouse": ("nms.cli.warehouse:app", "Export records of the warehouse, and check files of exports."),
     "user": ("nms.cli.user:app", "List users, make the first administrator, disable users, set passwords."),
     "keys": ("nms.cli.keys:app", "List and replace the keys that sign access tokens."),
     "token": ("nms.cli.token:token", "Mint a token for the operator of this machine."),

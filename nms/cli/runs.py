@@ -15,13 +15,17 @@ from nms.cli.command import command
 from nms.cli.main import new_app
 from nms.cli.output import Exit
 from nms.cli.standing import COLOURS, draw_problem
-from nms.common.run import Run, RunRepository, RunState, request_cancel
+from nms.common.run import DwhRunRepository, Run, RunRepository, RunState, request_cancel
 from nms.common.run import retry as retry_run
 
 app = new_app(help="List, watch, cancel and retry runs.")
 LOOK_SECONDS = 0.3
 COLUMNS = ("id", "kind", "subject", "state", "attempts", "worker", "progress", "problem", "created_at", "ended_at")
 
+Runs = RunRepository | DwhRunRepository
+OfWarehouse = Annotated[
+    bool, typer.Option("--warehouse", help="Runs of the warehouse: pulls, exports, changes of tables.")
+]
 Number = Annotated[int, typer.Argument(metavar="RUN", help="The number of a run.", min=1)]
 
 
@@ -34,9 +38,10 @@ async def list_(
     state: Annotated[RunState | None, typer.Option(help="Only runs in this state.")] = None,
     limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=10_000)] = 50,
     before: Annotated[int | None, typer.Option(help="Only runs older than the one of this number.", min=1)] = None,
+    warehouse: OfWarehouse = False,
 ) -> None:
     """List runs, the newest first."""
-    repository = await RunRepository.open()
+    repository = await _open(warehouse)
     found = await repository.list(kind=kind, subject=subject, state=state, before=before, size=limit + 1)
     shown = found[:limit]
     if output.is_json():
@@ -49,9 +54,9 @@ async def list_(
 
 @app.command("show")
 @command
-async def show(run: Number) -> None:
+async def show(run: Number, *, warehouse: OfWarehouse = False) -> None:
     """Show one run with progress, checkpoint and problem."""
-    found = await (await RunRepository.open()).get(run)
+    found = await (await _open(warehouse)).get(run)
     if output.is_json():
         output.print_json(describe(found))
     else:
@@ -62,9 +67,9 @@ async def show(run: Number) -> None:
 
 @app.command("watch")
 @command
-async def watch(run: Number) -> Exit:
+async def watch(run: Number, *, warehouse: OfWarehouse = False) -> Exit:
     """Show a run live until it is over; exits 1 when it failed or was cancelled."""
-    repository = await RunRepository.open()
+    repository = await _open(warehouse)
     found = await repository.get(run)
     if output.is_json():
         found = await _watch_lines(repository, found)
@@ -79,19 +84,23 @@ async def watch(run: Number) -> Exit:
 
 @app.command("cancel")
 @command
-async def cancel(run: Number) -> None:
+async def cancel(run: Number, *, warehouse: OfWarehouse = False) -> None:
     """Cancel a run that waits, or ask the one at work to stop; it does so within a second."""
-    asked = await request_cancel(await RunRepository.open(), run)
+    asked = await request_cancel(await _open(warehouse), run)
     words = "is cancelled" if asked.state is RunState.CANCELLED else "is asked to stop"
     output.say(f"Run {run} {words}.", run=describe(asked))
 
 
 @app.command("retry")
 @command
-async def retry(run: Number) -> None:
+async def retry(run: Number, *, warehouse: OfWarehouse = False) -> None:
     """Queue a failed, cancelled or waiting run for now, with its checkpoint."""
-    queued = await retry_run(await RunRepository.open(), run)
+    queued = await retry_run(await _open(warehouse), run)
     output.say(f"Run {run} is queued.", run=describe(queued))
+
+
+async def _open(warehouse: bool) -> Runs:
+    return await DwhRunRepository.open() if warehouse else await RunRepository.open()
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -99,7 +108,7 @@ def describe(run: Run) -> dict[str, Any]:
     return {**asdict(run), "state": run.state.value}
 
 
-async def _watch_lines(repository: RunRepository, run: Run) -> Run:
+async def _watch_lines(repository: Runs, run: Run) -> Run:
     told: Run | None = None
     while True:
         if run != told:

@@ -8,7 +8,7 @@ from typing import Any
 from nms.common.document import EntityDocument
 from nms.common.document.entity import EntityField
 from nms.common.guard import Guard
-from nms.common.problem import Problem
+from nms.common.problem import NotFound, Problem
 from nms.warehouse.models import Entity
 from nms.warehouse.repository import EntityRepository
 
@@ -65,6 +65,13 @@ class Entities:
     def get(self, name: str) -> Served | None:
         """An entity by its name."""
         return self._entities.get(name)
+
+    def find(self, name: str) -> Served:
+        """An entity by its name; raises NotFound."""
+        found = self.get(name)
+        if found is None:
+            raise NotFound(f"There is no entity {name}.", entity=name)
+        return found
 
     def standing(self) -> list[Served]:
         """Every entity, by name."""

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Final
 
 from nms.common.faults import point
-from nms.common.problem import NotFound, Problem
+from nms.common.problem import Problem
 from nms.common.run import Claimed, Crew, DwhRunRepository
 from nms.common.settings import get_settings, read_settings
 from nms.common.waiting import first_of
-from nms.warehouse.entities import Entities, Served
+from nms.warehouse.entities import Entities
 from nms.warehouse.export import DAY, KIND
 from nms.warehouse.extract import Asked, ending, read_extract, write
 from nms.warehouse.feed import find_place
@@ -73,7 +73,7 @@ class Exporter:
         asked = Asked.of(claimed.run)
         entities = Entities(lambda: None)
         await entities.look()
-        extract = read_extract(_find(entities, asked.entity), asked)
+        extract = read_extract(entities.find(asked.entity), asked)
         progress = Progress(claimed, await self._repository.estimate_rows(asked.entity))
         name = f"{asked.entity}-{claimed.run.id}-{claimed.epoch}{ending(asked.format, asked.compression)}"
         with self._store.written(name) as draft:
@@ -84,13 +84,6 @@ class Exporter:
             await claimed.report({"current": closing.rows, "total": closing.rows, "unit": "records",
                                   "phase": "exported", "bytes": draft.size}, tx=tx)  # fmt: skip
             await tx.update_exported(claimed.run.id, (socket.gethostname(), name, draft.size), closing, self._keep)
-
-
-def _find(entities: Entities, name: str) -> Served:
-    found = entities.get(name)
-    if found is None:
-        raise NotFound(f"There is no entity {name} any more.", entity=name)
-    return found
 
 
 async def _take(draft: Draft, progress: Progress, data: bytes, rows: int) -> None:

@@ -4,10 +4,11 @@ Loaded where it is asked for: pyarrow takes 40 MB of memory.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow
-from pyarrow.parquet import ParquetWriter
+from pyarrow.parquet import ParquetWriter, read_metadata
 
 from nms.warehouse.format import Closing, Column, Compression, Digest
 
@@ -110,3 +111,16 @@ class _Pieces:
     def take(self) -> bytes:
         taken, self._parts = b"".join(self._parts), []
         return taken
+
+
+def read_closing(path: Path) -> Closing | None:
+    """The closing record in the footer of a file; None where there is none."""
+    try:
+        metadata = read_metadata(path).metadata or {}
+    except pyarrow.ArrowInvalid:
+        return None
+    names = [f"{PREFIX}{name}".encode() for name in ("rows", "sequence", "sha256")]
+    facts = [metadata[name] for name in names if name in metadata]
+    if len(facts) < len(names):
+        return None
+    return Closing(int(facts[0]), int(facts[1]), facts[2].decode())

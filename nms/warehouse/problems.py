@@ -146,6 +146,13 @@ class ExportBudgetSpent(Problem):
     remedy = "Wait until older exports expire, remove some with DELETE /exports/{id}, or raise WAREHOUSE_EXPORT_BUDGET."
 
 
+class ExportCut(Problem):
+    """A file has no closing record, or is not what that tells: it was cut, or changed."""
+
+    status, code, title = 409, "export-cut", "The file of an export is not whole"
+    remedy = "Export or fetch it again; `curl -C -` goes on with the file of an ordered export."
+
+
 class ExportUnwritable(Problem):
     """The file of an export cannot be written; `reason` is what the system says."""
 

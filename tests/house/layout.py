@@ -31,7 +31,7 @@ WORDS = {
     "warehouse": {"record", "filter", "export", "feed", "page", "table", "value", "expression", "reading", "front",
                   "pull", "horizon", "statement", "alteration", "member", "write", "condition",
                   "lineage", "operation", "reference", "diagnosis", "exporter", "extract", "file", "format", "parquet",
-                  "stream", "zstd"},
+                  "stream", "zstd", "closing"},
     "console": {"page"},
 }  # fmt: skip
 FOLDERS = {"api", "queries"}

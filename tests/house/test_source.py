@@ -27,6 +27,10 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
     "nms/common/egress/shared.py": {
         "nms.common.egress.egress": "only where a process sends requests; every role can close"
     },
+    "nms/warehouse/closing.py": {
+        "nms.warehouse.parquet": "pyarrow takes 40 MB of memory: only where a file is Parquet",
+        "nms.warehouse.zstd": "only where a file is packed by it",
+    },
     "nms/warehouse/format.py": {
         "nms.warehouse.parquet": "pyarrow takes 40 MB of memory: only where somebody asks for Parquet",
         "nms.warehouse.zstd": "only where somebody asks for it",
