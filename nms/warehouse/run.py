@@ -80,6 +80,7 @@ class Builder:
         async with self._repository.transaction() as tx:
             await claimed.fence(tx)
             body = normal_form(document)
+            await tx.run_statements(create_functions(document))
             await tx.mark_built(entity.name, body, entity.wanted_revision, form_of(document))
 
     async def _refuse_obstacles(self, document: EntityDocument, standing: Standing) -> None:
@@ -98,7 +99,7 @@ class Builder:
         async with self._repository.transaction() as tx:
             await claimed.fence(tx)
             await tx.mark_altering(document.name)
-        statements = [*alteration.columns, *create_functions(document), *create_triggers(document)]
+        statements = [*alteration.columns, *create_functions(document, anew=True), *create_triggers(document)]
         return await self._locked(claimed, document, statements, alone=bool(alteration.columns))
 
     async def _locked(self, claimed: Claimed, document: EntityDocument, statements: list[str], *, alone: bool) -> int:

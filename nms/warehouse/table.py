@@ -126,9 +126,12 @@ def is_own_index(entity: str, name: str) -> bool:
     return name.startswith(f"{entity}_") and len(digest) == 8 and set(digest) <= set("0123456789abcdef") and bool(head)
 
 
-def create_functions(document: EntityDocument) -> list[str]:
-    """What the triggers call; replaced whenever fields or key change."""
-    return [_keep_records(document), _bury_records(document)]
+def create_functions(document: EntityDocument, *, anew: bool = False) -> list[str]:
+    """What the triggers call; replaced whenever fields or key change.
+
+    `anew`: they take nothing over from what stands in a record, which another document's may have written.
+    """
+    return [_keep_records(document, anew), _bury_records(document)]
 
 
 def create_triggers(document: EntityDocument) -> list[str]:
@@ -308,12 +311,28 @@ def _pinned(document: EntityDocument) -> str:
     return zone + (" set extra_float_digits = 1" if types & {"real", "double"} else "")
 
 
-def _keep_records(document: EntityDocument) -> str:
+def _fill_search(document: EntityDocument, anew: bool) -> str:
+    """The lines that keep the vector of full text; to make it costs more than all the rest of a row."""
+    names = searched_fields(document)
+    if not names:
+        return ""
+    old, new = (", ".join(f"{side}.{quote_identifier(name)}" for name in names) for side in ("old", "new"))
+    made = f"new._search := to_tsvector('{SEARCH}', left(concat_ws(' ', {new}), {SEARCHED}));"
+    if anew:
+        return f"    {made}\n"
+    same = f"row({new})::record operator(pg_catalog.*=) row({old})::record"
+    return f"""    if tg_op = 'UPDATE' and {same} then
+        new._search := old._search;
+    else
+        {made}
+    end if;
+"""
+
+
+def _keep_records(document: EntityDocument, anew: bool) -> str:
     keep, _ = functions_of(document.name)
     old, new = (", ".join(f"{side}.{quote_identifier(name)}" for name in document.fields) for side in ("old", "new"))
-    searched = ", ".join(f"new.{quote_identifier(name)}" for name in searched_fields(document))
-    vector = f"to_tsvector('{SEARCH}', left(concat_ws(' ', {searched}), {SEARCHED}))"
-    search = f"    new._search := {vector};\n" if searched else ""
+    search = _fill_search(document, anew)
     return f"""create or replace function {keep}() returns trigger language plpgsql{_pinned(document)} as $body$
 begin
     new._json := {json_of(document)};

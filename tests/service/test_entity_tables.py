@@ -60,6 +60,10 @@ async def test_a_person_with_psql_writes_whole_records(settings: Settings, psql:
     assert second["_created_at"] == first["_created_at"] < second["_updated_at"]
     found = "select id from entity.posts where _search @@ plainto_tsquery('simple', 'b')"
     assert await psql.fetchval(found) == 1
+    await psql.execute("update entity.posts set \"userId\" = 8, _search = 'nonsense' where id = 1")
+    assert await psql.fetchval(found) == 1
+    await psql.execute("update entity.posts set body = 'c', title = null, _search = null where id = 1")
+    assert await psql.fetchval("select _search::text from entity.posts where id = 1") == "'c':1"
 
 
 async def test_an_update_that_changes_nothing_is_no_change(settings: Settings, psql: asyncpg.Connection) -> None:
