@@ -5,7 +5,7 @@ remembers the origins at which it is used. Once it would be used at another one 
 set secrets sets it anew.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,10 @@ STRICT: Final = ("require", "verify-ca", "verify-full")
 _OF_LOGIN: Final = ("key", "password", "client_secret", "refresh_token")
 
 
+Place = tuple[str, str, Callable[[], Iterable[str]]]
+"""A reference, where it stands in its document, and the origins that it leads to, told when they are asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """A place in a document that names a stored secret, and the origins that it goes to from there."""
@@ -45,7 +49,7 @@ class Use:
 def list_uses(document: Document) -> list[Use]:
     """Every stored secret that a document names."""
     found = ((stored_name(text), pointer, origins) for text, pointer, origins in _list_references(document))
-    return [Use(name, pointer, frozenset(origins)) for name, pointer, origins in found if name is not None]
+    return [Use(name, pointer, frozenset(origins())) for name, pointer, origins in found if name is not None]
 
 
 def list_users(documents: Mapping[Identity, Document]) -> dict[str, list[Identity]]:
@@ -96,38 +100,43 @@ def origins_by_secret(documents: Mapping[Identity, Document]) -> dict[str, froze
     return used
 
 
-def _list_references(document: Document) -> Iterator[tuple[str, str, Iterable[str]]]:
-    """Reference, pointer and origins of every place of a document that takes a secret."""
+def _list_references(document: Document) -> Iterator[Place]:
+    """Every place of a document that takes a secret."""
     match document:
         case PostgresSystem(dsn=dsn, password=password):
-            yield dsn, "/dsn", [dsn]
-            yield password or "", "/password", [dsn if is_reference(dsn) else _origin_of_database(dsn)]
+            yield dsn, "/dsn", lambda: [dsn]
+            yield password or "", "/password", lambda: [dsn if is_reference(dsn) else _origin_of_database(dsn)]
         case AmqpSystem(dsn=dsn, password=password):
-            yield dsn, "/dsn", [dsn]
-            yield password or "", "/password", [dsn if is_reference(dsn) else _origin_of_broker(dsn)]
+            yield dsn, "/dsn", lambda: [dsn]
+            yield password or "", "/password", lambda: [dsn if is_reference(dsn) else _origin_of_broker(dsn)]
         case KafkaSystem(servers=servers, password=password):
             scheme = "kafka+tls" if document.tls else "kafka"
-            yield password or "", "/password", [f"{scheme}://{server}" for server in servers]
+            yield password or "", "/password", lambda: [f"{scheme}://{server}" for server in servers]
         case RestSystem():
             yield from _list_logins(document)
         case EndpointDocument():
             yield from _list_schemes(document)
 
 
-def _list_logins(system: RestSystem) -> Iterator[tuple[str, str, Iterable[str]]]:
+def _list_logins(system: RestSystem) -> Iterator[Place]:
     # What a token endpoint gives is as good as the secret, and goes to the API.
     urls = (system.url, getattr(system.login, "token_url", system.url))
-    origins = [parse_url(url).origin for url in urls]
     for field in _OF_LOGIN:
-        yield getattr(system.login, field, None) or "", f"/login/{field}", origins
+        yield (
+            getattr(system.login, field, None) or "",
+            f"/login/{field}",
+            lambda: [parse_url(url).origin for url in urls],
+        )
 
 
-def _list_schemes(endpoint: EndpointDocument) -> Iterator[tuple[str, str, Iterable[str]]]:
+def _list_schemes(endpoint: EndpointDocument) -> Iterator[Place]:
     for number, reference in enumerate(getattr(endpoint.scheme, "secrets", ())):
-        yield reference, f"/scheme/secrets/{number}", [INBOX]
+        yield reference, f"/scheme/secrets/{number}", lambda: [INBOX]
     for number, handshake in enumerate(endpoint.handshakes):
-        field, origin = ("token", INBOX) if handshake.type == "meta" else ("secret", ANSWERS)
-        yield handshake.reference or "", f"/handshakes/{number}/{field}", [origin]
+        if handshake.type == "meta":
+            yield handshake.reference or "", f"/handshakes/{number}/token", lambda: [INBOX]
+        else:
+            yield handshake.reference or "", f"/handshakes/{number}/secret", lambda: [ANSWERS]
 
 
 def _origin_of_database(dsn: str) -> str:

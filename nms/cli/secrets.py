@@ -5,12 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
+from nms.cfg.rotation import Rotation, rotate
 from nms.cfg.secret import SecretRepository
 from nms.cfg.secrets import list_secrets, remove_secret, set_secret
 from nms.cli import output
 from nms.cli.apply import name_operator
 from nms.cli.command import command
 from nms.cli.main import new_app
+from nms.cli.output import Exit
 from nms.common.problem import Malformed
 from nms.common.secret import SECRET_BYTES
 
@@ -49,6 +51,27 @@ async def remove(name: Name) -> None:
     """Forget a secret that no document names any more."""
     await remove_secret(await SecretRepository.open(), name, name_operator())
     output.say(f"The secret {name} is removed.", name=name)
+
+
+@app.command("rotate")
+@command
+async def rotate_() -> Exit:
+    """Seal everything anew that was sealed with a key of SECRETS_KEY_BEFORE, while all goes on.
+
+    Killed, it goes on where it was. Exits 3 where something could not be reached.
+    """
+    async for rotation in rotate():
+        if not rotation.done:
+            output.tell("Sealed anew so far: " + _count(rotation), **rotation.model_dump(mode="json"))
+    for each in rotation.shelves:
+        if each.problem is not None:
+            output.tell(f"The {each.what} could not be read: {each.problem}.", what=each.what, problem=each.problem)
+    output.say(rotation.verdict, **rotation.model_dump(mode="json"))
+    return Exit.OK if rotation.done else Exit.UNHEALTHY
+
+
+def _count(rotation: Rotation) -> str:
+    return ", ".join(f"{each.renewed} {each.what}" for each in rotation.shelves if each.renewed) or "nothing"
 
 
 def _read_value(name: str) -> str:

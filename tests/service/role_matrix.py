@@ -94,6 +94,7 @@ _CFG = {
     "GET /watch": "config:read",
     "POST /systems/{name}/probe": "systems:probe",
     "GET /rollouts": "config:read",
+    "POST /secrets/rotation": "secrets:write",
 }
 _SYNC = {
     "GET /pipelines": "pipelines:read",

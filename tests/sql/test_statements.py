@@ -56,6 +56,8 @@ ONLY = {
     "nms/common/queries/configuration.sql": DSNType.NMS,
     "nms/common/queries/rollout.sql": DSNType.NMS,
     "nms/common/queries/idempotency.sql": DSNType.DWH,
+    "nms/common/queries/keyring.sql": DSNType.AUTH,
+    "nms/common/queries/shelf.sql": DSNType.NMS,
     "nms/common/queries/trust.sql": DSNType.AUTH,
     "nms/warehouse/queries/pull.sql": DSNType.NMS,
 }

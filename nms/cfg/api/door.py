@@ -22,6 +22,7 @@ ACTIONS: Final = {
     "PUT /secrets/{name}": "secret.set",
     "DELETE /secrets/{name}": "secret.remove",
     "POST /systems/{name}/probe": "system.probe",
+    "POST /secrets/rotation": "secret.rotate",
 }
 """What a route is for, in the words of the audit; every route that writes has a line."""
 OTHER: Final = "route.ask"

@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Path, Response, status
 
 from nms.cfg.api.door import Router
 from nms.cfg.problems import SecretInUse, SecretMoved
+from nms.cfg.rotation import Rotation, rotate_for
 from nms.cfg.secret import NewSecret, Secret, SecretRepository
 from nms.cfg.secrets import get_secret, list_secrets, remove_secret, set_secret
 from nms.common.answers import problems
@@ -61,6 +62,15 @@ async def put_secret(  # the parts of a request, each by its name
 ) -> Secret:
     """Store a value as the next version; pipelines take it up at their next connection, endpoints at once."""
     return _tagged(await set_secret(repository, name, body.value.get_secret_value(), caller.subject, base), response)
+
+
+@router.post("/rotation", dependencies=[WRITE], summary="Seal everything anew")
+async def rotate_secrets() -> Rotation:
+    """Seal with the key of today what an earlier one sealed, for 5 seconds; ask until it is `done`, while all goes on.
+
+    What this role's login cannot write has a `problem`: `nms secrets rotate` does it where that login is.
+    """
+    return await rotate_for()
 
 
 @router.delete(
