@@ -18,7 +18,7 @@ from tests.fuzz.extent import Extent
 from tests.fuzz.test_api import SHORT, environment_of
 from tests.house.tree import refuse
 from tests.service.role_process import running
-from tests.service.warehouse import connected, entity, make_entities, ready_entities
+from tests.service.warehouse import LONG, connected, entity, make_entities, ready_entities
 
 EVERY_TYPE = entity(
     "widgets",
@@ -50,7 +50,7 @@ async def warehouse(settings: Settings, tmp_path: Path, extent: Extent) -> Async
     await make_entities(*documents)
     environment = environment_of(settings) | {"WAREHOUSE_WORKER": "false"}
     async with running("nms.warehouse.main:app", tmp_path, environment=environment) as process:
-        token = mint_token(settings, ["entities:read", "entities:write"], subject="fuzz")
+        token = mint_token(settings, ["entities:read", "entities:write"], subject="fuzz", seconds=LONG)
         async with httpx2.AsyncClient(base_url=process.address) as client:
             document = (await client.get("/openapi.json", headers={"Authorization": f"Bearer {token}"})).json()
         names = {f"/{one.name}" for one in documents}

@@ -28,6 +28,8 @@ from tests.service.web_client import client_of
 
 LATER = 1_000_000
 """A revision behind all that a test makes: what is built by it follows no documents."""
+LONG = 86_400
+"""Seconds that tokens are good for: a long form on a busy machine takes longer than the usual ten minutes."""
 READY = Path(__file__).parents[2] / "examples/entities.yaml"
 
 
@@ -55,7 +57,7 @@ async def make_entities(*documents: EntityDocument, revision: int = LATER) -> No
 @asynccontextmanager
 async def serving(settings: Settings, *scopes: str, subject: str = "ada") -> AsyncIterator[httpx2.AsyncClient]:
     """The warehouse role in this process, asked by someone with these scopes; without any: all entities."""
-    token = mint_token(settings, scopes or ("entities:read", "entities:write"), subject=subject)
+    token = mint_token(settings, scopes or ("entities:read", "entities:write"), subject=subject, seconds=LONG)
     app = create_app(settings)
     async with app.router.lifespan_context(app), client_of(app, token) as client:
         yield client
