@@ -1,5 +1,6 @@
 """The warehouse as a target and as a source: every capture ends in an entity, with its lineage, and changes go on."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,11 +8,14 @@ import pytest
 from nms.common.document import EntityDocument, normal_form
 from nms.common.egress.shared import close_egress
 from nms.common.settings import Settings, get_settings
+from nms.warehouse import document as following
 from tests.conftest import MakeDatabase
 from tests.service.inbox import SECRET, SHOP, receiving, send
 from tests.service.rest_examples import run
 from tests.service.rest_stage import api, things
 from tests.service.stage import PREPARE, Stage, pipeline
+from tests.service.test_entity_evolution import reach
+from tests.service.test_entity_evolution import working as building
 from tests.service.warehouse import entity, make_entities
 from tests.services.hostile.api import HostileApi
 from tests.waiting import eventually
@@ -158,6 +162,38 @@ async def test_a_pipeline_waits_for_its_entity_and_goes_on_once_it_is_built(stag
         assert "entity later has no table yet" in told.output
         await make_entities(later)
         await stage.arrive("select name from entity.later", ["a"])
+
+
+async def test_an_entity_may_get_fields_and_indexes_while_a_pipeline_writes_into_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
+    wider = entity("grown", {"more": "text", "id": "bigint", "name": {"type": "text", "index": True}})
+    done = asyncio.Event()
+
+    async def write() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            await stage.at(
+                "source",
+                f"insert into item values ({number}, 'a'); update item set name = 'b' where id = {number // 2}",
+            )
+
+    narrow = entity("grown", {"id": "bigint", "name": "text"})
+    await stage.apply(declared(narrow), into(datasets=[{"source": "public.item", "target": "grown"}]))
+    async with building(), stage.working(), asyncio.TaskGroup() as group:
+        await reach("grown", "ready", narrow)
+        writing = group.create_task(write())
+        await stage.arrive("select true from entity.grown where id = 10", [True])
+        await stage.apply(declared(wider))
+        await reach("grown", "ready", wider)
+        done.set()
+        await writing
+        names = await stage.at("source", "select concat_ws(' ', id, name) from item order by id")
+        await stage.arrive("select concat_ws(' ', id, name) from entity.grown order by id", names)
+        assert await stage.at("target", "select true from entity.grown where _json not like '{\"more\":null,%'") == []
+        assert (await stage.get()).problem is None
 
 
 async def _answers(stage: Stage, sql: str, expected: list[str]) -> bool:
