@@ -8,11 +8,18 @@ from typing import Any
 import httpx2
 import pytest
 
+from nms.cfg.documents import apply_changeset
+from nms.cfg.models import Changeset
+from nms.cfg.repository import DocumentRepository
+from nms.cfg.text import Draft
+from nms.common.document import short_form
 from nms.common.router import list_scopes
 from nms.common.run import DwhRunRepository, enqueue
 from nms.common.settings import Settings
+from nms.warehouse import document as following
 from nms.warehouse.main import create_app
-from tests.service.warehouse import make_entities, ready_entities, serving
+from tests.service.test_entity_evolution import make, serves, want
+from tests.service.warehouse import entity, make_entities, ready_entities, serving
 from tests.service.web_client import problem_of
 
 SECRET = "of-nobody-else"
@@ -105,8 +112,8 @@ async def test_a_child_is_hidden_where_either_entity_is(owner: httpx2.AsyncClien
 
 async def test_the_reference_names_an_entity_to_who_may_read_it(owner: httpx2.AsyncClient, settings: Settings) -> None:
     everybody = (await owner.get("/openapi.json", headers={"Authorization": ""})).text
-    for entity in ready_entities():
-        assert f"/{entity.name}" not in everybody
+    for one in ready_entities():
+        assert f"/{one.name}" not in everybody
     forged = await owner.get("/openapi.json", headers={"Authorization": "Bearer forged"})
     assert (forged.status_code, forged.text) == (200, everybody)
     assert forged.headers["vary"] == "Authorization"
@@ -116,7 +123,7 @@ async def test_the_reference_names_an_entity_to_who_may_read_it(owner: httpx2.As
     assert named == {"/posts", "/posts/{key}"}, "its comments are another entity"
     assert document["paths"].keys() - named == json.loads(everybody)["paths"].keys()
     assert "posts" in document["components"]["schemas"]
-    for hidden in {entity.name for entity in ready_entities()} - {"posts"}:
+    for hidden in {one.name for one in ready_entities()} - {"posts"}:
         assert not re.search(rf'[/"]{hidden}\b', json.dumps(document)), hidden
     assert "/posts/{key}/comments" in (await owner.get("/openapi.json")).json()["paths"]
 
@@ -184,3 +191,27 @@ async def test_every_route_of_an_entity_asks_for_its_scope(settings: Settings) -
     for route, scope in scopes.items():
         assert re.fullmatch(r"entities:(read|write):\{entity\}", scope or ""), route
     assert {each.name for each in ready_entities()} >= {"customers", "posts", "comments"}
+
+
+async def test_an_entity_that_is_taken_away_is_seen_by_nobody_until_it_is_declared_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
+    items, others = (entity(name, {"id": "bigint", "name": "text"}) for name in ("items", "others"))
+    async with serving(settings, "entities:read", "entities:write") as client:
+        await make(items, others)
+        await serves(client, "/items", 200)
+        await client.put("/items/1", json={"name": "a"})
+        before = await client.get("/items/1")
+        place = (await client.get("/data")).json()["next"]
+        only_others = Changeset([Draft(short_form(others))], author="test", prune=True)
+        await apply_changeset(await DocumentRepository.open(), only_others)
+        await serves(client, "/items/1", 404)
+        for answer in (await client.get("/items"), await client.put("/items/2", json={})):
+            problem_of(answer, 404, "not-found")
+        assert (await client.get("/data")).json()["items"] == []
+        await want(items, others)
+        assert (await serves(client, "/items/1", 200)).content == before.content
+        assert (await client.get(f"/data?since={place}")).json()["items"] == [], "nothing of it has changed"
+        assert (await client.put("/items/2", json={})).status_code == 201
+        assert [one["key"] for one in (await client.get(f"/data?since={place}")).json()["items"]] == ["2"]
