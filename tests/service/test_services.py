@@ -147,6 +147,7 @@ def test_a_test_session_leaves_no_process_and_no_file_behind_however_it_ends(kil
 
 
 def test_workers_of_one_session_share_a_server(services: Session) -> None:
+    port = services.redis().port  # first of all: a server that the other process began would hold its pipes open
     other = subprocess.run(
         [sys.executable, "-c", "from tests.services.shared import Session; print(Session.begin().redis().port)"],
         capture_output=True,
@@ -154,4 +155,4 @@ def test_workers_of_one_session_share_a_server(services: Session) -> None:
         check=True,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
-    assert int(other.stdout) == services.redis().port
+    assert int(other.stdout) == port
