@@ -29,8 +29,9 @@ VALUES: Final = 100_000
 """Values of one text after anchors are followed: a small text must not grow without bounds."""
 
 _LISTS: Final = {"systems": "system", "pipelines": "pipeline", "endpoints": "endpoint", "entities": "entity"}
-_INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
-_DECIMAL: Final = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{0,18}")
+_INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,40})")
+_DECIMAL: Final = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{0,24}(?:e[-+][0-9]{1,3})?")
+"""With an exponent only as `write_text` has it: `1e5` stays a text."""
 _WORDS: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),

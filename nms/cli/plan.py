@@ -22,7 +22,7 @@ from nms.common.problem import Malformed, NotFound
 
 Files = Annotated[
     list[Path],
-    typer.Option("--file", "-f", help="A YAML file, a folder of them, or - for standard input; may be repeated."),
+    typer.Option("--file", "-f", help="A YAML file, a folder with them, or - for standard input; may be repeated."),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove every document that is not in the files.")]
 MARKS = {Action.ADD: ("+", "green"), Action.CHANGE: ("~", "yellow"), Action.REMOVE: ("-", "red")}
@@ -95,10 +95,15 @@ def _render(value: Any) -> str:
 def _list_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml"))
+    inside = (each for each in path.rglob("*.y*ml") if each.suffix in (".yaml", ".yml"))
+    found = sorted(each for each in inside if not _is_hidden(each.relative_to(path)))
     if not found:
         raise NotFound(f"The folder {path} has no .yaml file.", remedy="Name a file or a folder that has some.")
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _read(path: Path) -> bytes:

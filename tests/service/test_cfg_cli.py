@@ -117,3 +117,48 @@ def test_watching_once_tells_the_history_from_a_revision_on(nms: Nms) -> None:
     assert [json.loads(line)["document"]["dsn"] for line in lines] == ["env://B_DSN"]
     assert nms("watch", "--since", 0, "--kind", "entity", "--once").output == ""
     assert nms("watch", "--since", 3, "--once").exit_code == 1
+
+
+def test_a_folder_that_was_exported_applies_as_no_change(nms: Nms, tmp_path: Path) -> None:
+    files = [
+        word for name in ("subscriptions-log", "webhooks", "entities") for word in ("-f", EXAMPLES / f"{name}.yaml")
+    ]
+    first = nms("apply", *files, "--json")
+    assert first.exit_code == 0, first.output
+    told = json.loads(nms("export", "-o", tmp_path / "all", "--json").stdout)
+    paths = [path.relative_to(tmp_path / "all") for path in (tmp_path / "all").rglob("*.yaml")]
+    assert sorted(told["written"]) == sorted(map(str, paths))
+    assert {"system/billing.yaml", "pipeline/subscriptions.yaml", "entity/posts.yaml"} <= {*told["written"]}
+    again = json.loads(nms("apply", "-f", tmp_path / "all", "--prune", "--json").stdout)
+    assert again == {"revision": json.loads(first.stdout)["revision"], "differences": [], "pipelines": []}
+    assert json.loads(nms("export", "-o", tmp_path / "all", "--json").stdout) == {
+        "written": [],
+        "removed": [],
+        "stale": [],
+    }
+
+
+def test_stale_files_of_an_export_are_told_and_removed_only_when_asked(nms: Nms, tmp_path: Path) -> None:
+    log, poll = EXAMPLES / "subscriptions-log.yaml", EXAMPLES / "subscriptions-poll.yaml"
+    nms("apply", "-f", log, "-f", poll)
+    nms("export", "-o", tmp_path)
+    (tmp_path / "system" / "mine.yaml").write_text("# by hand\n" + log.read_text())
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "broken.yaml").write_text("\t")
+    assert nms("apply", "-f", log, "--prune").exit_code == 0
+    stale = "pipeline/subscriptions-check.yaml"
+    assert f"{stale} is stale" in nms("export", "-o", tmp_path).stdout
+    systems = json.loads(nms("export", "-o", tmp_path, "--kind", "system", "--json").stdout)["stale"]
+    assert systems == ["system/newsletter.yaml"]
+    assert (tmp_path / stale).exists()
+    assert json.loads(nms("export", "-o", tmp_path, "--prune", "--json").stdout)["removed"] == [*systems, stale]
+    assert not (tmp_path / stale).exists()
+    assert (tmp_path / "system" / "mine.yaml").exists(), "that one is no export's"
+    assert nms("export", "--prune").exit_code == 2
+
+
+def test_a_folder_that_cannot_be_written_is_a_problem(nms: Nms, tmp_path: Path) -> None:
+    nms("apply", "-f", EXAMPLES / "subscriptions-log.yaml")
+    (tmp_path / "file").write_text("")
+    answer = nms("export", "-o", tmp_path / "file")
+    assert (answer.exit_code, "folder-refused" in answer.stderr) == (1, True)

@@ -17,6 +17,7 @@ _PART: Final = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/+*#@-]{0,254}")
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8}) ?(ms|s|min|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST: Final = 1e15
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,17}) ?(kB|MB|GB|TB)?")
 _UNITS: Final = {"TB": 1 << 40, "GB": 1 << 30, "MB": 1 << 20, "kB": 1 << 10}
 
@@ -68,13 +69,22 @@ def render_size(value: int) -> str | int:
 
 
 def parse_duration(value: object) -> float:
-    """Seconds of `30s`, `500 ms`, `5min`, `1h` or `1d`."""
+    """Seconds of `30s`, `500 ms`, `5min`, `1h` or `1d`, or a number of them that can be written so."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return _read_seconds(value)
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise refusal("a duration is a number with ms, s, min, h or d behind it, such as `30s`")
     return int(match[1]) * _SECONDS[match[2]]
+
+
+def _read_seconds(value: float) -> float:
+    # What is stored and exported is the text: a number that has none would come back as another one, or not at all.
+    match = _DURATION.fullmatch(render_duration(value)) if 0 < value < _LONGEST else None
+    seconds = 0.0 if match is None else int(match[1]) * _SECONDS[match[2]]
+    if match is None or abs(seconds - value) > value * 1e-12:
+        raise refusal("a number of seconds is positive and of whole milliseconds; write it as `30s` or `1500 ms`")
+    return seconds
 
 
 def render_duration(value: float) -> str:
