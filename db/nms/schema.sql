@@ -589,6 +589,18 @@ create table cfg.document (
     deleted boolean default false not null
 );
 
+create table cfg.plan (
+    id uuid default gen_random_uuid() not null,
+    base bigint not null,
+    created_at timestamp with time zone default clock_timestamp() not null,
+    author text not null,
+    message text default ''::text not null,
+    changes jsonb not null,
+    told jsonb not null,
+    applied_at timestamp with time zone,
+    revision bigint
+);
+
 create table cfg.revision (
     id bigint default cfg.next_revision() not null,
     created_at timestamp with time zone default clock_timestamp() not null,
@@ -959,6 +971,10 @@ CASE kind
     WHEN 'entity'::text THEN (name ~ '^[a-z][a-z0-9_]{0,38}$'::text)
     ELSE (name ~ '^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$'::text)
 END);
+alter table cfg.plan add constraint plan_pkey PRIMARY KEY (id);
+alter table cfg.plan add constraint plan_applied_check CHECK (((revision IS NULL) OR (applied_at IS NOT NULL)));
+alter table cfg.plan add constraint plan_author_check CHECK ((author <> ''::text));
+alter table cfg.plan add constraint plan_base_check CHECK ((base >= 0));
 alter table cfg.revision add constraint revision_pkey PRIMARY KEY (id);
 alter table cfg.revision add constraint revision_author_check CHECK ((author <> ''::text));
 alter table cfg.secret add constraint secret_pkey PRIMARY KEY (name);
@@ -1024,6 +1040,7 @@ alter table sync.record add constraint record_pkey PRIMARY KEY (pipeline, datase
 alter table sync.token add constraint token_pkey PRIMARY KEY (system, line);
 alter table cfg.audit add constraint audit_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
 alter table cfg.document add constraint document_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
+alter table cfg.plan add constraint plan_revision_fkey FOREIGN KEY (revision) REFERENCES cfg.revision(id);
 alter table cfg.standing add constraint standing_kind_name_revision_fkey FOREIGN KEY (kind, name, revision) REFERENCES cfg.document(kind, name, revision);
 
 CREATE INDEX audit_action_idx ON cfg.audit USING btree (action, at, id);
@@ -1032,6 +1049,7 @@ CREATE INDEX audit_at_idx ON cfg.audit USING btree (at, id);
 CREATE INDEX audit_revision_idx ON cfg.audit USING btree (revision) WHERE (revision IS NOT NULL);
 CREATE INDEX audit_subject_idx ON cfg.audit USING btree (subject, at, id);
 CREATE INDEX document_revision_idx ON cfg.document USING btree (revision);
+CREATE INDEX plan_created_idx ON cfg.plan USING btree (created_at);
 CREATE INDEX outbox_unstamped_idx ON common.outbox USING btree (id) WHERE ("position" IS NULL);
 CREATE UNIQUE INDEX run_alone_key ON common.run USING btree (kind, subject) WHERE (state = ANY (ARRAY['running'::text, 'cancelling'::text]));
 CREATE INDEX run_ended_idx ON common.run USING btree (ended_at) WHERE (state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text]));

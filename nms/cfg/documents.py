@@ -50,7 +50,7 @@ async def store_changeset(tx: DocumentRepository, changeset: Changeset, act: Act
     if not plan.differences:
         return plan
     revision = await tx.insert_revision(changeset.author, changeset.message)
-    await tx.insert_documents(revision, _changed_bodies(plan))
+    await tx.insert_documents(revision, changed_bodies(plan))
     await settle_exposures(SecretRepository(tx.connection), plan.exposures, changeset.author, revision)
     await outbox.put(tx, _announce(revision, plan))
     facts = {"before": plan.revision, "documents": _name_changed(plan), **act.facts}
@@ -70,7 +70,8 @@ async def _list_secrets(repository: DocumentRepository) -> list[StoredSecret]:
     return await SecretRepository(repository.connection).list_secrets()
 
 
-def _changed_bodies(plan: Plan) -> dict[Identity, Mapping[str, Any] | None]:
+def changed_bodies(plan: Plan) -> dict[Identity, Mapping[str, Any] | None]:
+    """What a plan would store, by document; None for those that it removes."""
     changed: dict[Identity, Mapping[str, Any] | None] = {}
     for each in plan.differences:
         identity = (each.kind, each.name)

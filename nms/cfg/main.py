@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from nms.cfg.api import audit, documents, probes, revisions, rollouts, secrets, watch
+from nms.cfg.api import audit, documents, plans, probes, revisions, rollouts, secrets, watch
 from nms.cfg.settings import CfgSettings
 from nms.cfg.stream import enter_watching
 from nms.common import health, web
@@ -16,6 +16,7 @@ ROLE = Role(
     description="Keeps what is declared: systems, pipelines, endpoints, entities and secrets, each change a revision.",
     routers=(
         documents.router,
+        plans.router,
         revisions.router,
         secrets.router,
         watch.router,
@@ -25,6 +26,7 @@ ROLE = Role(
     ),
     tags={
         "documents": "What is declared, as validated documents.",
+        "plans": "What a changeset would do, kept until it is carried out.",
         "revisions": "What was stored when, and by whom.",
         "secrets": "What systems and endpoints log in with: it goes in and never comes out.",
         "watch": "What becomes of documents, as it happens.",

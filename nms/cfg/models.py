@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
@@ -146,6 +147,30 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without the documents."""
         return {"revision": self.revision, "differences": [each.to_dict() for each in self.differences]}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """A plan that is kept: what would change on revision `base`, as it was told, and what became of it.
+
+    `revision` is the one that it made; none where nothing differed.
+    """
+
+    id: UUID
+    base: int
+    created_at: datetime
+    author: str
+    message: str
+    changes: Sequence[Mapping[str, Any]]
+    told: Mapping[str, Any]
+    applied_at: datetime | None
+    revision: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values: the plan as it was told, with its id and what became of it; without the documents."""
+        applied = None if self.applied_at is None else {"at": self.applied_at.isoformat(), "revision": self.revision}
+        created = {"created_at": self.created_at.isoformat(), "author": self.author, "message": self.message}
+        return {"id": str(self.id), **self.told, **created, "applied": applied}
 
 
 @dataclass(frozen=True, slots=True)

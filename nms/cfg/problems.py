@@ -65,3 +65,17 @@ class ProbesSpent(Problem):
 
     status, code, retry, title = 429, "probes-spent", Retry.LATER, "Too many systems were probed"
     remedy = "Wait for the seconds that Retry-After names; `nms doctor` on the machine itself is not counted."
+
+
+class PlanOutdated(Problem):
+    """The configuration has moved on since a plan was drawn; facts: `plan`, its `base`, and the current `revision`."""
+
+    status, code, title = 412, "plan-outdated", "The plan was made for another revision"
+    remedy = "Draw it again and look at what it would do now: `nms plan -f FILE --keep`."
+
+
+class PlanApplied(Problem):
+    """A plan is carried out once; facts: `plan`, and the `revision` that it made."""
+
+    status, code, title = 409, "plan-applied", "The plan has been carried out"
+    remedy = "Look at the revision it made: `nms diff`; to have it again after a rollback draw a new plan."

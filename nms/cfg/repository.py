@@ -4,8 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
-from nms.cfg.models import Identity, Notice, Revision, Selector, StoredDocument
+from nms.cfg.models import Changeset, Identity, Notice, Plan, Revision, Selector, StoredDocument, StoredPlan
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 
@@ -86,6 +87,31 @@ class DocumentRepository(BaseNmsRepository):
             name=name, size=size,
         )  # fmt: skip
         return [Notice.of(row["revision"], (row["kind"], row["name"]), row["action"], row["body"]) for row in records]
+
+    async def insert_plan(self, changeset: Changeset, plan: Plan, changes: Sequence[Mapping[str, Any]]) -> StoredPlan:
+        """Keep a plan of a changeset; `changes` has what it would store."""
+        record = await _queries.insert_plan(
+            self.connection,
+            base=plan.revision,
+            author=changeset.author,
+            message=changeset.message,
+            changes=list(changes),
+            told=plan.to_dict(),
+        )
+        return StoredPlan(**record)
+
+    async def get_plan(self, number: UUID) -> StoredPlan | None:
+        """One plan."""
+        record = await _queries.get_plan(self.connection, id=number)
+        return None if record is None else StoredPlan(**record)
+
+    async def mark_plan_applied(self, number: UUID, revision: int | None) -> None:
+        """Take note that a plan was carried out, and which revision it made."""
+        await _queries.mark_plan_applied(self.connection, id=number, revision=revision)
+
+    async def purge_plans(self, days: int) -> None:
+        """Forget the plans that are older."""
+        await _queries.purge_plans(self.connection, days=days)
 
 
 def _stored(records: Sequence[Mapping[str, Any]]) -> list[StoredDocument]:

@@ -1,38 +1,49 @@
 """`nms apply`: store documents as a new revision and let the pipelines follow it."""
 
-import getpass
+from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
 from nms.cfg.documents import apply_changeset
 from nms.cfg.models import Changeset, Plan
+from nms.cfg.plans import apply_plan
 from nms.cfg.repository import DocumentRepository
 from nms.cli import output
 from nms.cli.command import command
-from nms.cli.plan import Files, Prune, read_files, show_differences
+from nms.cli.plan import FILES, Message, Prune, name_operator, read_files, show_differences
 from nms.sync.pipeline import adopt
 
 
 @command
 async def apply(
-    file: Files,
+    file: Annotated[list[Path] | None, FILES] = None,
     *,
+    plan: Annotated[
+        UUID | None, typer.Option("--plan", help="Carry out a plan that `nms plan --keep` kept, as it was told, once.")
+    ] = None,
     base: Annotated[
         int | None, typer.Option(help="Refuse when the current revision is another one than this.", min=0)
     ] = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="Why; kept with the revision.")] = "",
+    message: Message = "",
     prune: Prune = False,
 ) -> None:
     """Store documents as one revision, all or nothing, and start, change or end the pipelines they speak of.
 
     Applying the same documents again changes nothing, and starts what an interrupted apply left behind.
     """
-    drafts = read_files(file)
+    if (plan is None) == (not file):
+        raise typer.BadParameter("Name what to apply, either by `--file` or by `--plan`.")
+    if plan is not None and (prune or message or base is not None):
+        raise typer.BadParameter("A plan has its base, its message and what it removes: leave those options out.")
     repository = await DocumentRepository.open()
-    changeset = Changeset(drafts, base=base, prune=prune, message=message, author=name_operator())
-    plan = await apply_changeset(repository, changeset)
-    show_applied(plan, await adopt(repository))
+    if plan is not None:
+        done = await apply_plan(repository, plan, name_operator())
+    else:
+        changeset = Changeset(read_files(file or ()), base, prune, message, name_operator())
+        done = await apply_changeset(repository, changeset)
+    show_applied(done, await adopt(repository))
 
 
 def show_applied(plan: Plan, moved: list[str]) -> None:
@@ -44,11 +55,3 @@ def show_applied(plan: Plan, moved: list[str]) -> None:
     output.say(f"Revision {plan.revision} {'is stored' if plan.differences else 'has it all already'}.")
     if moved:
         output.say(f"On their way: {', '.join(moved)}; `nms pipelines` shows how far they are.")
-
-
-def name_operator() -> str:
-    """Who stands behind a revision that is stored from here."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"

@@ -1,8 +1,10 @@
 """`nms plan`: what applying documents would change."""
 
+import getpass
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ from rich.text import Text
 
 from nms.cfg.documents import plan_changeset
 from nms.cfg.models import Action, Changeset, Difference
+from nms.cfg.plans import KEEP_DAYS, keep_plan
 from nms.cfg.probe import list_subjects, probe_openly
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.text import TEXT_BYTES, Draft, read_drafts
@@ -20,40 +23,54 @@ from nms.cli.doctor import show_findings
 from nms.cli.output import Exit
 from nms.common.problem import Malformed, NotFound
 
-Files = Annotated[
-    list[Path],
-    typer.Option("--file", "-f", help="A YAML file, a folder with them, or - for standard input; may be repeated."),
-]
+FILES = typer.Option("--file", "-f", help="A YAML file, a folder with them, or - for standard input; may be repeated.")
 Prune = Annotated[bool, typer.Option("--prune", help="Remove every document that is not in the files.")]
+Message = Annotated[str, typer.Option("--message", "-m", help="Why; kept with the revision.")]
 MARKS = {Action.ADD: ("+", "green"), Action.CHANGE: ("~", "yellow"), Action.REMOVE: ("-", "red")}
 
 
 @command
 async def plan(
-    file: Files,
+    file: Annotated[list[Path], FILES],
     *,
     prune: Prune = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="Look at the systems that it touches, too, as they would stand.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep it, so that `nms apply --plan ID` carries out exactly this.")
+    ] = False,
+    message: Message = "",
 ) -> Exit:
-    """Show what applying documents would add, change and remove; nothing is stored.
+    """Show what applying documents would add, change and remove; nothing of it is stored.
 
     With --probe it exits 3 when a system does not answer, refuses the login or lacks what its pipelines need.
     """
     drafts, repository = read_files(file), await DocumentRepository.open()
-    drawn = await plan_changeset(repository, Changeset(drafts, prune=prune))
+    changeset = Changeset(drafts, prune=prune, message=message, author=name_operator())
+    drawn = await plan_changeset(repository, changeset)
     probes = await probe_openly(repository, list_subjects(drawn)) if probe else []
+    kept = await keep_plan(repository, replace(changeset, base=drawn.revision)) if keep else None
     if output.is_json():
         told = {"probes": [each.to_dict() for each in probes]} if probe else {}
-        output.print_json({**drawn.to_dict(), **told})
+        output.print_json({**(drawn.to_dict() if kept is None else kept.to_dict()), **told})
     else:
         show_differences(drawn.differences)
         if not drawn.differences:
             output.say(f"Nothing would change; revision {drawn.revision} has it all already.")
         for each in probes:
             show_findings(f"system {each.system}", [finding for _, finding in each.findings])
+        if kept is not None:
+            output.say(f"`nms apply --plan {kept.id}` does exactly this on revision {kept.base}, for {KEEP_DAYS} days.")
     return Exit.OK if all(each.fit for each in probes) else Exit.UNHEALTHY
+
+
+def name_operator() -> str:
+    """Who stands behind what is stored from here."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "operator"
 
 
 def read_files(paths: Sequence[Path]) -> list[Draft]:

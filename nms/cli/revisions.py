@@ -8,9 +8,9 @@ from nms.cfg.models import Rollback
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.revisions import get_difference, plan_rollback, roll_back
 from nms.cli import output
-from nms.cli.apply import name_operator, show_applied
+from nms.cli.apply import show_applied
 from nms.cli.command import command
-from nms.cli.plan import show_differences
+from nms.cli.plan import Message, name_operator, show_differences
 from nms.sync.pipeline import adopt
 
 LARGEST = (1 << 63) - 1
@@ -56,7 +56,7 @@ async def rollback(
     base: Annotated[
         int | None, typer.Option(help="Refuse when the current revision is another one than this.", min=0)
     ] = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="Why; kept with the revision.")] = "",
+    message: Message = "",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and store nothing.")] = False,
 ) -> None:
     """Store a new revision whose documents are those of an old one, all or nothing; history stays as it is."""

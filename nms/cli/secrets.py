@@ -9,10 +9,10 @@ from nms.cfg.rotation import Rotation, rotate
 from nms.cfg.secret import SecretRepository
 from nms.cfg.secrets import list_secrets, remove_secret, set_secret
 from nms.cli import output
-from nms.cli.apply import name_operator
 from nms.cli.command import command
 from nms.cli.main import new_app
 from nms.cli.output import Exit
+from nms.cli.plan import name_operator
 from nms.common.problem import Malformed
 from nms.common.secret import SECRET_BYTES
 

@@ -80,6 +80,9 @@ _CFG = {
     "GET /documents/{kind}/{name}": "config:read",
     "PUT /changesets": "config:write",
     "POST /plan": "config:read",
+    "POST /plans": "config:write",
+    "GET /plans/{plan}": "config:read",
+    "POST /plans/{plan}/apply": "config:write",
     "GET /schema": "config:read",
     "GET /revisions": "config:read",
     "GET /revisions/{revision}": "config:read",
@@ -178,7 +181,7 @@ ROUTES: dict[str, dict[str, str]] = {
 """The scope that each route of each role asks for."""
 
 _ID = "3f2f0d9e-6a0b-4f6c-8a0e-0c8c9d6f7a10"
-MADE_UP = {"session": _ID, "id": _ID, "revision": "9", "run_id": "9"}
+MADE_UP = {"session": _ID, "id": _ID, "plan": _ID, "revision": "9", "run_id": "9"}
 """What stands in a path for a thing that nobody has; `nobody` where no form is asked."""
 
 ROLES = ("viewer", "operator", "admin")

@@ -23,6 +23,8 @@ ACTIONS: Final = {
     "DELETE /secrets/{name}": "secret.remove",
     "POST /systems/{name}/probe": "system.probe",
     "POST /secrets/rotation": "secret.rotate",
+    "POST /plans": "plan.keep",
+    "POST /plans/{plan}/apply": "plan.apply",
 }
 """What a route is for, in the words of the audit; every route that writes has a line."""
 OTHER: Final = "route.ask"
