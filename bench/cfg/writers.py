@@ -1,7 +1,8 @@
 """`python -m bench.cfg.writers PORT WRITERS CHANGES`: all raise one number in one document; prints JSON.
 
 Each reads the document, writes the next number under `If-Match` with the tag that came with it, and begins again where
-that is refused. The token comes in CFG_TOKEN.
+that is refused; who is refused pauses longer from then on, who is not a little shorter, so that together they write as
+fast as it goes. The token comes in CFG_TOKEN.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from bench.auth.connection import HOST, Answer, Connection, connect, get
 NAME = "counter"
 PATH = f"/documents/system/{NAME}"
 TOKEN = "CFG_TOKEN"
-SHORTEST, LONGEST = 0.004, 0.25
+SHORTEST, LONGEST = 0.002, 1.0
+LONGER, SHORTER = 1.25, 0.75
 
 
 def document(number: int) -> dict[str, str]:
@@ -47,16 +49,19 @@ def number_of(answer: Answer) -> int:
 
 async def write(connection: Connection, token: str, changes: int, tries: Counter[int]) -> None:
     """Raise the number so many times; counts the statuses of what was written."""
+    pause = SHORTEST
     for _ in range(changes):
-        for attempt in range(1_000_000):
+        while True:
+            await asyncio.sleep(random.uniform(0, 2 * pause))
             read = await connection.ask(get(PATH, token))
             answer = await connection.ask(put(number_of(read) + 1, token, tag_of(read)))
             tries[answer.status] += 1
             if answer.status == 200:
+                pause = max(SHORTEST, pause * SHORTER)
                 break
             if answer.status != 412:
                 raise SystemExit(f"{answer.status}: {answer.body.decode()}")
-            await asyncio.sleep(random.uniform(0, min(LONGEST, SHORTEST * 2.0 ** min(attempt, 6))))
+            pause = min(LONGEST, pause * LONGER)
 
 
 async def run(port: int, writers: int, changes: int) -> dict[str, float]:
@@ -67,7 +72,7 @@ async def run(port: int, writers: int, changes: int) -> dict[str, float]:
     began = time.perf_counter()
     await asyncio.gather(*(write(one, token, changes, tries) for one in connections))
     taken = time.perf_counter() - began
-    reached = number_of(await connections[0].ask(get(PATH, token)))
+    reached = number_of(await (await connect(port)).ask(get(PATH, token)))
     stored = tries[200]
     return {"stored": stored, "number": reached, "seconds": taken, "rate": stored / taken, "refused": tries[412]}
 
