@@ -64,7 +64,9 @@ class Once:
             told = "this is one text of 1 to 255 visible characters of ASCII"
             raise Malformed("The Idempotency-Key is none.", pointers=[Pointer(f"/{HEADER.lower()}", told, "header")])
         conditions = [request.headers.get(name, "") for name in ("if-match", "if-none-match", "content-type")]
-        parts = [request.method, request.scope["path"], request.url.query, *conditions]
+        # As it was sent: two keys of records may be one text once they are decoded.
+        path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+        parts = [request.method, path.partition(b"?")[0].decode("latin-1"), request.url.query, *conditions]
         digest = sha256("\0".join(parts).encode("utf-8", "surrogateescape") + b"\0" + body).digest()
         return cls(caller.name, given[0], digest)
 

@@ -46,9 +46,13 @@ class Order:
     def answer(self, held: Held, created: Key | None = None) -> Answer:
         """The answer to a write: the record as it is now."""
         headers = {"ETag": held.etag} | ({"Location": self.path_of(created)} if created else {})
-        if self.is_reader:
-            return Answer(201 if created else 200, held.shown(lineage=self.lineage), headers)
-        return Answer(201 if created else 204, None, headers)
+        return self.veil(Answer(201 if created else 200, held.shown(lineage=self.lineage), headers))
+
+    def veil(self, answer: Answer) -> Answer:
+        """An answer without its record for who may not read it, also where it was kept for who might."""
+        if self.is_reader or answer.body is None:
+            return answer
+        return Answer(204 if answer.status == 200 else answer.status, None, answer.headers)
 
 
 async def create_record(repository: RecordRepository, order: Order, members: Members) -> Answer:
@@ -130,7 +134,7 @@ async def _written(
     async with repository.transaction() as tx:
         await tx.begin(LOCK_SECONDS)
         try:
-            return await answer_once(tx, order.once, lambda: act(tx))
+            return order.veil(await answer_once(tx, order.once, lambda: act(tx)))
         except ValueRefused as problem:
             raise _explained(problem, order.document) from None
 

@@ -98,7 +98,13 @@ async def test_a_reader_does_not_write_and_a_writer_does_not_read(
     async with serving(settings, "entities:read:customers", "entities:write:customers") as both:
         again = await both.post("/customers", json={"name": "new"}, headers={"Idempotency-Key": "k"})
         assert (again.status_code, again.content) == (201, b""), "the answer that it had, and no more"
-    assert (await owner.get("/customers/7")).json()["country"] == "IT"
+        seen = await both.patch("/customers/7", json={"country": "FR"}, headers={"Idempotency-Key": "seen"})
+        assert SECRET in seen.text
+    async with serving(settings, "entities:write:customers") as writer:
+        again = await writer.patch("/customers/7", json={"country": "FR"}, headers={"Idempotency-Key": "seen"})
+        assert (again.status_code, again.content) == (204, b""), "who lost the scope of reading is shown no record"
+        assert again.headers["idempotent-replayed"] == "true"
+    assert (await owner.get("/customers/7")).json()["country"] == "FR"
 
 
 async def test_a_child_is_hidden_where_either_entity_is(owner: httpx2.AsyncClient, settings: Settings) -> None:

@@ -23,6 +23,7 @@ WIDGETS = entity(
 )  # fmt: skip
 NOTES = entity("notes", {"id": "uuid", "text": "text"})
 PLACES = entity("places", {"shop": "text", "number": "integer", "title": "text"}, key=["shop", "number"])
+PAIRS = entity("pairs", {"one": "text", "two": "text"}, key=["one", "two"])
 ODD = entity("order", {"id": "bigint", "select": "text", "order": "text", "userId": "text"})
 FIXED = entity("fixed", {"id": "bigint"}, writable=False)
 FULL: dict[str, Any] = {
@@ -39,7 +40,7 @@ def shared_dwh(dwh_database: str) -> str:
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    await make_entities(WIDGETS, NOTES, PLACES, FIXED, ODD)
+    await make_entities(WIDGETS, NOTES, PLACES, PAIRS, FIXED, ODD)
     async with serving(settings) as client:
         yield client
 
@@ -256,6 +257,16 @@ async def test_the_same_request_again_has_its_answer_again(client: httpx2.AsyncC
     )
     assert {one.text for one in answers} == set(await stored(settings))
     assert len(await stored(settings)) == 1
+
+
+async def test_a_key_sent_with_another_record_is_refused_though_its_path_decodes_alike(
+    client: httpx2.AsyncClient, settings: Settings
+) -> None:
+    paths = ("/pairs/a%2Cb,c", "/pairs/a,b%2Cc")
+    for path in paths:
+        assert (await send(client, "PUT", path, {})).status_code == 201
+    assert (await send(client, "DELETE", paths[0], "", Idempotency_Key="k")).status_code == 204
+    problem_of(await send(client, "DELETE", paths[1], "", Idempotency_Key="k"), 409, "idempotency-key-reused")
 
 
 async def test_what_was_refused_may_be_tried_again_under_its_key_and_a_key_is_free_after_a_day(
