@@ -7,11 +7,13 @@ import json
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from tests.service.raw_client import Seen, ask
+from tests.service.test_warehouse_strangers import ANSWERED, NOT_FOUND, REFUSED
 from tests.services.hostile.api import HostileApi
 from tests.services.hostile.behaviour import BEHAVIOURS
 from tests.services.hostile.broken import explosive
@@ -124,6 +126,29 @@ SIGHTS: dict[str, Callable[[Seen], bool]] = {
 }
 # Shown by walking through pages, in test_hostile_api.py.
 WALKED = {"page-loop", "page-clamp", "page-repeat", "page-skip", "page-empty"}
+# What callers do to the warehouse, by the test that shows what comes of it.
+CALLERS: dict[str, tuple[str, ...]] = {
+    "test_warehouse_strangers:test_what_strangers_ask_is_refused_with_its_place_and_changes_nothing": (
+        *REFUSED,
+        *NOT_FOUND,
+    ),
+    "test_warehouse_strangers:test_patterns_and_statements_as_values_are_values": (*ANSWERED,),
+    "test_warehouse_reads:test_a_list_that_would_read_too_much_is_refused_before_it_is_read": ("costly list",),
+    "test_warehouse_reads:test_a_read_ends_when_its_time_is_over": ("read that takes long",),
+    "test_warehouse_reads:test_a_page_is_weighed_before_it_is_glued": ("page of large records",),
+    "test_warehouse_reads:test_a_reader_cannot_write_whatever_it_asks": ("write through a read",),
+    "test_warehouse_feed:test_a_place_that_the_feed_never_had_is_told": ("deep offset of the feed", "unknown place"),
+    "test_warehouse_feed:test_nobody_who_waits_holds_a_connection": ("many who wait",),
+    "test_warehouse_straight:test_who_leaves_reads_slowly_or_waits_while_the_role_stops": ("slow reader of pages",),
+    "test_warehouse_writes:test_hostile_values_change_no_statement": ("statement within a record",),
+    "test_export_stream:test_who_reads_slowly_gets_one_snapshot_and_holds_no_memory": ("slow reader of a stream",),
+    "test_export_stream:test_a_cut_export_has_no_closing_record": ("cut export", "reader who leaves a stream"),
+    "test_export_stream:test_only_so_many_are_streamed_at_once_and_none_keeps_a_process_from_ending": (
+        "many streams at once",
+    ),
+    "test_exports:test_the_budget_of_the_disk_holds": ("exports that fill the disk",),
+    "test_export:test_no_cell_of_a_csv_is_taken_for_a_formula": ("formula in a cell",),
+}
 # What says nothing more for as long as it is asked to, and how long one listens before that is called silence.
 SILENT = {"timeout-before", "timeout-after", "timeout-in-body", "late", "drip", "drip-headers"}
 HELD, LISTENED = 600, 1.0
@@ -152,6 +177,14 @@ def test_each_behaviour_is_shown_and_there_are_more_than_forty() -> None:
     assert set(BEHAVIOURS) == {*REFUSALS, *SIGHTS, *WALKED}
     assert len(BEHAVIOURS) > 80
     assert all(one.says for one in BEHAVIOURS.values())
+
+
+def test_what_callers_do_to_the_warehouse_is_shown_by_a_test() -> None:
+    told = [behaviour for behaviours in CALLERS.values() for behaviour in behaviours]
+    assert len(told) == len(set(told)) > 40
+    for place in CALLERS:
+        module, _, name = place.partition(":")
+        assert hasattr(import_module(f"tests.service.{module}"), name), place
 
 
 async def test_refusals_have_their_status_and_their_header(api: HostileApi) -> None:
