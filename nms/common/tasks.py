@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, ServerSentEvent, format_sse_event
 from pydantic import BaseModel, Field
 
 from nms.common.answers import problems
+from nms.common.clock import monotonic
 from nms.common.guard import Caller, identify, requires
 from nms.common.order import (
     EVERY_RUN,
@@ -31,10 +32,13 @@ from nms.common.web import stopping
 from nms.common.whole import WHOLE
 
 LOOK_SECONDS = 0.25
+PING_SECONDS = 10.0
+"""How long a reader hears nothing at most; proxies and readers take a way that is silent for a minute for dead."""
 EVENTS: Final = "text/event-stream"
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {EVENTS: {"schema": {"type": "string"}}}, "headers": {"Vary": {"schema": {"type": "string"}}}}
 }
+_PING: Final = ServerSentEvent(comment="ping")
 _UNBUFFERED: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
 
 
@@ -145,7 +149,7 @@ def _add_reading(router: Router, get_repository: Callable[..., Any], rights: Tas
     ) -> AsyncIterator[ServerSentEvent]:
         """Server-sent events: `progress` at each change, `ended` at the end, each with the run as data."""
         async for task in _changes(request, run, repository):
-            yield ServerSentEvent(event="ended" if task.state.ended else "progress", data=task)
+            yield _PING if task is None else ServerSentEvent(event=_event_of(task), data=task)
 
 
 def _add_acting(router: Router, get_repository: Callable[..., Any], rights: TaskRights) -> None:
@@ -189,19 +193,29 @@ def _add_acting(router: Router, get_repository: Callable[..., Any], rights: Task
         return Task.of(await retry(repository, await find(repository, run_id, caller)))
 
 
+def _event_of(task: Task) -> str:
+    return "ended" if task.state.ended else "progress"
+
+
 async def _events(request: Request, run: Run, repository: Any) -> AsyncIterator[bytes]:
     async for task in _changes(request, run, repository):
-        yield format_sse_event(data_str=task.model_dump_json(), event="ended" if task.state.ended else "progress")
+        if task is None:
+            yield KEEPALIVE_COMMENT
+        else:
+            yield format_sse_event(data_str=task.model_dump_json(), event=_event_of(task))
 
 
-async def _changes(request: Request, run: Run, repository: Any) -> AsyncIterator[Task]:
-    """The run now, and after each change, until it has ended, is deleted, or the process stops."""
-    shown, stop = None, stopping(request)
+async def _changes(request: Request, run: Run, repository: Any) -> AsyncIterator[Task | None]:
+    """The run now, and after each change, until it has ended, is deleted, or the process stops.
+
+    None where there was nothing to tell for long: a reader who vanished is only noticed when something is sent.
+    """
+    shown, told, stop = None, monotonic(), stopping(request)
     while True:
         task = Task.of(run)
-        if task != shown:
-            shown = task
-            yield task
+        if task != shown or monotonic() - told >= PING_SECONDS:
+            yield task if task != shown else None
+            shown, told = task, monotonic()
         if task.state.ended or await first_of(stop, timeout=LOOK_SECONDS):
             return
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -10,14 +11,18 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from nms.common import web
+from nms.common import tasks, web
+from nms.common.db.dsn import DSNType
+from nms.common.db.pool import get_pool
 from nms.common.db.repositories import get_db_repository
-from nms.common.run import Claimed, RunRepository, enqueue
+from nms.common.run import Claimed, Run, RunRepository, enqueue
 from nms.common.settings import RoleSettings, Settings
 from nms.common.tasks import tasks_router
 from nms.common.token import mint_token
 from tests.services.process import free_port
 from tests.waiting import PATIENCE, eventually
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest.fixture
@@ -137,15 +142,20 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     await asyncio.wait_for(task, PATIENCE)
 
 
-@pytest.mark.parametrize(("path", "accept"), [("/progress", "*/*"), ("", "text/event-stream")])
+ACCEPT = {"/progress": "*/*", "": "text/event-stream"}
+"""What is accepted on each of the two ways on which a run is followed."""
+WAYS = pytest.mark.parametrize("way", ACCEPT)
+
+
+@WAYS
 async def test_a_run_is_followed_live_to_its_end(
-    served: str, settings: Settings, runs: RunRepository, path: str, accept: str
+    served: str, settings: Settings, runs: RunRepository, way: str
 ) -> None:
     run = await enqueue(runs, "k", "s")
     token = mint_token(settings, scopes=["tasks:read"], subject="tester")
     async with (
         httpx2.AsyncClient(base_url=served, headers={"Authorization": f"Bearer {token}"}, timeout=10) as client,
-        client.stream("GET", f"/tasks/{run.id}{path}", headers={"Accept": accept}) as answer,
+        client.stream("GET", f"/tasks/{run.id}{way}", headers={"Accept": ACCEPT[way]}) as answer,
     ):
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = read_events(answer)
@@ -170,3 +180,66 @@ async def read_events(answer: httpx2.Response) -> AsyncIterator[tuple[str, dict[
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield name, json.loads(line.removeprefix("data: "))
+
+
+@asynccontextmanager
+async def following(served: str, settings: Settings, run: Run, way: str) -> AsyncIterator[Connection]:
+    """A connection on which a run is followed, and the first event of it was told."""
+    token = mint_token(settings, scopes=["tasks:read"], subject="tester")
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(served.rpartition(":")[2]))
+    head = f"Host: nms\r\nAuthorization: Bearer {token}\r\nAccept: {ACCEPT[way]}\r\n"
+    writer.write(f"GET /tasks/{run.id}{way} HTTP/1.1\r\n{head}\r\n".encode())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await reader.readuntil(b"event: progress")
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+
+def alive() -> set[asyncio.Task[Any]]:
+    """What this process does, without what only waits for others: the role has clocks of its own."""
+    return {task for task in asyncio.all_tasks() if not str(task.get_coro()).startswith("<coroutine object Event.wait")}
+
+
+@WAYS
+async def test_a_reader_who_goes_in_the_middle_leaves_nothing_behind(
+    served: str, settings: Settings, runs: RunRepository, way: str
+) -> None:
+    run = await enqueue(runs, "k", "s")
+    pool = await get_pool(DSNType.NMS)
+    before = alive()
+
+    async def left() -> bool:
+        return alive() <= before and pool.get_idle_size() == pool.get_size()
+
+    async with AsyncExitStack() as readers:
+        for _ in range(3):
+            await readers.enter_async_context(following(served, settings, run, way))
+        assert not await left()
+    await eventually(left)
+    # One who only stops to send has gone too; the run is being looked for meanwhile.
+    async with runs.transaction() as tx, following(served, settings, run, way) as (_, writer):
+        await tx.connection.execute("lock table common.run in access exclusive mode")
+
+        async def waiting() -> bool:
+            return bool(await tx.connection.fetchval("select exists (select from pg_locks where not granted)"))
+
+        async def gone() -> bool:
+            return not await waiting() and alive() <= before
+
+        await eventually(waiting)
+        writer.write_eof()
+        await eventually(gone)
+    await eventually(left)
+
+
+async def test_a_reader_hears_something_while_a_run_stands(
+    served: str, settings: Settings, runs: RunRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "PING_SECONDS", 0.1)
+    run = await enqueue(runs, "k", "s")
+    for way in ACCEPT:
+        async with asyncio.timeout(PATIENCE), following(served, settings, run, way) as (reader, _):
+            assert b"event:" not in await reader.readuntil(b": ping")
