@@ -4,6 +4,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
+# Containers often tell Python to keep no bytecode: hundreds of processes that tests start would each compile all again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first Python between 3.11 and 3.13; set PYTHON to choose another one.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \

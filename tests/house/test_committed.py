@@ -1,6 +1,7 @@
 """What is committed works on any machine, tells no secret, and is in step with itself."""
 
 import os
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def test_a_package_has_one_license_and_it_is_there() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_what_make_runs_keeps_its_bytecode_whatever_the_machine_says() -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["make", "--eval", 'told:; @echo "<$${PYTHONDONTWRITEBYTECODE-}>"', "told"]
+    told = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert told.stdout == "<>\n"
 
 
 def test_a_registry_is_seen() -> None:
