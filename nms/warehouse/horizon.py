@@ -13,14 +13,20 @@ class Horizon:
 
     What is read by a later statement, and shows no newer change, is all that ever was up to its newest change: whatever
     comes after has a greater sequence. Later than the look: other requests move it on while a statement is under way.
-    `ask` tells up to where everything is settled.
+    `ask` tells up to where everything is settled. After a crash of the database sequences that were rolled back come
+    again: what was told before holds no longer, so whatever came over a new connection is held against a new look.
+    `era` tells how often all was forgotten.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[int]], clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask
         self._clock = clock
         self._second, self._looks = -1, 0
-        self.reached = -1
+        self.reached, self.era = -1, 0
+
+    def forget(self) -> None:
+        """Know nothing, until the next look."""
+        self.reached, self.era = -1, self.era + 1
 
     async def advance(self) -> bool:
         """Look how far it reaches by now; False where that was done often enough in this second."""
@@ -30,5 +36,7 @@ class Horizon:
         self._looks += 1
         if self._looks > MOST_LOOKS:
             return False
-        self.reached = max(self.reached, await self._ask())
+        era, settled = self.era, await self._ask()
+        if era == self.era:
+            self.reached = max(self.reached, settled)
         return True

@@ -67,8 +67,8 @@ class Reading:
     def __init__(self, secret: bytes, settings: WarehouseSettings) -> None:
         self._secret = secret
         self._seconds, self._largest_cost = settings.read_seconds, settings.largest_cost
-        self._readers = Readers(DSNType.DWH, settings.read_seconds)
         self._horizon = Horizon(_settled)
+        self._readers = Readers(DSNType.DWH, settings.read_seconds, opened=self._horizon.forget)
         self._verdicts: dict[Listing, float] = {}
 
     async def close(self) -> None:
@@ -118,14 +118,15 @@ class Reading:
 
         It is read once more where it may show a change of which an older one was under way.
         """
-        settled = self._horizon.reached
+        horizon = self._horizon
+        settled, era = horizon.reached, horizon.era
         row = await self._fetch(page.text, values)
-        if tagged and row["state"] > settled and await self._horizon.advance():
-            settled = self._horizon.reached
+        if tagged and (row["state"] > settled or era != horizon.era) and await horizon.advance():
+            settled, era = horizon.reached, horizon.era
             row = await self._fetch(page.text, values)
         if row["items"] is None and row["found"] and "size" not in row:
             row = await self._fetch(compose_weighed(page.listing), values)
-        return row, settled
+        return row, settled if era == horizon.era else -1
 
     async def _check_cost(self, question: Question, values: Sequence[Value]) -> None:
         listing = question.listing

@@ -5,6 +5,7 @@ A pool of asyncpg makes a task to take a connection back, and that costs as much
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -28,11 +29,14 @@ SETTINGS = {
 class Readers:
     """At most `size` connections to a database that only read, opened when they are needed; of one event loop.
 
-    A statement takes at most so many seconds. The connection that was used last is used next.
+    A statement takes at most so many seconds. The connection that was used last is used next. `opened` is called for
+    each new one, before anything comes over it.
     """
 
-    def __init__(self, kind: DSNType, seconds: float, size: int = MAX_SIZE) -> None:
-        self._kind, self._size = kind, size
+    def __init__(
+        self, kind: DSNType, seconds: float, size: int = MAX_SIZE, opened: Callable[[], None] = lambda: None
+    ) -> None:
+        self._kind, self._size, self._opened = kind, size, opened
         self._settings = {**SETTINGS, "statement_timeout": f"{max(1, round(seconds * 1000))}ms"}
         self._free: list[Connection] = []
         self._waiting: deque[asyncio.Future[Given]] = deque()
@@ -76,7 +80,9 @@ class Readers:
     async def _connect(self) -> Connection:
         self._open += 1
         try:
-            return await connect(self._kind, self._settings)
+            connection = await connect(self._kind, self._settings)
+            self._opened()
+            return connection
         except BaseException:
             self._open -= 1
             self._pass_on(None)
