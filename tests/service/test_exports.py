@@ -14,10 +14,11 @@ from nms.common.guard import Caller
 from nms.common.run import Claimed, DwhRunRepository, LeaseLost, Run
 from nms.common.settings import Settings
 from nms.common.token import mint_token
+from nms.warehouse import exporter
 from nms.warehouse.export import KIND, find_export, order_export
-from nms.warehouse.exporter import Exporter, sweep_once
+from nms.warehouse.exporter import Exporter, Progress, sweep_once
 from nms.warehouse.extract import Asked
-from nms.warehouse.file import Store
+from nms.warehouse.file import Draft, Store
 from nms.warehouse.format import Compression, Format
 from nms.warehouse.repository import ExportRepository
 from tests.service.test_export import end_of, hash_of
@@ -171,6 +172,43 @@ async def test_cancel_is_in_effect_within_a_second_even_while_the_database_works
         assert not list((settings.data_dir / "exports").iterdir())
 
 
+async def test_a_cancelled_export_leaves_no_file_tells_so_and_may_be_written_anew(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_entities()
+    folder, going, pieces = settings.data_dir / "exports", exporter._take, 0
+
+    async def take(draft: Draft, progress: Progress, data: bytes, rows: int) -> None:
+        nonlocal pieces
+        pieces += 1
+        await going(draft, progress, data, rows)
+        if pieces == 3:
+            # It is written no further, until it is cancelled.
+            await asyncio.Event().wait()
+
+    async def written() -> list[int]:
+        return [path.stat().st_size for path in folder.glob("*.part") if pieces == 3]
+
+    monkeypatch.setattr(exporter, "_take", take)
+    async with connected(settings) as connection, serving(settings, *SCOPES) as client:
+        await fill(connection, 3_000)
+        run = (await client.post("/posts/exports")).json()["id"]
+        (size,) = await eventually(written)
+        assert size > 0
+        assert (await client.post(f"/tasks/{run}/cancel")).json()["state"] == "cancelling"
+        export, task = await ended(client, run), (await client.get(f"/tasks/{run}")).json()
+        assert (export["state"], task["state"]) == ("cancelled", "cancelled")
+        assert [export[name] for name in ("file", "size", "rows", "sha256")] == [None] * 4
+        assert 0 < task["progress"]["current"] < 3_000
+        told = problem_of(await client.get(f"/exports/{run}/file"), 409, "export-not-ready")
+        assert told["state"] == "cancelled"
+        assert not list(folder.iterdir())
+        assert (await client.post(f"/tasks/{run}/retry")).status_code == 202
+        export = await ended(client, run)
+        file = await client.get(f"/exports/{run}/file")
+        assert (export["state"], end_of(file)["rows"], len(file.content)) == ("succeeded", 3_000, export["size"])
+
+
 async def start_worker(**environment: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "nms", "worker", "warehouse"),
@@ -230,11 +268,11 @@ async def test_who_lost_the_lease_leaves_no_file_and_notes_none(settings: Settin
 
     (taken,) = await eventually(over)
     store = Store(settings.data_dir / "exports", 1 << 30)
-    exporter = Exporter(repository, store, 7.0)
+    duty = Exporter(repository, store, 7.0)
     with pytest.raises(LeaseLost):
-        await exporter.export(Claimed(runs, frozen))
+        await duty.export(Claimed(runs, frozen))
     assert not list(store.directory.iterdir())
     assert (await find_export(repository, export.id, caller)).file is None
-    await exporter.export(Claimed(runs, taken))
+    await duty.export(Claimed(runs, taken))
     (path,) = store.directory.iterdir()
     assert (await find_export(repository, export.id, caller)).file == path.name
