@@ -53,6 +53,9 @@ async def _order(tx: EntityRepository, entity: Entity | None, document: EntityDo
             return False
     # A run of a worker that died, or that gave up, is ordered anew.
     under_way = same and entity is not None and entity.state == "building"
+    if under_way and not await tx.lock_building(document.name):
+        # Its run ended since the entities were listed: what it told is looked at the next time.
+        return False
     if not under_way:
         await tx.upsert_wanted(document.name, wanted, revision)
     run = await enqueue(tx, KIND, document.name, unique=Unique.EXISTING if under_way else Unique.ONE_MORE)

@@ -51,6 +51,10 @@ class EntityRepository(BaseDwhRepository):
         """All entities that were ever declared, by name."""
         return [Entity(**row) for row in await queries.list_entities(self.connection)]
 
+    async def lock_building(self, name: str) -> bool:
+        """Whether an entity is being built, and stays so until the end of the transaction."""
+        return await queries.lock_building(self.connection, name=name) is not None
+
     async def page_entities(self, after: str | None, size: int) -> list[Entity]:
         """The next entities behind a name."""
         return [Entity(**row) for row in await queries.list_entity_page(self.connection, after=after, size=size)]

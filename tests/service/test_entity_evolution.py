@@ -21,7 +21,7 @@ from nms.cli.main import app as cli
 from nms.common import faults
 from nms.common.configuration import Configuration, current_documents
 from nms.common.document import EntityDocument, short_form
-from nms.common.run import DwhRunRepository, RunState, request_cancel, retry
+from nms.common.run import DwhRunRepository, retry
 from nms.common.settings import Settings
 from nms.warehouse import document as following
 from nms.warehouse import run as building
@@ -307,34 +307,6 @@ async def test_a_build_goes_on_where_it_was_broken_off(
         faults.arm("", "test")
     assert all("more" in record for record in await records(psql))
     assert await psql.fetchval("select max(attempts) from common.run") >= 3
-
-
-async def test_a_build_that_is_cancelled_stops_and_says_so(
-    worker: None, settings: Settings, psql: asyncpg.Connection
-) -> None:
-    before, after = entity("items", ITEMS), entity("items", {**ITEMS, "name": {"type": "text", "index": True}})
-    await make(before)
-    await psql.execute("insert into entity.items (id) values (1)")
-    async with psql.transaction():
-        # An index beside writers waits for them.
-        await psql.execute("update entity.items set name = 'held'")
-        await want(after)
-        repository = await DwhRunRepository.open()
-
-        async def waiting() -> int | None:
-            runs = await repository.list(kind="entity", subject="items", state=RunState.RUNNING)
-            phase = (runs[0].progress or {}).get("phase") if runs else None
-            return runs[0].id if runs and phase == "making indexes" else None
-
-        run = await eventually(waiting)
-        await request_cancel(repository, run)
-        halted = await reach("items", "halted")
-    assert halted.built == before
-    assert halted.problem is not None
-    assert halted.problem["code"] == "build-cancelled"
-    assert f"POST /tasks/{run}/retry goes on with it" in halted.problem["detail"]
-    await retry(repository, run)
-    await reach("items", "ready", after)
 
 
 @pytest.mark.parametrize("fault", ["entity.altered=kill@1", "entity.rewritten=kill@2"])

@@ -12,6 +12,10 @@ select name, document, revision, wanted, wanted_revision, state, problem, form, 
 from warehouse.entity
 order by name;
 
+-- name: lock_building(name)$
+-- Who builds it tells how that ended, and ends the run, after whoever holds this.
+select name from warehouse.entity where name = :name and state = 'building' for no key update;
+
 -- name: list_entity_page(after, size)
 select name, document, revision, wanted, wanted_revision, state, problem, form, updated_at
 from warehouse.entity
