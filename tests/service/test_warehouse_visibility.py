@@ -19,7 +19,7 @@ from nms.common.settings import Settings
 from nms.warehouse import document as following
 from nms.warehouse.main import create_app
 from tests.service.test_entity_evolution import make, serves, want
-from tests.service.warehouse import entity, make_entities, ready_entities, serving
+from tests.service.warehouse import connected, entity, make_entities, ready_entities, serving
 from tests.service.web_client import problem_of
 
 SECRET = "of-nobody-else"
@@ -221,3 +221,26 @@ async def test_an_entity_that_is_taken_away_is_seen_by_nobody_until_it_is_declar
         assert (await client.get(f"/data?since={place}")).json()["items"] == [], "nothing of it has changed"
         assert (await client.put("/items/2", json={})).status_code == 201
         assert [one["key"] for one in (await client.get(f"/data?since={place}")).json()["items"]] == ["2"]
+
+
+async def test_what_is_written_to_an_entity_that_is_taken_away_is_passed_by_only_by_who_reads_on_meanwhile(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
+    items, others = (entity(name, {"id": "bigint", "name": "text"}) for name in ("items", "others"))
+    async with serving(settings, "entities:read", "entities:write") as client, connected(settings) as psql:
+        await make(items, others)
+        await serves(client, "/others", 200)
+        place = (await client.get("/data")).json()["next"]
+        only_others = Changeset([Draft(short_form(others))], author="test", prune=True)
+        await apply_changeset(await DocumentRepository.open(), only_others)
+        await serves(client, "/items", 404)
+        await psql.execute("insert into entity.items (id, name) values (1, 'a')")
+        await client.put("/others/1", json={"name": "b"})
+        later = (await client.get(f"/data?since={place}")).json()
+        assert [one["entity"] for one in later["items"]] == ["others"]
+        await want(items, others)
+        await serves(client, "/items/1", 200)
+        told = (await client.get(f"/data?since={place}")).json()["items"]
+        assert [one["entity"] for one in told] == ["items", "others"], "who stood still sees it in its place"
+        assert (await client.get(f"/data?since={later['next']}")).json()["items"] == [], "a stated limit"
