@@ -25,9 +25,11 @@ _EVERY: Final = (
 _OF_A_BODY: Final = (*_EVERY, BadRequest, ContentTooLarge, MediaTypeRefused)
 _HEADERS: Final[Part] = {
     "ETag": {"description": "What `If-Match` takes.", "schema": {"type": "string", "examples": ['"42-7.3f9a1c"']}},
-    REPLAYED: {"description": "`true`: this request had this answer before.", "schema": {"type": "string"}},
+    REPLAYED: {
+        "description": "`true`: this request had this answer before.",
+        "schema": {"type": "string", "examples": ["true"]},
+    },
 }
-_LOCATION: Final[Part] = {"Location": {"description": "Where the record is.", "schema": {"type": "string"}}}
 
 
 def describe_creation(entity: Served, fields: Fields) -> Part:
@@ -43,7 +45,7 @@ def describe_creation(entity: Served, fields: Fields) -> Part:
         "parameters": [_LINEAGE, _ONCE],
         "requestBody": _body(_record(entity, fields, needed, nullable)),
         "responses": {
-            "201": _answer(entity, "The record, created", {**_HEADERS, **_LOCATION}),
+            "201": _answer(entity, "The record, created", {**_HEADERS, **_location(entity)}),
             **_refused((*_OF_A_BODY, RecordExists, KeysUsedUp)),
         },
     }
@@ -61,7 +63,7 @@ def describe_changes(entity: Served, fields: Fields, key: Part) -> Iterator[tupl
             "requestBody": _body(_record(entity, fields, needed)),
             "responses": {
                 "200": _answer(entity, "The record as it is now", _HEADERS),
-                "201": _answer(entity, "The record, created", {**_HEADERS, **_LOCATION}),
+                "201": _answer(entity, "The record, created", {**_HEADERS, **_location(entity)}),
                 **_refused((*_OF_A_BODY, PreconditionFailed)),
             },
         },
@@ -126,6 +128,11 @@ def _answer(entity: Served, told: str, headers: Part) -> Part:
     return {"description": f"{told}; without it for who may not read it", "headers": headers, "content": content}
 
 
+def _location(entity: Served) -> Part:
+    place = f"/{entity.name}/{','.join('1' for _ in entity.key)}"
+    return {"Location": {"description": "Where the record is.", "schema": {"type": "string", "examples": [place]}}}
+
+
 def _refused(kinds: Iterable[type[Problem]]) -> Part:
     return {str(status): answer for status, answer in sorted(problems(*kinds).items(), key=lambda one: int(one[0]))}
 
@@ -140,8 +147,10 @@ _LINEAGE: Final[Part] = {
     "description": "Whether `_lineage` tells where a record came from.",
     "schema": {"enum": ["0", "1"]},
 }
-_MATCH: Final = _header("If-Match", "Write only if the record has one of these tags; `*`: if there is one.")
-_NONE_MATCH: Final = _header("If-None-Match", "`*`: write only if there is no such record.")
+_MATCH: Final = _header(
+    "If-Match", "Write only if the record has one of these tags; `*`: if there is one.", examples=['"42-7.3f9a1c"']
+)
+_NONE_MATCH: Final = _header("If-None-Match", "`*`: write only if there is no such record.", examples=["*"])
 _ONCE: Final = _header(
     HEADER, "A text of your own: the same request again has the answer that it had, for 24 hours.",
     pattern="^[!-~]{1,255}$", examples=["3f2f0d9e-6a0b-4f6c-8a0e-0c8c9d6f7a10"],

@@ -70,7 +70,7 @@ def describe_paths(app: FastAPI, seen: frozenset[str]) -> Part:
     paths: dict[str, Part] = {}
     entities = {entity.name: entity for entity in _standing(app) if entity.name in seen}
     for entity in entities.values():
-        paths |= {path: {"get": operation} for path, operation in _operations(entities, entity)}
+        paths |= {path: {"get": one, "head": _heads_of(one)} for path, one in _operations(entities, entity)}
         if entity.document.writable:
             fields = {name: describe_field(entity, name) for name in entity.fields}
             paths[f"/{entity.name}"]["post"] = describe_creation(entity, fields)
@@ -124,11 +124,24 @@ def _operations(entities: Mapping[str, Served], entity: Served) -> Iterator[tupl
             yield f"/{name}/{{key}}/{word}", _list_of(other, f"{name}.{word}", told, (_key_of(entity),))
 
 
+def _heads_of(operation: Part) -> Part:
+    """HEAD of what a GET reads (RFC 9110, section 9.3.2): the same answers without what is in them."""
+    answers = {status: {name: part for name, part in answer.items() if name != "content"}
+               for status, answer in operation["responses"].items()}  # fmt: skip
+    return {
+        **operation,
+        "operationId": f"{operation['operationId']}.head",
+        "summary": f"{operation['summary']}: the headers alone",
+        "description": "As GET, without the body: whether it is there, its tag, how long the answer would be.",
+        "responses": answers,
+    }
+
+
 def _record_of(entity: Served) -> Part:
     answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{entity.name}"}}}
     return {
         **_common(entity, f"{entity.name}.get", f"Read one of {entity.name}"),
-        "description": "A record by its key, as it stands in the warehouse. HEAD gives its headers alone.",
+        "description": "A record by its key, as it stands in the warehouse.",
         "parameters": [_key_of(entity), _fields(entity), _LINEAGE_ASKED, _NONE_MATCH],
         "responses": {
             "200": {"description": "The record", "headers": _TAG_HEADER, "content": answer},

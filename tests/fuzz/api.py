@@ -135,6 +135,9 @@ def is_meant(response: Response) -> bool:
         return True
     if not response.headers.get("content-type", [""])[0].endswith("problem+json"):
         return False
+    if response.request.method == "HEAD":
+        # Its reason stands in the answer to a GET.
+        return True
     problem = response.json()
     code = problem.get("code")
     return code in MEANT or (code == "malformed" and problem["detail"] != BAD_FORM)

@@ -29,6 +29,7 @@ POSTS = entity(
     children={"comments": {"entity": "comments", "field": "postId"}},
 )
 COMMENTS = entity("comments", {"id": "bigint", "postId": {"type": "bigint", "index": True}, "text": "text"})
+METHODS = {"get", "post", "put", "patch", "delete"}
 PARTS = entity("parts", {"shop": "text", "number": "integer", "name": "text"}, key=["shop", "number"])
 
 
@@ -296,10 +297,17 @@ async def test_the_reference_tells_the_entities_that_are_built(settings: Setting
         document = (await client.get("/openapi.json")).json()
         paths = {path for path in document["paths"] if path.startswith(("/posts", "/comments"))}
         assert paths == {"/posts", "/posts/{key}", "/posts/{key}/comments", "/comments", "/comments/{key}"}
-        operations = [document["paths"][path]["get"] for path in paths]
-        refuse(gap for one in operations for gap in (*lacking_words(one), *lacking_examples(one, document)))
+        heads = [document["paths"][path].pop("head") for path in paths]
+        operations = [one for path in paths for one in document["paths"][path].values()]
+        shown = [*heads, *operations]
+        refuse(gap for one in shown for gap in (*lacking_words(one), *lacking_examples(one, document)))
         refuse(gap for one in operations for gap in lacking_answers(one) if gap != "no answer 403")
-        assert {one["operationId"] for one in operations} >= {"posts.list", "posts.get", "posts.comments"}
+        sent = [each for one in shown for each in one["parameters"] if each["in"] == "header"]
+        assert all(each["schema"]["examples"] for each in sent)
+        answers = [one["responses"] for one in heads]
+        assert not [status for each in answers for status in each if "content" in each[status] and status.isdigit()]
+        assert {method for path in paths for method in document["paths"][path]} == METHODS
+        assert {one["operationId"] for one in operations} >= {"posts.list", "posts.get", "posts.patch"}
         await make_entities(PARTS, revision=2)
 
         async def told() -> bool:
