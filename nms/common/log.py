@@ -4,9 +4,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -34,8 +35,31 @@ _NAMED = re.compile(
 )
 
 _facts: ContextVar[MappingProxyType[str, Any]] = ContextVar("log_facts", default=MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """What is hidden, the longest first: texts, and words that are none in the middle of another one.
+
+    Texts are searched one by one: a pattern of all of them is read anew with each one that comes, which takes seconds
+    where they are many or long.
+    """
+
+    count: int = 0
+    texts: Sequence[str] = ()
+    words: re.Pattern[str] | None = None
+
+    @classmethod
+    def of(cls, remembered: Sequence[str]) -> "_Hidden":
+        """All that is remembered."""
+        ordered = sorted(remembered, key=len, reverse=True)
+        short = [re.escape(word) for word in ordered if len(word) < SHORTEST_ANYWHERE]
+        words = re.compile(rf"\b(?:{'|'.join(short)})\b") if short else None
+        return cls(len(remembered), [word for word in ordered if len(word) >= SHORTEST_ANYWHERE], words)
+
+
 _remembered: set[str] = set()
-_values: re.Pattern[str] | None = None
+_hidden = _Hidden()
 
 
 @contextmanager
@@ -65,12 +89,8 @@ def fact(name: str) -> Any:
 
 def remember_secrets(values: Iterable[str]) -> None:
     """Hide these values in everything logged or rendered from now on; of a DSN its password as well."""
-    global _values
     for value in values:
         _remembered.update(_spellings_of(value))
-    words = sorted(_remembered, key=len, reverse=True)
-    parts = [re.escape(word) if len(word) >= SHORTEST_ANYWHERE else rf"\b{re.escape(word)}\b" for word in words]
-    _values = re.compile("|".join(parts)) if parts else None
 
 
 def redact(text: str) -> str:
@@ -82,8 +102,15 @@ def redact(text: str) -> str:
 
 def redact_values(text: str) -> str:
     """Like `redact`, but a member named `secret` or `password` stays: in a problem it holds a name, not a value."""
-    if _values is not None:
-        text = _values.sub(REDACTED, text)
+    global _hidden
+    if _hidden.count != len(_remembered):
+        # Other threads log, too: none may take an older state for the newest, so the count is that of what was read.
+        _hidden = _Hidden.of(tuple(_remembered))
+    for word in _hidden.texts:
+        if word in text:
+            text = text.replace(word, REDACTED)
+    if _hidden.words is not None:
+        text = _hidden.words.sub(REDACTED, text)
     lower = text.lower()
     for mark, pattern, replacement in _PATTERNS:
         if mark in lower:

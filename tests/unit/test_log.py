@@ -25,7 +25,7 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator["Lines"]:
     monkeypatch.setattr(log, "_remembered", set())
-    monkeypatch.setattr(log, "_values", None)
+    monkeypatch.setattr(log, "_hidden", log._Hidden())
     log.remember_secrets([SECRETS["dsn"], SECRETS["key"]])
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -101,6 +101,16 @@ def test_a_short_password_hides_itself_and_not_half_of_the_log(lines: Lines) -> 
     log.remember_secrets(["postgresql://nms:pipe@db/nms"])
     lines.logger.info("pipeline runs with pipe")
     assert lines.last()["message"] == "pipeline runs with ***"
+
+
+def test_another_secret_costs_no_more_than_the_first(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns: list[str] = []
+    monkeypatch.setattr(log.re, "compile", lambda text: patterns.append(text))
+    for number in range(20):
+        log.remember_secrets([f"{number}-is-a-secret"])
+        lines.logger.info("it is %d-is-a-secret", number)
+        assert lines.last()["message"] == "it is ***"
+    assert patterns == []
 
 
 def test_arguments_that_do_not_fit_are_one_redacted_line(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
