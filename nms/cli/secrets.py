@@ -17,7 +17,7 @@ from nms.common.problem import Malformed
 from nms.common.secret import SECRET_BYTES
 
 app = new_app(help="Set, list and remove the secrets that documents name; change the key that they are sealed with.")
-COLUMNS = ("name", "version", "state", "changed_at", "author", "used_by")
+COLUMNS = ("name", "version", "state", "changed_at", "author", "origins", "used_by")
 PAGE = 500
 Name = Annotated[str, typer.Argument(help="The name, as documents have it: `secret://NAME`.")]
 
@@ -31,7 +31,9 @@ async def set_(name: Name) -> None:
     """
     value = _read_value(name)
     stored = await set_secret(await SecretRepository.open(), name, value, name_operator())
-    output.say(f"The secret {name} is set, version {stored.version}.", **stored.model_dump(mode="json"))
+    where = ", ".join(stored.origins) or "what names it first"
+    told = f"The secret {name} is set, version {stored.version}. It goes to {where}."
+    output.say(told, **stored.model_dump(mode="json"))
 
 
 @app.command("list")

@@ -63,6 +63,8 @@ async def test_a_pipeline_runs_on_secrets_set_from_standard_input(stage: Stage) 
     await store(spare=VALUE)
     assert (await stage.nms("secrets", "remove", "spare")).exit_code == 0
     assert len(await stage.answer("secrets", "list")) == 2
+    again = await stage.nms("secrets", "set", "source", input=f"{without_password(stage.source)}\n")
+    assert "version 2. It goes to secret://source." in again.stdout
 
 
 async def test_a_secret_is_the_text_that_was_set_last(settings: Settings) -> None:
