@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from nms.common.log import remember_secrets
-from nms.common.settings import Settings, environment_value
+from nms.common.settings import Settings, environment_value, get_settings
 from nms.common.vault import SecretMissing, own_vault
 
 __all__ = ["SECRET_BYTES", "SecretMissing", "check_reference", "is_reference", "resolve", "stored_name"]
@@ -74,6 +74,13 @@ def _is_forbidden(path: PurePosixPath) -> bool:
     return ".." in path.parts or any(path.is_relative_to(root) for root in _KERNEL)
 
 
+def _is_ours(place: PurePosixPath) -> bool:
+    """Whether it is `.env` or below DATA_DIR, where the keys of NMS itself may stand."""
+    return place == PurePosixPath(os.path.realpath(".env")) or place.is_relative_to(
+        os.path.realpath(get_settings().data_dir)
+    )
+
+
 def _read_variable(name: str) -> str:
     value = environment_value(name)
     if value is None:
@@ -83,8 +90,13 @@ def _read_variable(name: str) -> str:
 
 def _read_file(path: str) -> str:
     reference = f"file://{path}"
-    if _is_forbidden(PurePosixPath(os.path.realpath(path))):
+    place = PurePosixPath(os.path.realpath(path))
+    if _is_forbidden(place):
         raise SecretMissing(f"{reference} leads to /proc, /sys or /dev.", reference=reference)
+    if _is_ours(place):
+        raise SecretMissing(
+            f"{reference} is a file of NMS itself; those are not handed to systems.", reference=reference
+        )
     try:
         descriptor = os.open(Path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

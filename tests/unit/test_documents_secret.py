@@ -1,12 +1,14 @@
 """References to secrets: found late, limited, never shown."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nms.common.log import redact
 from nms.common.secret import SECRET_BYTES, SecretMissing, check_reference, resolve
+from nms.common.settings import get_settings
 
 
 def test_a_variable_is_found_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,6 +43,26 @@ def test_what_cannot_be_read_is_a_problem_without_its_content(tmp_path: Path) ->
         with pytest.raises(SecretMissing) as caught:
             resolve(f"file://{tmp_path}/{name}")
         assert "xx" not in caught.value.detail
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA_DIR", "data")
+    get_settings.cache_clear()
+    yield tmp_path
+    get_settings.cache_clear()
+
+
+def test_files_of_nms_itself_are_not_handed_out(home: Path) -> None:
+    (home / "data" / "keys").mkdir(parents=True)
+    for name in ("data/keys/secrets", ".env", "beside"):
+        (home / name).write_text("CRM_KEY=the-key-of-all")
+    (home / "shortcut").symlink_to("data/keys/secrets")
+    for name in ("data/keys/secrets", ".env", "shortcut"):
+        with pytest.raises(SecretMissing, match="a file of NMS itself"):
+            resolve(f"file://{home}/{name}")
+    assert resolve(f"file://{home}/beside").get_secret_value() == "CRM_KEY=the-key-of-all"
 
 
 def test_a_missing_variable_is_named() -> None:
