@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import import_module
+from itertools import accumulate
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from nms.cfg import audit
@@ -73,17 +74,18 @@ class Probe:
 class Subject:
     """A system to be looked at, and the pipelines that it is looked at for.
 
-    `withheld` names a stored secret that it would get and may not: then it is not asked.
+    It is not asked where `withheld` names a stored secret that it would get and may not, or where it is one `too_many`.
     """
 
     system: SystemDocument
     users: tuple[PipelineDocument, ...] = ()
     withheld: str = ""
+    too_many: bool = False
 
     @property
     def is_asked(self) -> bool:
         """Whether anything goes out."""
-        return self.system.type not in OURS and not self.withheld
+        return self.system.type not in OURS and not self.withheld and not self.too_many
 
 
 async def probe_system(repository: DocumentRepository, name: str, caller: str) -> Probe:
@@ -114,9 +116,10 @@ def list_subjects(plan: Plan) -> list[Subject]:
 async def probe_guarded(repository: DocumentRepository, subjects: Sequence[Subject], caller: str) -> list[Probe]:
     """Look at systems for who asks over HTTP, within the budgets of this caller and of all; raises ProbesSpent.
 
-    It stands in the audit before anything is asked.
+    Of a plan that touches more than a minute allows the first are asked. It stands in the audit before anything is.
     """
     settings = read_settings(CfgSettings)
+    subjects = _within(subjects, min(settings.probes_per_minute, settings.all_probes_per_minute))
     asked = sum(one.is_asked for one in subjects)
     if asked:
         await _spend(caller, asked, settings)
@@ -134,6 +137,12 @@ async def probe_openly(repository: DocumentRepository, subjects: Sequence[Subjec
             return await work()
 
     return [await _look(one, ask) for one in subjects]
+
+
+def _within(subjects: Sequence[Subject], most: int) -> list[Subject]:
+    """As many as may be asked, and the others as they are told: what is not asked anyway is not counted."""
+    numbers = accumulate(one.is_asked for one in subjects)
+    return [replace(one, too_many=number > most) for one, number in zip(subjects, numbers, strict=True)]
 
 
 async def _begin(repository: DocumentRepository, subjects: Sequence[Subject]) -> None:
@@ -173,6 +182,8 @@ async def _look(subject: Subject, ask: Callable[[Ask], Awaitable[list[Finding]]]
         return Probe(system.name, (("", _withhold(system, subject.withheld)),))
     if system.type in OURS:
         return Probe(system.name)
+    if subject.too_many:
+        return Probe(system.name, (("", _leave_out(system)),))
     connector = cast(Connector, import_module(f"nms.connectors.{system.type}.connector"))
     found: list[tuple[str, Finding]] = []
     for pipeline in subject.users or (None,):
@@ -215,6 +226,14 @@ def _withhold(system: SystemDocument, secret: str) -> Finding:
     return Finding("secret-withheld", text, system.name, remedy=remedy, run_as="")
 
 
+def _leave_out(system: SystemDocument) -> Finding:
+    text = f"{system.name} is not asked: the plan touches more systems than may be probed in a minute"
+    remedy = (
+        "Plan fewer at a time, or look at it alone once it is stored; `nms plan --probe` on the machine has no bound."
+    )
+    return Finding("probe-left-out", text, system.name, remedy=remedy, run_as="")
+
+
 def _users(pipelines: Iterable[PipelineDocument], name: str) -> tuple[PipelineDocument, ...]:
     return tuple(one for one in pipelines if name in (one.source, one.target))
 
@@ -223,8 +242,7 @@ async def _spend(caller: str, count: int, settings: CfgSettings) -> None:
     limits = {f"{_ALL} {caller}": settings.probes_per_minute, _ALL: settings.all_probes_per_minute}
     async with opened_budget(get_settings()) as budget:
         for name, most in limits.items():
-            # A plan that touches more systems than a minute holds takes all of it.
-            booking = await budget.book(Bucket(name, most / 60, most), min(count, most), ahead=0.0)
+            booking = await budget.book(Bucket(name, most / 60, most), count, ahead=0.0)
             if not booking.granted:
                 wait = math.ceil(booking.wait)
                 raise ProbesSpent(f"The next probe may be asked for in {wait} s.", retry_after=wait)

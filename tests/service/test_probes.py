@@ -204,6 +204,24 @@ async def test_probes_are_counted_and_noted(client: httpx2.AsyncClient, monkeypa
     ]
 
 
+async def test_a_plan_asks_no_more_systems_than_a_minute_allows(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CFG_PROBES_PER_MINUTE", "2")
+    async with listening(answering(b'[{"id": 1}]')) as remote:
+        *_, rest = systems_at(remote.port)
+        body = {"documents": [{**rest, "name": f"r{number}"} for number in range(5)]}
+        answer = await client.post("/plan?probe=true", json=body)
+        assert answer.status_code == 200, answer.text
+        probes = answer.json()["probes"]
+        assert [[found["code"] for found in one["findings"]] for one in probes] == [[]] * 2 + [["probe-left-out"]] * 3
+        asked = len(remote.heads)
+        problem_of(await client.post("/plan?probe=true", json=body), 429, "probes-spent")
+        assert len(remote.heads) == asked == 2
+    entries = (await client.get("/audit?action=system.probe")).json()["items"]
+    assert len(entries) == 2
+
+
 async def test_a_plan_looks_at_what_it_touches_as_it_would_stand(
     client: httpx2.AsyncClient, database: str, outbound: Settings
 ) -> None:
