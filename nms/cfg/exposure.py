@@ -21,6 +21,7 @@ from nms.common.document import (
     parse_address,
 )
 from nms.common.document.broker import parse_broker
+from nms.common.document.handshake import SigningHandshake
 from nms.common.egress.address import parse_url
 from nms.common.problem import Pointer
 from nms.common.secret import is_reference, stored_name
@@ -110,7 +111,7 @@ def _list_references(document: Document) -> Iterator[Place]:
             yield dsn, "/dsn", lambda: [dsn]
             yield password or "", "/password", lambda: [dsn if is_reference(dsn) else _origin_of_broker(dsn)]
         case KafkaSystem(servers=servers, password=password):
-            scheme = "kafka+tls" if document.tls else "kafka"
+            scheme = "kafka+tls" if document.tls else "kafka+clear" if document.mechanism == "PLAIN" else "kafka"
             yield password or "", "/password", lambda: [f"{scheme}://{server}" for server in servers]
         case RestSystem():
             yield from _list_logins(document)
@@ -130,13 +131,19 @@ def _list_logins(system: RestSystem) -> Iterator[Place]:
 
 
 def _list_schemes(endpoint: EndpointDocument) -> Iterator[Place]:
+    # A handshake of the scheme's own name signs with the first one.
+    first = [INBOX, ANSWERS] if _is_signed_for_strangers(endpoint) else [INBOX]
     for number, reference in enumerate(getattr(endpoint.scheme, "secrets", ())):
-        yield reference, f"/scheme/secrets/{number}", lambda: [INBOX]
+        yield reference, f"/scheme/secrets/{number}", (lambda: [INBOX]) if number else (lambda: first)
     for number, handshake in enumerate(endpoint.handshakes):
         if handshake.type == "meta":
             yield handshake.reference or "", f"/handshakes/{number}/token", lambda: [INBOX]
         else:
             yield handshake.reference or "", f"/handshakes/{number}/secret", lambda: [ANSWERS]
+
+
+def _is_signed_for_strangers(endpoint: EndpointDocument) -> bool:
+    return any(isinstance(each, SigningHandshake) and each.secret is None for each in endpoint.handshakes)
 
 
 def _origin_of_database(dsn: str) -> str:
@@ -155,8 +162,11 @@ def _host(host: str) -> str:
 
 
 def _is_covered(origin: str, recorded: frozenset[str]) -> bool:
-    """Whether a secret may go there: to an origin that it went to, or to the same database under stricter TLS."""
+    """Whether a secret may go there: to an origin that it went to, or to the same place better hidden on its way."""
     scheme, _, place = origin.partition("://")
+    if scheme == "kafka":
+        # SCRAM (RFC 5802) shows no password; PLAIN (RFC 4616) without TLS does.
+        return origin in recorded or f"kafka+clear://{place}" in recorded
     name, _, mode = scheme.partition("+")
     if name != "postgresql" or mode not in STRICT:
         return origin in recorded

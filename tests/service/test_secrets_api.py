@@ -134,6 +134,16 @@ SYSTEMS = {
         {"kind": "endpoint", "name": "f", "scheme": {"type": "zoom", "secrets": ["env://Z"]},
          "handshakes": [{"type": "zoom", "secret": "secret://key"}]},
     ),
+    "a handshake that signs with the secret of its scheme": (
+        {"kind": "endpoint", "name": "e", "scheme": {"type": "hmac", "header": "S", "secrets": ["secret://key"]}},
+        {"kind": "endpoint", "name": "f", "scheme": {"type": "x", "secrets": ["secret://key", "env://X"]},
+         "handshakes": ["x"]},
+    ),
+    "a password in the clear": (
+        {"kind": "system", "type": "kafka", "name": "k", "servers": ["a:1"], "user": "u", "password": "secret://key"},
+        {"kind": "system", "type": "kafka", "name": "k", "servers": ["a:1"], "user": "u", "password": "secret://key",
+         "mechanism": "PLAIN"},
+    ),
 }  # fmt: skip
 
 
@@ -168,7 +178,18 @@ async def test_what_stays_where_it_is_keeps_its_secret(client: Client) -> None:
             database("postgresql://v@h/e"),
             database("postgresql://v@h/e?sslmode=verify-full"),
         ),
-    ]
+        tuple(
+            {"kind": "system", "type": "kafka", "name": "k", "servers": ["a:1"], "user": "u", "mechanism": mechanism,
+             "password": "secret://key"}
+            for mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+        ),
+        tuple(
+            {"kind": "endpoint", "name": name, "scheme": {"type": kind, "secrets": secrets}, "handshakes": [kind]}
+            for name, kind, secrets in (
+                ("z", "zoom", ["secret://key"]), ("z", "zoom", ["env://Z", "secret://key"]), ("m", "meta", ["secret://key"])
+            )
+        ),
+    ]  # fmt: skip
     for documents in same:
         for document in documents:
             await apply(client, document)
