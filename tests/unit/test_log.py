@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import logging.config
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def test_a_short_password_hides_itself_and_not_half_of_the_log(lines: Lines) -> 
 
 def test_another_secret_costs_no_more_than_the_first(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     patterns: list[str] = []
-    monkeypatch.setattr(log.re, "compile", lambda text: patterns.append(text))
+    monkeypatch.setattr(re, "compile", patterns.append)
     for number in range(20):
         log.remember_secrets([f"{number}-is-a-secret"])
         lines.logger.info("it is %d-is-a-secret", number)
