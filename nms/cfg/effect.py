@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from nms.cfg.endpoints import tell_endpoints
 from nms.cfg.entities import tell_entities
 from nms.cfg.models import Difference, Identity
+from nms.cfg.pipelines import tell_pipelines
+from nms.cfg.systems import tell_systems
 from nms.common.document import Document
 
 Documents = Mapping[Identity, Document]
@@ -17,7 +20,7 @@ Documents = Mapping[Identity, Document]
 
 Teller = Callable[[Documents, Documents], Iterator[tuple[Identity, str]]]
 
-TELLERS: Final[tuple[Teller, ...]] = (tell_entities,)
+TELLERS: Final[tuple[Teller, ...]] = (tell_systems, tell_pipelines, tell_endpoints, tell_entities)
 
 
 def tell_effects(differences: Sequence[Difference], before: Documents, after: Documents) -> tuple[Difference, ...]:

@@ -159,6 +159,10 @@ def _judge_slot(facts: Facts, server: Server, name: str) -> Iterator[Finding]:
         owner = f"database {slot['database']} (plugin {slot['plugin']})" if slot["database"] else "a standby"
         text = f"slot {facts.spec.slot} of {name} belongs to {owner}, so to somebody else"
         remedy = "Give this pipeline another name; the slot of a pipeline is called after it."
+        if slot["database"] and slot["plugin"] == "pgoutput":
+            drop = f"select pg_drop_replication_slot('{facts.spec.slot}')"
+            left = f"If it is this pipeline's own, left where it read before: run `{drop}` in {slot['database']},"
+            remedy = f"{left} then `nms resync {facts.spec.name}`. Otherwise: {remedy}"
         yield Finding("slot-taken", text, name, pointer="/name", remedy=remedy)
     if slot is not None and slot["active"] and not facts.begun:
         text = f"slot {facts.spec.slot} of {name} is read by somebody (process {slot['active_pid']}), who is ended"
