@@ -84,6 +84,7 @@ _CFG = {
     "GET /plans/{plan}": "config:read",
     "POST /plans/{plan}/apply": "config:write",
     "GET /schema": "config:read",
+    "GET /schema/{kind}": "config:read",
     "GET /revisions": "config:read",
     "GET /revisions/{revision}": "config:read",
     "GET /audit": "audit:read",

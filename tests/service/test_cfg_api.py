@@ -77,6 +77,32 @@ async def test_a_fault_is_told_by_its_pointer_into_the_body(client: httpx2.Async
     assert "hunter2" not in answer.text
 
 
+async def test_each_kind_has_a_schema_and_tells_its_faults_by_pointers(client: httpx2.AsyncClient) -> None:
+    hook: dict[str, Any] = {"kind": "endpoint", "name": "shop", "scheme": {"type": "github", "secrets": ["env://HOOK"]}}
+    post: dict[str, Any] = {"kind": "entity", "name": "posts", "key": ["id"], "fields": {"id": {"type": "bigint"}}}
+    kinds: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
+        (BILLING, {"dsn": 5}, "/dsn", "dsn"),
+        (PIPELINE, {"datasets": [{"source": "public.a", "fields": {"a": {"magic": 1}}}]}, "/datasets/0/", "datasets"),
+        (hook, {"scheme": {"type": "github", "secrets": [5]}}, "/scheme/secrets/0", "scheme"),
+        (post, {"fields": {"id": {"type": "magic"}}}, "/fields/id/type", "fields"),
+    ]
+    for good, bad, pointer, field in kinds:
+        schema = (await client.get(f"/schema/{good['kind']}")).json()
+        models = [each for each in schema.get("$defs", {}).values() if "kind" in each.get("properties", {})]
+        models += [schema] if "properties" in schema else []
+        assert all(each["properties"]["kind"]["const"] == good["kind"] for each in models)
+        assert any(field in each["properties"] for each in models)
+        answer = await apply(client, {**good, **bad})
+        assert answer.status_code == 422
+        [told] = [each["pointer"] for each in answer.json()["errors"]]
+        assert told.startswith(f"/documents/0{pointer}"), told
+    astray = {"field": "post_id", "entity": "absent"}
+    answer = await apply(client, hook, {**PIPELINE, "source": "absent"}, {**post, "children": {"notes": astray}})
+    told = [each["pointer"] for each in answer.json()["errors"]]
+    assert {"/documents/1/source", "/documents/2/children/notes/entity"} <= set(told)
+    assert (await client.get("/schema/magic")).status_code == 404
+
+
 async def test_a_stale_base_is_a_conflict(client: httpx2.AsyncClient) -> None:
     await apply(client, BILLING)
     answer = await apply(client, CRM, base=0)

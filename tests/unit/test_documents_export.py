@@ -87,6 +87,23 @@ apis = st.fixed_dictionaries(
         "rate": st.fixed_dictionaries({"limit": st.integers(1, 99)}, optional={"per": durations}),
     },
 )  # fmt: skip
+secrets = st.sampled_from(["secret://on", "secret://null", "env://PASSWORD", "file:///run/secrets/a b"])
+places = st.one_of(
+    st.fixed_dictionaries({"type": st.just("postgres"), "dsn": st.sampled_from(["env://A", "file:///a/b"])}),
+    st.fixed_dictionaries(
+        {"type": st.just("postgres"), "dsn": st.just("postgresql://nms@db.example.org:5432/shop")},
+        optional={"password": secrets},
+    ),
+    st.fixed_dictionaries(
+        {"type": st.just("amqp"), "dsn": st.just("amqp://nms@mq.example.org/shop")}, optional={"password": secrets}
+    ),
+    st.fixed_dictionaries(
+        {"type": st.just("kafka"), "servers": st.just(["b.example.org:9092", "a.example.org:9092"])},
+        optional={"user": texts, "password": secrets},
+    ),
+    st.fixed_dictionaries({"type": st.sampled_from(["inbox", "warehouse"])}),
+)
+systems = st.builds(lambda place, name: {"kind": "system", "name": name, **place}, places, names)
 endpoints = st.fixed_dictionaries(
     {"kind": st.just("endpoint"), "name": names, "scheme": st.just({"type": "none"})},
     optional={
@@ -106,7 +123,9 @@ def exported(document: Document) -> Document:
 
 
 @pytest.mark.parametrize(
-    "bodies", [pipelines, entities, apis, endpoints], ids=["pipeline", "entity", "rest", "endpoint"]
+    "bodies",
+    [pipelines, entities, apis, endpoints, systems],
+    ids=["pipeline", "entity", "rest", "endpoint", "system"],
 )
 def test_a_file_that_was_exported_holds_the_same_document(bodies: st.SearchStrategy[dict[str, Any]]) -> None:
     taken = 0

@@ -13,9 +13,10 @@ from nms.cfg.problems import ProbesSpent, RevisionMoved, RevisionUnmatched
 from nms.cfg.repository import DocumentRepository
 from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
-from nms.common.document import json_schema
+from nms.common.document import KINDS, json_schema
 from nms.common.guard import Caller, Forbidden, requires
 from nms.common.paging import Page, Paging
+from nms.common.problem import NotFound
 
 router = Router(tags=["documents"])
 
@@ -88,3 +89,11 @@ async def plan(
 async def read_schema() -> dict[str, Any]:
     """JSON Schema of one document."""
     return json_schema()
+
+
+@router.get("/schema/{kind}", dependencies=[requires(READ)])
+async def read_kind(kind: Kind) -> dict[str, Any]:
+    """JSON Schema of the documents of one kind."""
+    if kind not in KINDS:
+        raise NotFound(f"There is no kind {kind} of documents; there are {', '.join(KINDS)}.", kind=kind)
+    return json_schema(kind)

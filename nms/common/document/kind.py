@@ -92,12 +92,14 @@ def _write_entity(body: dict[str, Any]) -> None:
         [body["key"]] = body["key"]
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of one document of any kind, for editors and validators."""
+def json_schema(kind: str | None = None) -> dict[str, Any]:
+    """JSON Schema (2020-12) of one document, of a kind of KINDS or of any, for editors and validators."""
     systems = PostgresSystem | AmqpSystem | KafkaSystem | RestSystem | InboxSystem | WarehouseSystem
     any_document = systems | PipelineDocument | EndpointDocument | EntityDocument
-    schema = TypeAdapter(any_document).json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "NMS document", **schema}
+    model: Any = any_document if kind is None else systems if kind == "system" else KINDS[kind]
+    title = "NMS document" if kind is None else f"NMS {kind}"
+    schema = TypeAdapter(model).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
 
 
 def _malformed(pointers: Sequence[Pointer]) -> Malformed:
