@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, ServerSentEvent, format_sse_event
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from nms.common.answers import problems
 from nms.common.clock import monotonic
@@ -68,6 +68,8 @@ class Task(BaseModel):
 
 class CancelOrder(BaseModel):
     """Which run is to be cancelled."""
+
+    model_config = ConfigDict(extra="forbid")
 
     id: Annotated[int, Field(ge=1, le=2**63 - 1, description="The id of the run.", examples=[7]), WHOLE]
 
