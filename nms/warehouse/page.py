@@ -240,10 +240,9 @@ class _Reader:
                 raise Fault(f"this is one of {', '.join(COUNTS)}")
 
     def _read_lineage(self, text: str) -> None:
-        told = {"1": True, "true": True, "0": False, "false": False}.get(text)
-        if told is None:
+        if text not in ("1", "0"):
             raise Fault("this is 1 or 0")
-        self.lineage = told
+        self.lineage = text == "1"
 
 
 _READ: Final[Mapping[str, Callable[[_Reader, str], None]]] = {

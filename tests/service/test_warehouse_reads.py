@@ -184,10 +184,10 @@ async def test_faults_are_told_all_at_once_with_their_place(settings: Settings) 
     await make_entities(POSTS, COMMENTS)
     async with serving(settings) as client:
         query = "foo=1&sort=title,body&limit=1001&userId=x&filter=title eq 'a' and userID eq 1&count=all&fields=id,id"
-        told = problem_of(await client.get(f"/posts?{query}"), 422, "malformed")["errors"]
+        told = problem_of(await client.get(f"/posts?{query}&lineage=true"), 422, "malformed")["errors"]
         assert all(one["in"] == "query" for one in told)
         details = {one["pointer"]: one["detail"] for one in told}
-        assert details.keys() == {"/foo", "/sort", "/limit", "/userId", "/filter", "/count", "/fields"}
+        assert details.keys() == {"/foo", "/sort", "/limit", "/userId", "/filter", "/count", "/fields", "/lineage"}
         assert details["/filter"].startswith("at character 17: `userID` is no field of `posts`")
         assert details["/sort"].startswith("at character 6: `body` has no index")
         assert details["/userId"] == "`userId` is bigint: this is not a whole number"
