@@ -20,6 +20,8 @@ NO_ROUTE = "(none)"
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked every few seconds by machines: counted, but logged only when they fail."""
+PATH_TOLD = "nms.path_told"
+"""Where a layer leaves in the scope what the log may tell of the path, when not all of it."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _log = logging.getLogger("nms.access")
@@ -70,7 +72,7 @@ class Requests:
         try:
             await app(scope, receive, answer.send)
         except Exception as error:
-            _log.exception("unforeseen error", extra={"path": scope["path"]})
+            _log.exception("unforeseen error", extra={"path": _path_told(scope)})
             if answer.complete:
                 return
             if answer.status:
@@ -109,8 +111,14 @@ class Requests:
         if route in QUIET_ROUTES and status < 400:
             return
         # The query string stays out: people put tokens there.
-        facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 2)}
-        _log.info("%s %s %s", scope["method"], scope["path"], status, extra=facts)
+        method, path = scope["method"], _path_told(scope)
+        facts = {"method": method, "path": path, "status": status, "ms": round(seconds * 1000, 2)}
+        _log.info("%s %s %s", method, path, status, extra=facts)
+
+
+def _path_told(scope: Scope) -> str:
+    path: str = scope.get(PATH_TOLD, scope["path"])
+    return path
 
 
 class _Answer:

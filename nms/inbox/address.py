@@ -6,6 +6,7 @@ from typing import Final
 from starlette.types import Scope
 
 from nms.common.document import EndpointDocument
+from nms.common.log import REDACTED
 
 PREFIX: Final = "/in/"
 WEBHOOK: Final = "/webhook"
@@ -36,8 +37,20 @@ def signed_url(document: EndpointDocument, address: str, query: str) -> str:
 def tail_of(scope: Scope) -> bytes:
     """What stands in the path behind the endpoint's name as it was sent, whatever stands in front of it."""
     own = _raw_path(scope).removeprefix(scope.get("root_path", "").encode())
-    steps = 3 if own.startswith(PREFIX.encode()) else 2
+    steps = _steps_of(own.decode("latin-1"))
     return b"".join(own.split(b"/", steps)[steps:])
+
+
+def path_told(scope: Scope) -> str:
+    """The path without what stands behind the endpoint's name: that may be a secret, an old or an unknown one."""
+    path: str = scope["path"]
+    own = path.removeprefix(scope.get("root_path", ""))
+    tail = own.split("/", _steps_of(own))[_steps_of(own) :]
+    return f"{path.removesuffix(tail[0])}{REDACTED}" if tail and tail[0] else path
+
+
+def _steps_of(own: str) -> int:
+    return 3 if own.startswith(PREFIX) else 2
 
 
 def _raw_path(scope: Scope) -> bytes:

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from nms.common.document import EndpointDocument
-from nms.common.middleware import NO_SNIFFING, Requests, request_id_of
+from nms.common.middleware import NO_SNIFFING, PATH_TOLD, Requests, request_id_of
 from nms.common.rendering import Failed, MethodNotAllowed
 from nms.common.shortcut import Whole
 from nms.inbox import handshake
-from nms.inbox.address import PREFIX, WEBHOOK, arrived_at, signed_url, tail_of
+from nms.inbox.address import PREFIX, WEBHOOK, arrived_at, path_told, signed_url, tail_of
 from nms.inbox.arrival import Arrival, Receipt
 from nms.inbox.check import Refusal, Request
 from nms.inbox.endpoint import Endpoint
@@ -57,6 +57,7 @@ class Receiver:
             await self._requests(scope, receive, send)
             return
         scope["route"] = _ROUTE
+        scope[PATH_TOLD] = path_told(scope)
         began = time.perf_counter()
         try:
             taken = await self._take(name, scope, receive)

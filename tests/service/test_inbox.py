@@ -67,6 +67,17 @@ async def test_what_is_stored_has_no_line_in_the_log_and_what_is_refused_has(
     assert 'nms_http_requests_total{method="POST",role="inbox",route="/in/{endpoint}",status="202"}' in metrics
 
 
+async def test_what_stands_behind_the_name_of_an_endpoint_is_no_line_in_the_log(
+    inbox: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "nms.access"):
+        for path in ("/in/shop", "/in/shop/an/old%2Fsecret", "/in/nowhere/secret", "/webhook/secret"):
+            await inbox.post(path, content=b"{}")
+    told = ["/in/shop", "/in/shop/***", "/in/nowhere/***", "/webhook/***"]
+    assert [record.__dict__["path"] for record in caplog.records] == told
+    assert "secret" not in caplog.text
+
+
 async def test_what_is_not_proved_is_not_stored(inbox: httpx2.AsyncClient, settings: Settings) -> None:
     answer = await inbox.post("/in/shop", content=b"{}", headers=signed(b"{}", "one", "another-secret"))
     assert problem_of(answer, 401, "not-believed")["reason"]
