@@ -54,10 +54,21 @@ def with_problems(document: dict[str, Any], schema: dict[str, Any], spared: Coll
             answers = operation.setdefault("responses", {})
             if "HTTPValidationError" in str(answers.get("422", "")):
                 del answers["422"]
+            for parameter in operation.get("parameters", ()):
+                _leave_out_null(parameter)
             for kind in () if path in spared else _problems_of(operation):
                 add_problem(answers, str(kind.status), kind)
             answers["default"] = _ANY
     return document
+
+
+def _leave_out_null(parameter: dict[str, Any]) -> None:
+    """A header that may be left out is never null: who reads that would send the word (OpenAPI 3.1, section 4.8.12)."""
+    if parameter["in"] != "header" or "anyOf" not in parameter["schema"]:
+        return
+    schema = parameter["schema"]
+    kinds = [kind for kind in schema.pop("anyOf") if kind != {"type": "null"}]
+    schema |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
 
 
 def _problems_of(operation: dict[str, Any]) -> Iterator[type[Problem]]:

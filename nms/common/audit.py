@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+_YEARS = "of the years 2000 to 2299"
 Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2300, 1, 1, tzinfo=UTC))]
 
 
@@ -55,5 +56,5 @@ class AuditFilter(BaseModel):
     outcome: Annotated[Outcome | None, Field(description="Only what was done, or only what was refused.")] = None
     actor: Annotated[str | None, Field(max_length=400, description="Only what this subject of a token wanted.")] = None
     subject: Annotated[str | None, Field(max_length=400, description="Only what was done to this one.")] = None
-    since: Annotated[Moment | None, Field(description="Not before this time.")] = None
-    until: Annotated[Moment | None, Field(description="Before this time.")] = None
+    since: Annotated[Moment | None, Field(description=f"Not before this time; {_YEARS}.")] = None
+    until: Annotated[Moment | None, Field(description=f"Before this time; {_YEARS}.")] = None

@@ -1,5 +1,6 @@
 """The OpenAPI documents of auth and the inbox are part of the product: words, examples and every answer."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,24 @@ def test_every_problem_of_the_inbox_is_an_answer_of_some_route(tmp_path: Path) -
         for code in answer.get("content", {}).get("application/problem+json", {}).get("examples", ())
     }
     refuse(f"{code}: no route of the inbox documents it" for code in codes - told - {"internal", *OF_THE_INBOX})
+
+
+@pytest.mark.parametrize("role", ["auth", "cfg", "sync", "inbox", "warehouse"])
+def test_no_header_is_null_and_times_that_are_bounded_say_so(role: str, tmp_path: Path) -> None:
+    create = import_module(f"nms.{role}.main").create_app
+    document = create(read_settings(Settings, environment="test", data_dir=tmp_path)).openapi()
+    parameters = {
+        f"{method} {path}: {one['name']}": one
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        for one in operation.get("parameters", ())
+    }
+    nulls = {name for name, one in parameters.items() if one["in"] == "header" and "null" in str(one["schema"])}
+    refuse(f"{name}: who reads this document would send the word null" for name in nulls)
+    times = {name: one for name, one in parameters.items() if "/audit: " in name and "date-time" in str(one["schema"])}
+    refuse(
+        f"{name}: does not tell its years" for name, one in times.items() if "2000 to 2299" not in one["description"]
+    )
 
 
 def test_what_the_receiver_answers_is_described_though_no_route_does(tmp_path: Path) -> None:
