@@ -21,7 +21,8 @@ from tests.service.signing import House, house_of
 from tests.service.test_tokens import claims_of
 
 SHORT = ("fuzzing",)
-ROOMS = ("auth", "cfg", "sync", "inbox")
+ROOMS = ("auth", "sync", "inbox")
+"""cfg, whose watches would wait and whose documents chance never finds, has test_cfg_api.py; the warehouse its own."""
 
 
 @dataclass
