@@ -4,7 +4,8 @@ import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -17,6 +18,8 @@ from nms.common import log
 from nms.common.problem import NOTHING_HERE, Malformed, NotFound, Pointer, Problem, Retry
 
 MEDIA_TYPE = "application/problem+json"
+_LATER: Final[Mapping[int, Mapping[str, str]]] = MappingProxyType({503: {"Retry-After": "1"}})
+"""What an answer of a status says where its problem does not know better."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _log = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ def render_problem(problem: Problem, headers: Mapping[str, str] | None = None) -
         _log.warning("%s: %s", problem.code, problem.detail, extra={"code": problem.code})
     body = {**problem.to_dict(), "request_id": log.fact("request_id")}
     text = log.redact_values(json.dumps(body, default=str, ensure_ascii=False))
-    sent = {**(headers or {}), **problem.headers}
+    sent = {**_LATER.get(problem.status, {}), **(headers or {}), **problem.headers}
     if problem.retry is Retry.LATER and "retry_after" in problem.facts:
         sent["Retry-After"] = str(problem.facts["retry_after"])
     return Response(text, problem.status, sent, MEDIA_TYPE)
@@ -55,7 +58,7 @@ def render_unforeseen(_request: Request, _error: Exception) -> Response:
 class Failed:
     """An ASGI app that answers with what went wrong, or raises what nobody foresaw; `headers` are those of a status."""
 
-    def __init__(self, error: Exception, headers: Mapping[int, Mapping[str, str]]) -> None:
+    def __init__(self, error: Exception, headers: Mapping[int, Mapping[str, str]] = _LATER) -> None:
         self._error, self._headers = error, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -35,7 +35,6 @@ _EXPORT: Final = b"export"
 _64_BITS: Final = (1 << 64) - 1
 _ids: Final = count(randbits(64))
 """Ids of requests: to draw each would cost more than to look it up."""
-_RETRY: Final = {503: {"Retry-After": "1"}}
 _FAILED: Final = "nms.failed"
 """Why a read that was begun past ASGI came to nothing."""
 
@@ -78,7 +77,7 @@ class Front:
                 entities, _Asked(parts, scope["path"], scope["query_string"], _none_match_of(scope))
             )
         except Exception as error:
-            await self._requests.serve(Failed(error, _RETRY), scope, receive, send)
+            await self._requests.serve(Failed(error), scope, receive, send)
             return
         head = [*answer.headers, *_own_headers(scope)]
         if answer.status != 304:

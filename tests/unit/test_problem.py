@@ -2,7 +2,8 @@
 
 import pytest
 
-from nms.common.problem import Malformed, Pointer, Problem, Retry
+from nms.common.problem import Malformed, Pointer, Problem, Retry, Unavailable
+from nms.common.rendering import render_problem
 
 
 class Late(Problem):
@@ -49,3 +50,10 @@ def test_a_pointer_names_its_place_unless_it_is_the_body() -> None:
         {"pointer": "/a~1b/0", "detail": "missing"},
         {"pointer": "/limit", "in": "query", "detail": "too large"},
     ]
+
+
+def test_who_comes_too_early_is_told_when_to_come_again() -> None:
+    assert render_problem(Unavailable("Later.")).headers["retry-after"] == "1"
+    assert render_problem(Unavailable("Later."), {"Retry-After": "5"}).headers["retry-after"] == "5"
+    assert render_problem(Unavailable("Later.", retry_after=7)).headers["retry-after"] == "7"
+    assert "retry-after" not in render_problem(Malformed("Never.")).headers
