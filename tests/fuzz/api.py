@@ -149,7 +149,10 @@ def is_meant(response: Response) -> bool:
 
 def is_ahead(response: Response) -> bool:
     """Whether the server refused it before it looked for a route."""
-    return response.status_code in (414, 431) and response.json()["code"] in AHEAD
+    if response.status_code not in (414, 431):
+        return False
+    # To a HEAD there is no body that names it.
+    return response.request.method == "HEAD" or response.json()["code"] in AHEAD
 
 
 def is_nowhere(response: Response) -> bool:
