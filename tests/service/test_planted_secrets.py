@@ -31,6 +31,7 @@ from tests.services.hostile.api import HostileApi
 KNOWN = {**MADE_UP, "kind": "system", "name": "source", "revision": "1", "id": "1", "run_id": "1", "to": "0"}
 WITHOUT_WAITING = {"CFG_WATCH_SECONDS": "0", "CFG_WATCH_BEAT": "0.05", "DEBUG": "true", "EGRESS_ALLOW": "127.0.0.1"}
 
+NAMED = {"/sync/pipelines": "items", "/cfg/secrets": STORED[0], "/auth/roles": "admin"}
 LEAKING = ("GET /cfg/revisions", "database nms")
 
 
@@ -68,8 +69,8 @@ class Hub:
         """Every route that reads, of every role."""
         for role, routes in ROUTES.items():
             for route in (one for one in routes if one.startswith("GET ")):
-                path = re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: KNOWN.get(found[1], "source"), route.split()[1])
-                await self.ask("GET", f"/{role}{path}", timeout=30)
+                path = address_of(f"/{role}{route.split()[1]}")
+                await self.ask("GET", path, timeout=30)
 
     async def places(self) -> dict[str, str]:
         """Where secrets might stand: answers, logs, command lines, `repr`, and all rows of all databases."""
@@ -80,6 +81,12 @@ class Hub:
         settings = Settings.model_validate({name.lower(): self.environment[name] for name in (*DSNS, *KEYS)})
         shown |= {"repr of settings": f"{settings!r} {settings}", "repr of documents": repr(documents)}
         return {**self.seen, **shown, **{f"database {one.value}": await dump(one) for one in DSNType}}
+
+
+def address_of(route: str) -> str:
+    """The address of what is there, or was never there, by the pattern of its route."""
+    name = next((name for start, name in NAMED.items() if route.startswith(start)), "source")
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: (KNOWN | {"name": name}).get(found[1], name), route)
 
 
 async def dump(kind: DSNType) -> str:
@@ -234,6 +241,7 @@ async def test_no_planted_secret_is_found_anywhere(
     await hub.read_everything()
     assert len(hub.planted.values) >= 40
     assert len(hub.seen) > 100
+    assert all(any(one.endswith(f"GET {start}/{name}") for one in hub.seen) for start, name in NAMED.items())
     places = await hub.places()
     assert all(places.values())
     refuse(hub.planted.found_in(places))
