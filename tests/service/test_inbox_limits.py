@@ -93,7 +93,7 @@ async def switch_writing(connection: Any, state: str) -> None:
     await connection.execute(f"alter database {name} set default_transaction_read_only = {state}")
     await connection.fetch(
         "select pg_terminate_backend(pid) from pg_stat_activity "
-        "where datname = current_database() and pid <> pg_backend_pid()"
+        "where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
     )
 
 

@@ -43,7 +43,8 @@ async def test_a_round_goes_on_where_it_was_left(hostile_api: HostileApi) -> Non
     async with opened(hostile_api.url, table, things=things("cursor")) as source:
         await pull(source, table)
     assert table.ids == list(range(1, 401))
-    assert len(hostile_api.journal.entries) - since == (400 - before) // 10
+    # One that was under way when the first was left may be noted there only now.
+    assert len(hostile_api.journal.entries) - since - (400 - before) // 10 in (0, 1)
 
 
 @pytest.mark.parametrize(("before", "after"), [("cursor", "page"), ("page", "offset"), ("page", "none")])

@@ -138,6 +138,7 @@ async def kill_others(auth: Auth) -> bool:
     """End every other session of this database, the listening one among them."""
     rows = await auth.connection.fetch(
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+        " and backend_type = 'client backend'"
         " and pid <> pg_backend_pid()"
     )
     return len(rows) > 0
