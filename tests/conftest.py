@@ -25,6 +25,7 @@ PostgreSQL's login in DSNs is `nms`: it owns its databases and may replicate, an
 
 import os
 import signal
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ from redis import Redis
 from nms.common.db.migrations import upgrade
 from nms.common.db.pool import close_pools
 from nms.common.settings import Settings, get_settings
+from tests.bound import bound
 from tests.fuzz.extent import Extent
 from tests.services.hostile.api import HostileApi
 from tests.services.hostile_api import HostileServer
@@ -69,6 +71,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.stash[SESSION].end()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.timeout:
+        for item in items:
+            bound(item, config.option.timeout)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        # A run that is ended from outside tells no summary: what failed is named when it did.
+        sys.stderr.write(f"\n{report.nodeid} failed ({report.when})\n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
