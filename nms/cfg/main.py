@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from nms.cfg.api import audit, documents, plans, probes, revisions, rollouts, secrets, watch
+from nms.cfg.api.door import Attempts
 from nms.cfg.settings import CfgSettings
 from nms.cfg.stream import enter_watching
 from nms.common import health, web
@@ -41,7 +42,9 @@ ROLE = Role(
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The app of this role; without settings those of the process."""
-    return web.create_app(ROLE, settings or get_settings(), read_settings(CfgSettings))
+    app = web.create_app(ROLE, settings or get_settings(), read_settings(CfgSettings))
+    app.state.attempts = Attempts()
+    return app
 
 
 app = create_app()

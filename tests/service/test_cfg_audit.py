@@ -108,6 +108,15 @@ async def test_what_is_refused_is_noted_by_its_logarithm(client: httpx2.AsyncCli
     problem_of(await client.get("/audit", headers=weak), 403, "scope-missing")
 
 
+async def test_what_another_app_of_the_process_refused_counts_for_nothing(
+    client: httpx2.AsyncClient, settings: Settings
+) -> None:
+    async with client_of(create_app(settings), token_of(settings, "config:write")) as other:
+        problem_of(await apply(other, SYSTEM, base=7), 409, "revision-moved")
+    problem_of(await apply(client, SYSTEM, base=7), 409, "revision-moved")
+    assert [one["facts"]["attempts"] for one in await entries_of(client)] == [1, 1]
+
+
 def test_an_attempt_after_a_quiet_time_is_the_first_again() -> None:
     now = 0.0
     attempts = Attempts(lambda: now)

@@ -10,8 +10,6 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
-from nms.cfg.api import door
-from nms.cfg.api.door import Attempts
 from nms.cfg.main import create_app
 from nms.cfg.repository import DocumentRepository
 from nms.cli.main import app as cli
@@ -21,9 +19,7 @@ from tests.service.test_cfg_api import BILLING, CRM, PIPELINE, apply
 
 
 @pytest.fixture
-async def client(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx2.AsyncClient]:
-    # Refusals are counted over the process, and of those that repeat not all are noted.
-    monkeypatch.setattr(door, "_attempts", Attempts())
+async def client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     transport = httpx2.ASGITransport(app=create_app(settings))
     token = mint_token(settings, ["config:read", "config:write"], subject="ada")
     async with httpx2.AsyncClient(

@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 class Attempts:
-    """How often the same was refused to the same one since that was last quiet for 15 minutes, in this process."""
+    """How often the same was refused to the same one since that was last quiet for 15 minutes, by one app."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -51,9 +51,6 @@ class Attempts:
         if len(self._counted) > ATTEMPTS:
             del self._counted[next(iter(self._counted))]
         return number
-
-
-_attempts = Attempts()
 
 
 class NotedRoute(GuardedRoute):
@@ -87,7 +84,8 @@ class Router(router.Router):
 
 async def _note(actor: Actor, asked: str, request: Request, problem: Problem) -> None:
     action = ACTIONS.get(asked, OTHER)
-    number = _attempts.count(actor.name, asked, problem.code)
+    attempts: Attempts = request.app.state.attempts
+    number = attempts.count(actor.name, asked, problem.code)
     if number.bit_count() > 1:
         return
     facts = {"route": asked, "code": problem.code, "attempts": number}
