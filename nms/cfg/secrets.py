@@ -1,6 +1,7 @@
 """The use cases of stored secrets: set, listed without their values, removed, dropped by what changes around them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from nms.cfg import audit
 from nms.cfg.audit import Act
@@ -20,12 +21,16 @@ from nms.common.vault import seal_name
 from nms.events.cfg import SecretDropped, SecretRemoved, SecretSet
 
 DROPPED, REMOVED = "dropped", "removed"
+NEW: Final = 0
+"""The base of a secret that must not be there yet."""
+TAKEN: Final = frozenset({"rotation"})
+"""Names of which `/secrets/NAME` is a route of its own."""
 
 
 async def set_secret(
     repository: SecretRepository, name: str, value: str, author: str, base: int | None = None
 ) -> Secret:
-    """Store a value as the next version of a secret; with `base` only on that version (0: only a new one).
+    """Store a value as the next version of a secret; with `base` only on that version (NEW: only a new one).
 
     Raises Malformed, SecretMoved. It may be sent to where the documents of now use it, or else first use it.
     """
@@ -93,6 +98,8 @@ async def _get(repository: SecretRepository, name: str) -> StoredSecret:
 
 def _check(name: str, value: str) -> None:
     faults = []
+    if name in TAKEN:
+        faults.append(Pointer("/name", f"`/secrets/{name}` is a route of its own; give the secret another name"))
     try:
         check_name(name)
     except ValueError as error:
@@ -109,9 +116,11 @@ def _is_text(value: str) -> bool:
 
 
 def _check_base(name: str, found: StoredSecret | None, base: int | None) -> None:
-    version = 0 if found is None or found.state == REMOVED else found.version
-    if base is not None and base != version:
-        raise SecretMoved(f"The secret {name} has version {version}, not {base}.", name=name, version=version)
+    version = NEW if found is None or found.state == REMOVED else found.version
+    if base is None or base == version:
+        return
+    told = f"The secret {name} has version {version}." if version else f"There is no secret {name}."
+    raise SecretMoved(told, name=name, version=version)
 
 
 def _parse(stored: Sequence[StoredDocument]) -> dict[Identity, Document]:

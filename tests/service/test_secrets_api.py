@@ -82,8 +82,10 @@ async def test_a_secret_goes_in_and_never_comes_out(client: Client) -> None:
 
 
 async def test_a_version_is_written_on_the_one_that_was_read(client: Client) -> None:
-    assert (await put(client, **{"If-Match": '"1"'})).status_code == 412
+    for absent in ('"1"', '"0"'):
+        assert (await put(client, **{"If-Match": absent})).status_code == 412, absent
     assert (await put(client, **{"If-None-Match": "*"})).status_code == 200
+    assert (await put(client, **{"If-Match": '"0"'})).json()["code"] == "secret-moved"
     assert (await put(client, **{"If-None-Match": "*"})).json()["code"] == "secret-moved"
     assert (await put(client, **{"If-Match": '"1"'})).json()["version"] == 2
     assert (await put(client, **{"If-Match": '"1"'})).status_code == 412
@@ -95,6 +97,12 @@ async def test_a_version_is_written_on_the_one_that_was_read(client: Client) -> 
         assert (await put(client, **headers)).status_code == 422
     for name in ("-", "A", "a%20b", "x" * 41):
         assert (await put(client, name)).status_code == 422
+
+
+async def test_no_secret_has_the_name_of_a_route(client: Client) -> None:
+    refused = (await put(client, "rotation")).json()
+    assert [(each["pointer"], "secrets/rotation" in each["detail"]) for each in refused["errors"]] == [("/name", True)]
+    assert (await put(client, "rotations")).status_code == 200
 
 
 SYSTEMS = {

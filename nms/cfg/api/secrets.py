@@ -9,7 +9,7 @@ from nms.cfg.api.door import Router
 from nms.cfg.problems import SecretInUse, SecretMoved
 from nms.cfg.rotation import Rotation, rotate_for
 from nms.cfg.secret import NewSecret, Secret, SecretRepository
-from nms.cfg.secrets import get_secret, list_secrets, remove_secret, set_secret
+from nms.cfg.secrets import NEW, get_secret, list_secrets, remove_secret, set_secret
 from nms.common.answers import problems
 from nms.common.db.repositories import get_db_repository
 from nms.common.guard import Caller, requires
@@ -23,6 +23,8 @@ Repository = Annotated[SecretRepository, Depends(get_db_repository(SecretReposit
 Writer = Annotated[Caller, WRITE]
 Name = Annotated[str, Path(pattern="^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=40)]
 _TAG: Final = re.compile(r'"([0-9]{1,9})"')
+_NO_VERSION: Final = -1
+"""For `If-Match: "0"`: a tag that no secret ever has, so that nothing is made on it (RFC 9110, section 13.1.1)."""
 
 
 async def read_base(
@@ -31,13 +33,13 @@ async def read_base(
         str | None, Header(description="`*`: only where there is none yet.", max_length=20)
     ] = None,
 ) -> int | None:
-    """The version that a secret must have, 0 where there must be none, None where any will do; raises Malformed."""
+    """The version that a secret must have, NEW where there must be none, None where any will do; raises Malformed."""
     tag = None if if_match is None else _TAG.fullmatch(if_match)
     if if_match is not None and tag is None:
         raise _refuse("/If-Match", 'this is a version in quotes, such as `"3"`')
     if if_none_match is not None and (if_none_match != "*" or tag is not None):
         raise _refuse("/If-None-Match", "this is `*`, and stands without If-Match")
-    return 0 if if_none_match else None if tag is None else int(tag[1])
+    return NEW if if_none_match else None if tag is None else int(tag[1]) or _NO_VERSION
 
 
 Base = Annotated[int | None, Depends(read_base)]
