@@ -31,7 +31,7 @@ class SealKeyChanged(SealBroken):
     """A value was sealed with another key than the one that is set."""
 
     code, title = "seal-key-changed", "A secret was sealed with another key"
-    remedy = "Add the key that it was sealed with to SECRETS_KEY_BEFORE, or set the secret anew."
+    remedy = "Give this process the key it was sealed with in SECRETS_KEY_BEFORE, or set the secret anew; then resume."
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
