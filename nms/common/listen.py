@@ -9,6 +9,7 @@ import asyncpg
 
 from nms.common.clock import backoff
 from nms.common.db.problems import DRIVER_ERRORS
+from nms.common.waiting import is_cancelled
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ async def listen(source: Any, channel: str, hear: Callable[[str], None]) -> None
             await _listen_once(source, channel, hear)
             failures = 0
         except DRIVER_ERRORS as error:
+            if is_cancelled():
+                # The session ended while it was told to hear no more; whoever stopped us waits.
+                raise asyncio.CancelledError from error
             log.warning("cannot listen on %s: %s", channel, type(error).__name__)
         failures += 1
         await asyncio.sleep(backoff(failures, base=0.2, cap=5.0))

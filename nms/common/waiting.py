@@ -1,4 +1,4 @@
-"""Waiting for whatever comes first."""
+"""Waiting for whatever comes first, and for the end."""
 
 import asyncio
 
@@ -12,3 +12,9 @@ async def first_of(*events: asyncio.Event, timeout: float) -> bool:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+def is_cancelled() -> bool:
+    """Whether the task that asks is to end: an error of what it puts down then takes the place of its cancellation."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
