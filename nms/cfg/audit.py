@@ -4,9 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache
-from getpass import getuser
-from platform import node
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -15,6 +12,7 @@ from nms.common import audit
 from nms.common.audit import Outcome
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
+from nms.common.operator import name_operator
 
 _queries = load("nms.cfg")
 
@@ -104,7 +102,7 @@ async def note_refused(repository: BaseNmsRepository, act: Act) -> None:
 
 
 async def _insert(repository: BaseNmsRepository, act: Act, outcome: Outcome) -> None:
-    actor = _actor.get() or _operator()
+    actor = _actor.get() or Actor(name_operator())
     await _queries.insert_audit(
         repository.connection,
         action=act.action,
@@ -117,11 +115,3 @@ async def _insert(repository: BaseNmsRepository, act: Act, outcome: Outcome) -> 
         reason=act.reason,
         facts=dict(act.facts),
     )
-
-
-@cache
-def _operator() -> Actor:
-    try:
-        return Actor(f"operator:{getuser()}@{node()}")
-    except (KeyError, OSError):
-        return Actor(f"operator:@{node()}")

@@ -45,9 +45,7 @@ async def apply_plan(repository: DocumentRepository, number: UUID, author: str) 
         await tx.lock_revisions()
         kept = await get_plan(tx, number)
         if kept.applied_at is not None:
-            raise PlanApplied(
-                f"The plan {number} made revision {kept.revision}.", plan=str(number), revision=kept.revision
-            )
+            raise PlanApplied(f"The plan {number} made {_made(kept)}.", plan=str(number), revision=kept.revision)
         current = await tx.get_current_revision()
         if kept.base != current:
             raise PlanOutdated(
@@ -57,6 +55,10 @@ async def apply_plan(repository: DocumentRepository, number: UUID, author: str) 
         done = await store_changeset(tx, _changeset(kept, author), Act("plan.apply", str(number)))
         await tx.mark_plan_applied(number, done.revision if done.differences else None)
     return done
+
+
+def _made(kept: StoredPlan) -> str:
+    return "no revision: nothing differed" if kept.revision is None else f"revision {kept.revision}"
 
 
 def _changeset(kept: StoredPlan, author: str) -> Changeset:

@@ -22,12 +22,12 @@ def tell_systems(
         names = ", ".join(one.name for one in kept)
         if _stands_at(document) != _stands_at(earlier):
             where = f"system {document.name} moves from {_stands_at(earlier)} to {_stands_at(document)}"
-            yield identity, f"{where}: {spell('pipeline', kept)} {names} reconnect{_s(kept)}" if kept else where
+            yield identity, f"{where}: {_noun('pipeline', kept)} {names} reconnect{_s(kept)}" if kept else where
             for one in users if isinstance(document, PostgresSystem) else ():
                 for sentence in tell_move(one, document.name):
                     yield identity, sentence
         elif kept:
-            yield identity, f"{spell('pipeline', kept)} {names} restart{_s(kept)} and go{'es' if _s(kept) else ''} on"
+            yield identity, f"{_noun('pipeline', kept)} {names} restart{_s(kept)} and go{'es' if _s(kept) else ''} on"
 
 
 def tell_move(pipeline: PipelineDocument, system: str) -> Iterator[str]:
@@ -53,8 +53,7 @@ def pipelines_of(documents: Mapping[Identity, Document]) -> list[PipelineDocumen
     return sorted((one for one in documents.values() if isinstance(one, PipelineDocument)), key=lambda one: one.name)
 
 
-def spell(noun: str, things: list[PipelineDocument]) -> str:
-    """The noun for so many."""
+def _noun(noun: str, things: list[PipelineDocument]) -> str:
     return noun if len(things) == 1 else f"{noun}s"
 
 

@@ -12,7 +12,8 @@ from nms.cfg.plans import apply_plan
 from nms.cfg.repository import DocumentRepository
 from nms.cli import output
 from nms.cli.command import command
-from nms.cli.plan import FILES, Message, Prune, name_operator, read_files, show_differences
+from nms.cli.plan import FILES, Message, Prune, read_files, show_differences
+from nms.common.operator import login_name
 from nms.sync.pipeline import adopt
 
 
@@ -39,9 +40,9 @@ async def apply(
         raise typer.BadParameter("A plan has its base, its message and what it removes: leave those options out.")
     repository = await DocumentRepository.open()
     if plan is not None:
-        done = await apply_plan(repository, plan, name_operator())
+        done = await apply_plan(repository, plan, login_name())
     else:
-        changeset = Changeset(read_files(file or ()), base, prune, message, name_operator())
+        changeset = Changeset(read_files(file or ()), base, prune, message, login_name())
         done = await apply_changeset(repository, changeset)
     show_applied(done, await adopt(repository))
 

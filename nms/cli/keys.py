@@ -1,7 +1,5 @@
 """`nms keys`: the keys that sign access tokens."""
 
-from getpass import getuser
-from platform import node
 from typing import Annotated
 
 import typer
@@ -12,6 +10,7 @@ from nms.auth.repository import AuthRepository
 from nms.cli import output
 from nms.cli.command import command
 from nms.cli.main import new_app
+from nms.common.operator import name_operator
 from nms.common.seal import Sealer
 from nms.common.settings import get_settings
 
@@ -49,7 +48,7 @@ async def rotate(
 
     With --give-up every access token that is out is refused within a second, and its holder refreshes it.
     """
-    actor = Actor(f"operator:{getuser()}@{node()}")
+    actor = Actor(name_operator())
     kid = await rotate_keys(await AuthRepository.open(), Sealer(*get_settings().sealing_keys()), actor, give_up=give_up)
     earlier = "is refused" if give_up else "verifies until its last token has expired"
     output.say(

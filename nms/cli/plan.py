@@ -1,6 +1,5 @@
 """`nms plan`: what applying documents would change."""
 
-import getpass
 import json
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from nms.cli import output
 from nms.cli.command import command
 from nms.cli.doctor import show_findings
 from nms.cli.output import Exit
+from nms.common.operator import login_name
 from nms.common.problem import Malformed, NotFound
 
 FILES = typer.Option("--file", "-f", help="A YAML file, a folder with them, or - for standard input; may be repeated.")
@@ -47,7 +47,7 @@ async def plan(
     With --probe it exits 3 when a system does not answer, refuses the login or lacks what its pipelines need.
     """
     drafts, repository = read_files(file), await DocumentRepository.open()
-    changeset = Changeset(drafts, prune=prune, message=message, author=name_operator())
+    changeset = Changeset(drafts, prune=prune, message=message, author=login_name())
     drawn = await plan_changeset(repository, changeset)
     probes = await probe_openly(repository, list_subjects(drawn)) if probe else []
     kept = await keep_plan(repository, replace(changeset, base=drawn.revision)) if keep else None
@@ -63,14 +63,6 @@ async def plan(
         if kept is not None:
             output.say(f"`nms apply --plan {kept.id}` does exactly this on revision {kept.base}, for {KEEP_DAYS} days.")
     return Exit.OK if all(each.fit for each in probes) else Exit.UNHEALTHY
-
-
-def name_operator() -> str:
-    """Who stands behind what is stored from here."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"
 
 
 def read_files(paths: Sequence[Path]) -> list[Draft]:

@@ -10,7 +10,8 @@ from nms.cfg.revisions import get_difference, plan_rollback, roll_back
 from nms.cli import output
 from nms.cli.apply import show_applied
 from nms.cli.command import command
-from nms.cli.plan import Message, name_operator, show_differences
+from nms.cli.plan import Message, show_differences
+from nms.common.operator import login_name
 from nms.sync.pipeline import adopt
 
 LARGEST = (1 << 63) - 1
@@ -61,7 +62,7 @@ async def rollback(
 ) -> None:
     """Store a new revision whose documents are those of an old one, all or nothing; history stays as it is."""
     repository = await DocumentRepository.open()
-    wanted = Rollback(revision, base, message, name_operator())
+    wanted = Rollback(revision, base, message, login_name())
     if not plan:
         show_applied(await roll_back(repository, wanted), await adopt(repository))
         return

@@ -12,7 +12,7 @@ from nms.cli import output
 from nms.cli.command import command
 from nms.cli.main import new_app
 from nms.cli.output import Exit
-from nms.cli.plan import name_operator
+from nms.common.operator import login_name
 from nms.common.problem import Malformed
 from nms.common.secret import SECRET_BYTES
 
@@ -30,7 +30,7 @@ async def set_(name: Name) -> None:
     One newline at the end of standard input is not part of it. Pipelines take it up at their next connection.
     """
     value = _read_value(name)
-    stored = await set_secret(await SecretRepository.open(), name, value, name_operator())
+    stored = await set_secret(await SecretRepository.open(), name, value, login_name())
     where = ", ".join(stored.origins) or "what names it first"
     told = f"The secret {name} is set, version {stored.version}. It goes to {where}."
     output.say(told, **stored.model_dump(mode="json"))
@@ -51,7 +51,7 @@ async def list_() -> None:
 @command
 async def remove(name: Name) -> None:
     """Forget a secret that no document names any more."""
-    await remove_secret(await SecretRepository.open(), name, name_operator())
+    await remove_secret(await SecretRepository.open(), name, login_name())
     output.say(f"The secret {name} is removed.", name=name)
 
 

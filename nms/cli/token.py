@@ -3,8 +3,6 @@
 import re
 import sys
 from datetime import UTC, datetime
-from getpass import getuser
-from platform import node
 from typing import Annotated
 
 import typer
@@ -12,6 +10,7 @@ import typer
 from nms.cli import output
 from nms.cli.command import command
 from nms.common import clock
+from nms.common.operator import name_here
 from nms.common.settings import get_settings
 from nms.common.token import mint_token
 
@@ -38,7 +37,7 @@ def token(scope: Scopes, ttl: Life = "10m", subject: Subject = None) -> None:
     scopes = [part for given in scope for part in given.split()]
     seconds = _seconds_of(ttl)
     issued = int(clock.now().timestamp())
-    speaker = subject or f"{getuser()}@{node()}"
+    speaker = subject or name_here()
     minted = mint_token(get_settings(), scopes, subject=speaker, seconds=seconds, now=issued)
     if output.is_json():
         expires = datetime.fromtimestamp(issued + seconds, UTC)

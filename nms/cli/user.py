@@ -3,8 +3,6 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from getpass import getuser
-from platform import node
 from typing import Annotated
 
 import typer
@@ -21,6 +19,7 @@ from nms.cli import output
 from nms.cli.command import command
 from nms.cli.main import new_app
 from nms.common.guard import Caller
+from nms.common.operator import name_operator
 from nms.common.problem import Malformed, NotFound, Pointer, Problem
 
 app = new_app(help="List the users, make the first administrator, disable and enable users, set passwords.")
@@ -119,7 +118,7 @@ async def _hashing() -> AsyncIterator[Passwords]:
 
 def _operator() -> Giver:
     """Who has the database has everything: the operator of this machine, named in the audit."""
-    name = f"operator:{getuser()}@{node()}"
+    name = name_operator()
     return Giver(Actor(name), Caller(name, token_id="", scopes=frozenset({"*"}), expires_at=0))
 
 

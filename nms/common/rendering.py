@@ -58,7 +58,7 @@ def render_unforeseen(_request: Request, _error: Exception) -> Response:
 class Failed:
     """An ASGI app that answers with what went wrong, or raises what nobody foresaw; `headers` are those of a status."""
 
-    def __init__(self, error: Exception, headers: Mapping[int, Mapping[str, str]] = _LATER) -> None:
+    def __init__(self, error: Exception, headers: Mapping[int, Mapping[str, str]] = MappingProxyType({})) -> None:
         self._error, self._headers = error, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -82,6 +82,8 @@ class Endpoints:
         self._ready, self._unfit, self._revision = ready, unfit, configuration.revision
         self._documents, self._versions, self._change = configuration.endpoints, versions, change
         self.straight = {target: one for one in ready.values() if one.is_straight for target in targets_of(one.name)}
+        if self._report is not None:
+            self._report.take(configuration.revision)
 
     @property
     def is_read(self) -> bool:

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from nms.common.db.pool import close_pools
@@ -16,6 +17,7 @@ from tests.conftest import MakeDatabase, template_of
 from tests.service.rest_stage import make_stage
 from tests.service.signing import House, house_of
 from tests.service.stage import Stage
+from tests.service.warehouse import connected
 from tests.services.postgres import PostgresServer
 from tests.services.shared import Session
 
@@ -28,6 +30,13 @@ def server(request: pytest.FixtureRequest, services: Session) -> PostgresServer:
     if "TEST_PG_DSN" in os.environ:
         return services.postgres("foreign")
     return services.postgres("18", os.environ.get("PYTEST_XDIST_WORKER", ""))
+
+
+@pytest.fixture
+async def psql(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Who writes to the warehouse by hand."""
+    async with connected(settings) as connection:
+        yield connection
 
 
 @pytest.fixture

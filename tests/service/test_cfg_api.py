@@ -10,6 +10,7 @@ import pytest
 from nms.cfg.main import create_app
 from nms.common.settings import Settings
 from nms.common.token import mint_token
+from tests.service.web_client import client_of
 
 BILLING = {"kind": "system", "name": "billing", "type": "postgres", "dsn": "env://BILLING_DSN"}
 CRM = {"kind": "system", "name": "crm", "type": "postgres", "dsn": "env://CRM_DSN"}
@@ -24,11 +25,8 @@ PIPELINE: dict[str, Any] = {
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(app=create_app(settings))
     token = mint_token(settings, ["config:read", "config:write"], subject="ada")
-    async with httpx2.AsyncClient(
-        transport=transport, base_url="http://cfg", headers={"Authorization": f"Bearer {token}"}
-    ) as client:
+    async with client_of(create_app(settings), token) as client:
         yield client
 
 

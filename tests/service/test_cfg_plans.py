@@ -18,15 +18,13 @@ from nms.cli.main import app as cli
 from nms.common.settings import Settings
 from nms.common.token import mint_token
 from tests.service.test_cfg_api import BILLING, CRM, PIPELINE, apply
+from tests.service.web_client import client_of
 
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(app=create_app(settings))
     token = mint_token(settings, ["config:read", "config:write"], subject="ada")
-    async with httpx2.AsyncClient(
-        transport=transport, base_url="http://cfg", headers={"Authorization": f"Bearer {token}"}
-    ) as client:
+    async with client_of(create_app(settings), token) as client:
         yield client
 
 
@@ -82,6 +80,8 @@ async def test_a_plan_of_nothing_makes_no_revision(client: httpx2.AsyncClient) -
     revision = (await apply(client, BILLING)).json()["revision"]
     kept = await keep(client, BILLING)
     assert (await client.post(f"/plans/{kept['id']}/apply")).json() == {"revision": revision, "differences": []}
+    again = await client.post(f"/plans/{kept['id']}/apply")
+    assert again.json()["detail"].endswith(" made no revision: nothing differed.")
     assert (await client.get(f"/plans/{kept['id']}")).json()["applied"]["revision"] is None
 
 

@@ -16,7 +16,7 @@ from nms.warehouse.models import Entity
 from nms.warehouse.repository import EntityRepository
 from nms.warehouse.worker import work_runs
 from tests.service.test_entity_evolution import ITEMS, make, reach, want, working
-from tests.service.warehouse import connected, entity, make_entities
+from tests.service.warehouse import entity, make_entities
 from tests.waiting import PATIENCE, eventually
 
 BEFORE = entity("items", ITEMS)
@@ -26,12 +26,6 @@ AFTER = entity("items", {**ITEMS, "name": {"type": "text", "index": True}})
 @pytest.fixture
 def shared_dwh(dwh_database: str) -> str:
     return dwh_database
-
-
-@pytest.fixture
-async def psql(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    async with connected(settings) as connection:
-        yield connection
 
 
 async def making_indexes(runs: DwhRunRepository) -> int:

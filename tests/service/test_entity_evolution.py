@@ -41,12 +41,6 @@ def shared_dwh(dwh_database: str) -> str:
     return dwh_database
 
 
-@pytest.fixture
-async def psql(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    async with connected(settings) as connection:
-        yield connection
-
-
 @asynccontextmanager
 async def working() -> AsyncIterator[None]:
     stop = asyncio.Event()

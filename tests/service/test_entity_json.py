@@ -1,14 +1,13 @@
 """The ready JSON text of records is what PostgreSQL makes of their columns, whoever wrote them and how."""
 
 import random
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from nms.common.settings import Settings
 from nms.warehouse.table import TYPES
-from tests.service.warehouse import connected, entity, make_entities
+from tests.service.warehouse import entity, make_entities
 
 TEXTS = ("", "a", "Zoë", '"\\/\b\f\n\r\t', "\x01\x1f\x7f", "\u2028\u2029", "😀", "' \" $1 %s {}", "null", "a" * 3_000)
 EDGES: dict[str, tuple[str, ...]] = {
@@ -43,12 +42,6 @@ WIDE = {kind: {"type": kind} for kind in TYPES}
 @pytest.fixture
 def shared_dwh(dwh_database: str) -> str:
     return dwh_database
-
-
-@pytest.fixture
-async def psql(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    async with connected(settings) as connection:
-        yield connection
 
 
 def some(chance: random.Random, kind: str) -> str | None:

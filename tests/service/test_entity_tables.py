@@ -1,7 +1,6 @@
 """Tables of entities: right by construction whoever writes, in one order that readers can trust."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -20,12 +19,6 @@ ODD = ("a/b", "ä,ß", "100 %", "x\ny", '"', "~._-", "😀", "%2F", "a b+c")
 @pytest.fixture
 def shared_dwh(dwh_database: str) -> str:
     return dwh_database
-
-
-@pytest.fixture
-async def psql(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    async with connected(settings) as connection:
-        yield connection
 
 
 async def sequence_of(psql: asyncpg.Connection, id_: int, table: str = "posts") -> int:

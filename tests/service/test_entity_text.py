@@ -1,6 +1,5 @@
 """What full text looks at is kept right while an entity becomes another one."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -9,19 +8,13 @@ import pytest
 from nms.common import faults
 from nms.common.settings import Settings
 from tests.service.test_entity_evolution import ITEMS, make, reach, want, working
-from tests.service.warehouse import connected, entity
+from tests.service.warehouse import entity
 from tests.waiting import eventually
 
 
 @pytest.fixture
 def shared_dwh(dwh_database: str) -> str:
     return dwh_database
-
-
-@pytest.fixture
-async def psql(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    async with connected(settings) as connection:
-        yield connection
 
 
 async def test_what_is_written_while_an_entity_is_built_is_found_by_its_new_text(

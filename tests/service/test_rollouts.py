@@ -15,9 +15,10 @@ from nms.common.settings import Settings
 from nms.common.token import mint_token
 from tests.conftest import MakeDatabase
 from tests.fuzz.extent import Extent
+from tests.service.inbox import receiving
 from tests.service.role_process import running
 from tests.service.stage import Stage, pipeline
-from tests.service.watching import publish, system
+from tests.service.watching import endpoint, publish, system
 from tests.service.web_client import client_of
 from tests.waiting import eventually
 
@@ -41,6 +42,17 @@ async def test_a_worker_tells_which_revision_it_runs_and_when_it_is_gone(stage: 
         (then,) = await eventually(lambda: rollouts(stage, "current", 2))
         assert (then["id"], then["revision"]) == (first["id"], 2)
         assert then["taken_at"] > first["taken_at"]
+    assert await stage.answer("rollouts") == []
+
+
+async def test_an_inbox_tells_which_revision_it_receives_by(settings: Settings, stage: Stage) -> None:
+    await publish(system("crm"))
+    async with receiving(settings):
+        (first,) = await eventually(lambda: rollouts(stage, "current"))
+        assert (first["role"], first["revision"]) == ("inbox", 1)
+        await publish(endpoint("hook"))
+        (then,) = await eventually(lambda: rollouts(stage, "current", 2))
+        assert (then["id"], then["revision"]) == (first["id"], 2)
     assert await stage.answer("rollouts") == []
 
 

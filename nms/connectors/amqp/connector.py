@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from nms.common.demand import demand_on
 from nms.common.document import AmqpSystem, PipelineDocument, SystemDocument
 from nms.common.finding import Finding
 from nms.common.flow import DatasetSpec, Feed, FeedSpec, OutletSpec, Store, Target
@@ -63,9 +64,8 @@ async def probe(system: SystemDocument, pipeline: PipelineDocument | None) -> li
     access = access_of(system)
     if pipeline is None:
         return await check(access, [], reads=True, writes=False)
-    reads = pipeline.source == system.name
-    datasets = [DatasetSpec(one.source, one.target, one.fields, one.key) for one in pipeline.datasets]
-    return await check(access, datasets, reads=reads, writes=not reads or pipeline.direction == "two-way")
+    demand = demand_on(system.name, pipeline)
+    return await check(access, demand.datasets, reads=demand.reads, writes=demand.writes)
 
 
 def _finding(problem: Problem, system: str, pointer: str) -> Finding:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from nms.common.demand import demand_on
 from nms.common.document.pipeline import PipelineDocument
 from nms.common.document.system import KafkaSystem, SystemDocument
 from nms.common.finding import Finding
@@ -51,9 +52,8 @@ async def probe(system: SystemDocument, pipeline: PipelineDocument | None) -> li
     access = access_of(system)
     if pipeline is None:
         return await check(access, [], reads=True, writes=False)
-    reads = pipeline.source == system.name
-    datasets = [DatasetSpec(one.source, one.target, one.fields, one.key) for one in pipeline.datasets]
-    return await check(access, datasets, reads=reads, writes=not reads or pipeline.direction == "two-way")
+    demand = demand_on(system.name, pipeline)
+    return await check(access, demand.datasets, reads=demand.reads, writes=demand.writes)
 
 
 def _load(name: str) -> Any:

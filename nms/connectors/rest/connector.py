@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from nms.common.demand import demand_on
 from nms.common.document import PipelineDocument, SystemDocument
 from nms.common.document.rest import RestSystem
 from nms.common.finding import Finding
@@ -47,6 +48,5 @@ async def probe(system: SystemDocument, pipeline: PipelineDocument | None) -> li
     if pipeline is None:
         name = next(iter(access.resources))
         return await check(access, [DatasetSpec(name, name)], reads=True, writes=False)
-    reads = pipeline.source == system.name
-    datasets = [DatasetSpec(one.source, one.target, one.fields, one.key) for one in pipeline.datasets]
-    return await check(access, datasets, reads=reads, writes=not reads or pipeline.direction == "two-way")
+    demand = demand_on(system.name, pipeline)
+    return await check(access, demand.datasets, reads=demand.reads, writes=demand.writes)
