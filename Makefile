@@ -52,7 +52,7 @@ services: $(INSTALLED) ## Install the servers that tests need, or say what to in
 
 test: services ## Run every test on real servers
 	@[ ! -f .cache/services.env ] || { set -a; . .cache/services.env; set +a; }; \
-	$(RUN)/pytest -n 3 --dist loadgroup --timeout 300 --timeout-method thread $(if $(filter check,$(MAKECMDGOALS)),$(HOUSE:%=--ignore=%)) $(ARGS)
+	$(RUN)/pytest -n 3 --dist loadgroup --timeout 450 --timeout-method thread $(if $(filter check,$(MAKECMDGOALS)),$(HOUSE:%=--ignore=%)) $(ARGS)
 
 check: services ## Check the house: floors, sizes, names, statements, types, lint
 	@$(RUN)/ruff format --check .

@@ -20,9 +20,15 @@ def key_of(change: Change) -> tuple[str, ...]:
     return (change.relation.name, *(str(value) for value in change.where.values()))
 
 
+def new_key_of(change: Change) -> tuple[str, ...]:
+    return (change.relation.name, *(str(change.new.get(name)) for name in change.relation.key))
+
+
 def keys_after(stream: Stream, place: Place) -> set[tuple[str, ...]]:
+    """The keys that are touched later, those too that a row gets by a change of its key."""
     later = stream[place[0]][place[1] + 1 :] + [change for one in stream[place[0] + 1 :] for change in one]
-    return {key_of(change) for change in later if change.op != "T"}
+    touched = [change for change in later if change.op != "T"]
+    return {key_of(change) for change in touched} | {new_key_of(change) for change in touched}
 
 
 def without(stream: Stream, place: Place) -> Stream:
@@ -58,7 +64,7 @@ def fold_updates(stream: Stream, size: int) -> Stream:
                 covered.add(key_of(change))
             else:
                 covered.discard(key_of(change))
-                covered.discard((change.relation.name, *(str(change.new.get(k)) for k in change.relation.key)))
+                covered.discard(new_key_of(change))
             kept.append(change)
         folded.append(kept[::-1])
     return folded
