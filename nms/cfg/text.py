@@ -171,7 +171,8 @@ class _Reader:
             return self._follow(event, line)
         tag = getattr(event, "tag", None)
         if tag is not None:
-            raise self._fault(line, f"the tag `{tag[:60]}` is not taken; write plain values")
+            # A password that begins so is read as one: it is not repeated.
+            raise self._fault(line, "a value that begins with `!` is a tag, which is not taken; quote it")
         anchor, before = getattr(event, "anchor", None), self._count
         if anchor is not None:
             self._anchors[anchor] = None
@@ -211,7 +212,8 @@ class _Reader:
         name = event.anchor or ""
         known = self._anchors.get(name)
         if known is None:
-            raise self._fault(line, f"the alias `*{name[:60]}` has no finished anchor before it")
+            # It may be a password, too.
+            raise self._fault(line, "a value that begins with `*` is an alias, and no finished anchor is before it")
         value, size = known
         self._spend(size, line)
         return value

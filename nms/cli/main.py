@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from nms.cli.output import Exit, show_problem
 from nms.common.problem import Problem
@@ -68,6 +68,21 @@ class GroupWithDefault(TyperGroup):
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+
+class SecretElsewhere(TyperCommand):
+    """A command that asks for its secret: one given as an argument instead is not repeated in what it answers."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what is too much without a word of it."""
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if rest:
+            ctx.fail(
+                "A secret is no argument, where others on this machine see it: it is asked for, or comes in on "
+                "standard input. Take another one if this was it."
+            )
+        return rest
 
 
 def load_command(name: str) -> Any:

@@ -13,14 +13,15 @@ IN_A_PATH = "PLANTED_4"
 DSNS = ("DB_NMS_DSN", "DB_AUTH_DSN", "DB_DWH_DSN")
 KEYS = ("SECRETS_KEY", "SECRETS_KEY_BEFORE", "JWT_SECRET_KEY")
 PEOPLE = ("ann", "bob", "vera", "eve")
-WRONG = ("wrong password", "secret in a wrong place", "dsn in a document", "forged signature")
+WORD = "word of YAML"
+WRONG = ("wrong password", "secret in a wrong place", "dsn in a document", "forged signature", WORD)
 NAMES = (*STORED, *VARIABLES, *FILES, *DSNS, *KEYS, *PEOPLE, *WRONG)
 
 
 def make_value(name: str) -> str:
     """A value that stands nowhere else, with characters that every coding writes otherwise, where they are allowed."""
-    special = "-._~" if name == IN_A_PATH else "/+&"
-    return f"{secrets.token_hex(12)}{special}{name[:2]}{secrets.token_hex(6)}"
+    special = {IN_A_PATH: "-._~", WORD: "-_"}.get(name, "/+&")
+    return f"{secrets.token_hex(12)}{special}{name[:2].strip()}{secrets.token_hex(6)}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -14,16 +15,24 @@ import httpx2
 import pytest
 
 from nms.common.configuration import current_documents
-from nms.common.db.dsn import DSNType
+from nms.common.db.dsn import DSNType, dsn_of
 from nms.common.db.pool import get_pool
 from nms.common.db.repositories import BaseNmsRepository
-from nms.common.settings import Settings
+from nms.common.settings import Settings, get_settings
 from tests.conftest import MakeDatabase
 from tests.fuzz.test_api import environment_of
 from tests.house.tree import refuse
 from tests.service.planted_secrets import DSNS, IN_A_PATH, KEYS, NAMES, STORED, Planted, codings_of
 from tests.service.role_matrix import MADE_UP, ROUTES
 from tests.service.role_process import ROOT, UVICORN, RoleProcess, running
+from tests.service.secret_places import (
+    dump_database,
+    find_below,
+    list_commands,
+    show_commands,
+    show_environments,
+    show_processes,
+)
 from tests.service.signing import house_of
 from tests.service.stage import Stage, pipeline, without_password
 from tests.services.hostile.api import HostileApi
@@ -32,7 +41,9 @@ KNOWN = {**MADE_UP, "kind": "system", "name": "source", "revision": "1", "id": "
 WITHOUT_WAITING = {"CFG_WATCH_SECONDS": "0", "CFG_WATCH_BEAT": "0.05", "DEBUG": "true", "EGRESS_ALLOW": "127.0.0.1"}
 
 NAMED = {"/sync/pipelines": "items", "/cfg/secrets": STORED[0], "/auth/roles": "admin"}
-LEAKING = ("GET /cfg/revisions", "database nms")
+LEAK = "told-in-the-message-of-a-revision"
+LEAKING = ("GET /cfg/revisions", "database nms", "dump of nms", "nms revisions")
+EMBEDDED = ("nms", "up", "--port", "{port}")
 
 
 @dataclass
@@ -42,7 +53,6 @@ class Hub:
     planted: Planted
     process: RoleProcess
     client: httpx2.AsyncClient
-    environment: dict[str, str]
     seen: dict[str, str] = field(default_factory=dict)
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
@@ -73,14 +83,14 @@ class Hub:
                 await self.ask("GET", path, timeout=30)
 
     async def places(self) -> dict[str, str]:
-        """Where secrets might stand: answers, logs, command lines, `repr`, and all rows of all databases."""
-        pids = self.process.family()
-        commands = [Path(f"/proc/{pid}/cmdline").read_text(errors="replace") for pid in pids]
-        documents = await current_documents(await BaseNmsRepository.open())
-        shown = {"the log": self.process.log, "command lines": " ".join(commands)}
-        settings = Settings.model_validate({name.lower(): self.environment[name] for name in (*DSNS, *KEYS)})
+        """Where secrets might stand: answers, logs, command lines, `repr`, all rows and dumps of all databases."""
+        documents, settings = await current_documents(await BaseNmsRepository.open()), get_settings()
+        shown = {"the log": self.process.log, **show_processes(self.process.process.pid)}
         shown |= {"repr of settings": f"{settings!r} {settings}", "repr of documents": repr(documents)}
-        return {**self.seen, **shown, **{f"database {one.value}": await dump(one) for one in DSNType}}
+        for kind in DSNType:
+            shown[f"database {kind.value}"] = await list_rows(kind)
+            shown[f"dump of {kind.value}"] = await dump_database(dsn_of(kind, settings))
+        return {**self.seen, **shown}
 
 
 def address_of(route: str) -> str:
@@ -89,8 +99,8 @@ def address_of(route: str) -> str:
     return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: (KNOWN | {"name": name}).get(found[1], name), route)
 
 
-async def dump(kind: DSNType) -> str:
-    """All rows of a database as text, as pg_dump has them: bytes are hexadecimal digits."""
+async def list_rows(kind: DSNType) -> str:
+    """All rows of a database as text: bytes are hexadecimal digits, and nothing is compressed."""
     pool = await get_pool(kind)
     tables = await pool.fetch(
         "select format('%I.%I', schemaname, tablename) as name from pg_tables "
@@ -116,7 +126,9 @@ def with_password(dsn: str, password: str) -> str:
 
 
 @pytest.fixture
-async def hub(planted: Planted, settings: Settings, tmp_path: Path) -> AsyncIterator[Hub]:
+async def hub(
+    planted: Planted, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Hub]:
     levels = json.loads((ROOT / "loggers.json").read_text().replace('"INFO"', '"DEBUG"'))
     (tmp_path / "loggers.json").write_text(json.dumps(levels))
     server = [str(tmp_path / "loggers.json") if part == "loggers.json" else part for part in UVICORN]
@@ -129,7 +141,11 @@ async def hub(planted: Planted, settings: Settings, tmp_path: Path) -> AsyncIter
         running("tests.fuzz.many_addresses:app", tmp_path, server=server, environment=environment) as process,
         httpx2.AsyncClient(base_url=process.address) as client,
     ):
-        hub = Hub(planted, process, client, environment)
+        # So do commands, which run in the process of the test.
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        get_settings.cache_clear()
+        hub = Hub(planted, process, client)
         tokens = await hub.log_in("ann")
         client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
         yield hub
@@ -239,23 +255,73 @@ async def test_no_planted_secret_is_found_anywhere(
     await hub.log_in("bob")
     await stage.reach("streaming", "halted")
     await hub.read_everything()
+    hub.seen |= await show_commands(stage, list_commands(hub.planted, tmp_path / "files", wanted))
     assert len(hub.planted.values) >= 40
-    assert len(hub.seen) > 100
+    assert len(hub.seen) > 200
     assert all(any(one.endswith(f"GET {start}/{name}") for one in hub.seen) for start, name in NAMED.items())
     places = await hub.places()
     assert all(places.values())
-    refuse(hub.planted.found_in(places))
+    assert (tmp_path / "files/exported/system/keyed.yaml").exists()
+    written = find_below(tmp_path / "files/exported", hub.planted) + find_below(settings.data_dir, hub.planted)
+    refuse(hub.planted.found_in(places) + written)
 
-    leak = "told-in-the-message-of-a-revision"
-    body = {"documents": [], "message": f"{leak} {b64encode(leak.encode()).decode()}", "prune": True}
+    body = {"documents": [], "message": f"{LEAK} {b64encode(LEAK.encode()).decode()}", "prune": True}
     assert (await hub.ask("PUT", "/cfg/changesets", json=body)).status_code == 200
     await hub.ask("GET", "/cfg/revisions")
-    await hub.ask("GET", f"/cfg/documents/system/{leak}")
-    found = Planted({"leak": leak}).found_in(await hub.places())
-    assert {re.sub(r"answer \d+, ", "", one) for one in found} >= {
+    await hub.ask("GET", f"/cfg/documents/system/{LEAK}")
+    hub.seen |= await show_commands(stage, [("revisions", ""), (f"secrets remove {LEAK}", "")])
+    found = Planted({"leak": LEAK}).found_in(await hub.places())
+    assert {re.sub(r"(answer|command) \d+, ", "", one) for one in found} >= {
         "leak stands in the log as it is",
+        f"leak stands in nms secrets remove {LEAK} as it is",
         *(f"leak stands in {place} as {coding}" for place in LEAKING for coding in ("it is", "base64")),
     }
+
+
+async def test_no_planted_secret_is_found_in_the_files_and_processes_of_one_command(
+    planted: Planted, tmp_path: Path
+) -> None:
+    given = {name: value for name, value in planted.values.items() if name.isupper() and name not in DSNS}
+    with TemporaryDirectory(prefix="nms-planted-") as place:
+        Path(place).chmod(0o711)
+        environment = {**given, "DEBUG": "true", "DATA_DIR": place}
+        async with running("", tmp_path, server=EMBEDDED, environment=environment) as process:
+            places = await live(process, planted)
+            top = process.process.pid
+            environments = show_environments(top)
+            assert len(environments) > 5, "PostgreSQL has several processes"
+            refuse(planted.found_in(show_processes(top) | environments | places))
+            caught = Planted({"line": "wal_level=logical", "value": "/usr/bin:/bin"})
+            found = {re.sub(r" \d+ ", " ", each) for each in caught.found_in(show_processes(top) | environments)}
+            assert found >= {
+                "line stands in command line of postgres as it is",
+                "value stands in environment of postgres as it is",
+            }
+            assert await process.stop() == 0
+        # It has written all it knows.
+        refuse(find_below(Path(place), planted))
+        assert len(find_below(Path(place), Planted({"leak": LEAK}))) > 1
+
+
+async def live(process: RoleProcess, planted: Planted) -> dict[str, str]:
+    """Make an administrator, store and use secrets; gives what was answered and logged."""
+    async with httpx2.AsyncClient(base_url=process.address) as client:
+        hub = Hub(planted, process, client)
+        link = re.search(r"\S+/auth/claim\?token=(\S+)", process.log)
+        assert link is not None, process.log
+        name, password = "ann@example.org", planted["ann"]
+        form = {"email": name, "password": password, "again": password, "token": link[1]}
+        assert (await hub.ask("POST", "/auth/claim", data=form)).status_code == 201
+        client.headers["Authorization"] = f"Bearer {(await hub.log_in('ann'))['access_token']}"
+        for name in STORED:
+            assert (await hub.ask("PUT", f"/cfg/secrets/{name}", json={"value": planted[name]})).status_code == 200
+        scheme = {"type": "bearer", "secrets": ["secret://stored-4", "env://PLANTED_1"]}
+        body = {"documents": [endpoint("bearer", scheme)], "message": LEAK}
+        assert (await hub.ask("PUT", "/cfg/changesets", json=body)).status_code == 200
+        for name in ("stored-4", "PLANTED_1"):
+            answer = await hub.ask("POST", "/inbox/in/bearer", content=b'{"id": 1}', **bearer(planted[name]))
+            assert answer.status_code < 300
+    return {**hub.seen, "the log": process.log}
 
 
 @pytest.mark.parametrize("coding", sorted({name for name, _ in codings_of("x")}))

@@ -13,8 +13,9 @@ import nms
 from nms.common.problem import Problem
 
 STOP_SECONDS = 15.0
-# What the operator has set for other processes must not reach the demo's own.
-FOREIGN = ("AMQP_", "REDIS_", "SYNC_", "JWT_", "SECRETS_", "NMS_FAULTS", "ENVIRONMENT")
+OURS = frozenset({"DB_AUTH_DSN", "DB_NMS_DSN", "DB_DWH_DSN", "BILLING_DSN", "CRM_DSN", "NEWSLETTER_DSN", "LOCAL_DSN"})
+"""What the demo itself has put into its environment for its workers."""
+OF_THE_MACHINE = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "EGRESS_ALLOW"})
 
 
 class ChildFailed(Problem):
@@ -98,8 +99,11 @@ class Process:
 
 
 def child_environment(place: Path, lease: float) -> dict[str, str]:
-    """The environment of the demo's workers: that of this process without what belongs to the operator's own NMS."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    """The environment of the demo's workers: of this process's own what they need, and nothing else that is set there.
+
+    What the operator has set belongs to other processes, and some of it is secret.
+    """
+    kept = {name: value for name, value in os.environ.items() if name in OURS or name in OF_THE_MACHINE}
     here = os.pathsep.join(filter(None, (str(Path(nms.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
     return {**kept, "DATA_DIR": str(place), "SYNC_LEASE": str(lease), "PYTHONPATH": here}
 

