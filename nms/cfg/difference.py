@@ -24,7 +24,7 @@ def _compare(
         return Difference(Action.REMOVE, *identity)
     if before is None:
         return Difference(Action.ADD, *identity, tuple(_list_added(after)))
-    if before == after:
+    if before is after or before == after:
         return None
     written = (shorten(before), shorten(after))
     found = _compare_values("", before, after)

@@ -12,6 +12,8 @@ from nms.cfg.plan import draw_plan
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.secret import SecretRepository, StoredSecret
 from nms.cfg.secrets import settle_exposures
+from nms.cfg.standing import Standing, keep_standing, read_standing
+from nms.cfg.turn import in_turn
 from nms.common import outbox
 from nms.common.document import normal_form
 from nms.common.problem import Malformed, NotFound, Pointer
@@ -26,8 +28,8 @@ async def plan_changeset(repository: DocumentRepository, changeset: Changeset) -
 
     The revision is read before the documents: when they move in between, applying on that base is refused.
     """
-    revision = await repository.get_current_revision()
-    return draw_plan(revision, await repository.list_documents(), changeset, await _list_secrets(repository))
+    standing, secrets = await _read(repository, changeset)
+    return draw_plan(standing, changeset, secrets)
 
 
 async def apply_changeset(repository: DocumentRepository, changeset: Changeset) -> Plan:
@@ -38,19 +40,23 @@ async def apply_changeset(repository: DocumentRepository, changeset: Changeset) 
     check_words(changeset)
     # A base that has moved never comes back: who is too late need not wait for those who write.
     check_base(await repository.get_current_revision(), changeset)
-    async with repository.transaction() as tx:
-        await tx.lock_revisions()
-        return await store_changeset(tx, changeset)
+    async with in_turn() as waited:
+        if waited:
+            check_base(await repository.get_current_revision(), changeset)
+        async with repository.transaction() as tx:
+            await tx.lock_revisions()
+            return await store_changeset(tx, changeset)
 
 
 async def store_changeset(tx: DocumentRepository, changeset: Changeset, act: Act = APPLY) -> Plan:
     """The same within a transaction that has locked the revisions; `act` is what is noted of it."""
-    stored, secrets = await tx.list_documents(), await _list_secrets(tx)
-    plan = draw_plan(await tx.get_current_revision(), stored, changeset, secrets)
+    standing, secrets = await _read(tx, changeset)
+    plan = draw_plan(standing, changeset, secrets)
     if not plan.differences:
         return plan
-    revision = await tx.insert_revision(changeset.author, changeset.message)
-    await tx.insert_documents(revision, changed_bodies(plan))
+    mark, stored = await tx.insert_revision(changeset.author, changeset.message, changed_bodies(plan))
+    keep_standing(mark, standing.after(mark.id, stored))
+    revision = mark.id
     await settle_exposures(SecretRepository(tx.connection), plan.exposures, changeset.author, revision)
     await outbox.put(tx, _announce(revision, plan))
     facts = {"before": plan.revision, "documents": _name_changed(plan), **act.facts}
@@ -58,16 +64,20 @@ async def store_changeset(tx: DocumentRepository, changeset: Changeset, act: Act
     return replace(plan, revision=revision)
 
 
-async def get_document(repository: DocumentRepository, kind: str, name: str) -> StoredDocument:
-    """A current document; raises NotFound."""
-    document = await repository.get_document(kind, name)
-    if document is None:
+async def get_document(repository: DocumentRepository, kind: str, name: str) -> tuple[StoredDocument, int]:
+    """A current document, and the newest revision; raises NotFound."""
+    found = await repository.get_document(kind, name)
+    if found is None:
         raise NotFound(f"There is no {kind} named {name}.", kind=kind, name=name)
-    return document
+    return found
 
 
-async def _list_secrets(repository: DocumentRepository) -> list[StoredSecret]:
-    return await SecretRepository(repository.connection).list_secrets()
+async def _read(repository: DocumentRepository, changeset: Changeset) -> tuple[Standing, list[StoredSecret]]:
+    """What a changeset meets; raises as `check_base` does, before any document is read."""
+    newest, has_secrets = await repository.get_head()
+    check_base(0 if newest is None else newest.id, changeset)
+    secrets = await SecretRepository(repository.connection).list_secrets() if has_secrets else []
+    return await read_standing(repository, newest), secrets
 
 
 def changed_bodies(plan: Plan) -> dict[Identity, Mapping[str, Any] | None]:

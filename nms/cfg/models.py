@@ -202,6 +202,17 @@ class Revision:
         return {"id": self.id, "created_at": created, "author": self.author, "message": self.message}
 
 
+class Mark(NamedTuple):
+    """A revision of one database for certain: when and by which transaction it was stored.
+
+    A number comes again, for other documents, where a transaction is rolled back or a database restored.
+    """
+
+    id: int
+    created_at: datetime
+    writer: str
+
+
 class Selector(NamedTuple):
     """Which documents are watched; None is any."""
 

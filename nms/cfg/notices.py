@@ -79,8 +79,9 @@ class Notices:
         async with self._looking:
             repository = await DocumentRepository.open()
             newest = await repository.get_current_revision()
-            if self.head == UNREAD or newest < self.head:
-                # One that is lower is of a database that was restored: who has seen more must hear of it.
+            if self.head == UNREAD or newest < self.head or not self._readers:
+                # One that is lower is of a database that was restored: who has seen more must hear of it. Where nobody
+                # watches nothing is read: who comes reads what is behind from the database.
                 self._begin(newest)
             async for found in walk(repository, self.head, newest, Selector()):
                 self._add(found)

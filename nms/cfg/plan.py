@@ -1,39 +1,38 @@
 """What a changeset would make of what is stored, or everything that is wrong with it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from nms.cfg.condition import check_base
 from nms.cfg.consistency import find_faults
 from nms.cfg.difference import compare_bodies
 from nms.cfg.effect import tell_effects
 from nms.cfg.exposure import find_exposures, find_unknown
-from nms.cfg.models import Changeset, Difference, Exposure, Identity, Plan, StoredDocument
+from nms.cfg.models import Changeset, Difference, Exposure, Identity, Plan
 from nms.cfg.secret import StoredSecret
+from nms.cfg.standing import Standing
 from nms.common.document import Document, normal_form, parse_document
 from nms.common.problem import Malformed, Pointer
 
 T = TypeVar("T")
 
 
-def draw_plan(
-    revision: int, stored: Sequence[StoredDocument], changeset: Changeset, secrets: Sequence[StoredSecret] = ()
-) -> Plan:
-    """The plan of a changeset on what is stored at `revision`.
+def draw_plan(standing: Standing, changeset: Changeset, secrets: Sequence[StoredSecret] = ()) -> Plan:
+    """The plan of a changeset on what stands.
 
     Raises Malformed with every fault, and RevisionMoved or RevisionUnmatched where it was made for another revision.
     """
-    check_base(revision, changeset)
+    check_base(standing.revision, changeset)
     places = _Places(changeset)
     fresh = places.read()
-    bodies, documents = _read_stored(stored)
+    bodies, documents = standing.bodies, standing.documents
     after = _without(documents, changeset) | fresh
-    places.refuse(_find_faults(after, secrets), _find_faults(documents, secrets))
+    places.refuse(_find_faults(after, secrets), lambda: _find_faults(documents, secrets))
     bodies_after = _without(bodies, changeset) | {each: normal_form(document) for each, document in fresh.items()}
     differences = tell_effects(compare_bodies(bodies, bodies_after), documents, after)
     exposures = find_exposures(secrets, documents, after)
-    return Plan(revision, _with_drops(differences, exposures), after, tuple(exposures))
+    return Plan(standing.revision, _with_drops(differences, exposures), after, tuple(exposures))
 
 
 def _find_faults(
@@ -59,29 +58,6 @@ def _without(stored: Mapping[Identity, T], changeset: Changeset) -> dict[Identit
     if changeset.prune:
         return {}
     return {identity: one for identity, one in stored.items() if identity not in changeset.removed}
-
-
-def _read_stored(
-    stored: Iterable[StoredDocument],
-) -> tuple[dict[Identity, Mapping[str, Any]], dict[Identity, Document]]:
-    """Stored bodies in today's normal form; what this version cannot read stays as it is and is not checked."""
-    bodies: dict[Identity, Mapping[str, Any]] = {}
-    documents: dict[Identity, Document] = {}
-    for each in stored:
-        identity = (each.kind, each.name)
-        bodies[identity], document = read_body(each.body)
-        if document is not None:
-            documents[identity] = document
-    return bodies, documents
-
-
-def read_body(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Document | None]:
-    """A stored body in today's normal form, and its document; as it is, and None, where this version cannot read it."""
-    try:
-        document = parse_document(dict(body))
-    except Malformed:
-        return body, None
-    return normal_form(document), document
 
 
 class _Places:
@@ -119,10 +95,11 @@ class _Places:
         return equal and earlier != self._drafts[number].file
 
     def refuse(
-        self, found: Mapping[Identity, Sequence[Pointer]], earlier: Mapping[Identity, Sequence[Pointer]]
+        self, found: Mapping[Identity, Sequence[Pointer]], find_earlier: Callable[[], Mapping[Identity, list[Pointer]]]
     ) -> None:
         """Raise Malformed for faults between documents: those of the changeset, and new ones of those stored before."""
         faults: list[Pointer] = []
+        earlier = find_earlier() if found.keys() - self._numbers.keys() else {}
         for identity, pointers in found.items():
             number = self._numbers.get(identity)
             if number is not None:

@@ -10,6 +10,7 @@ from nms.cfg.models import Changeset, Plan, StoredPlan
 from nms.cfg.problems import PlanApplied, PlanOutdated
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.text import Draft
+from nms.cfg.turn import writing
 from nms.common.problem import NotFound
 
 KEEP_DAYS: Final = 30
@@ -41,8 +42,7 @@ async def apply_plan(repository: DocumentRepository, number: UUID, author: str) 
 
     Raises NotFound, PlanApplied where that was done already, and PlanOutdated where its base is not current any more.
     """
-    async with repository.transaction() as tx:
-        await tx.lock_revisions()
+    async with writing(repository) as tx:
         kept = await get_plan(tx, number)
         if kept.applied_at is not None:
             raise PlanApplied(f"The plan {number} made {_made(kept)}.", plan=str(number), revision=kept.revision)

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from nms.cfg.models import Changeset, Identity, Notice, Plan, Revision, Selector, StoredDocument, StoredPlan
+from nms.cfg.models import Changeset, Identity, Mark, Notice, Plan, Revision, Selector, StoredDocument, StoredPlan
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 
 _queries = load("nms.cfg")
+
+Bodies = Mapping[Identity, Mapping[str, Any] | None]
+"""Documents by kind and name; None is that there is none."""
 
 
 def checksum(body: Mapping[str, Any]) -> str:
@@ -41,26 +44,37 @@ class DocumentRepository(BaseNmsRepository):
         )
         return _stored(records)
 
-    async def get_document(self, kind: str, name: str) -> StoredDocument | None:
-        """One current document."""
+    async def get_document(self, kind: str, name: str) -> tuple[StoredDocument, int] | None:
+        """One current document, and the newest revision."""
         record = await _queries.get_current_document(self.connection, kind=kind, name=name)
-        return None if record is None else StoredDocument(**record)
+        if record is None:
+            return None
+        return StoredDocument(record["kind"], record["name"], record["revision"], record["body"]), record["newest"]
 
-    async def insert_revision(self, author: str, message: str) -> int:
-        """A new revision; its number."""
-        return int(await _queries.insert_revision(self.connection, author=author, message=message))
+    async def get_head(self) -> tuple[Mark | None, bool]:
+        """The newest revision, None when there is none; and whether there are secrets."""
+        record = await _queries.get_head(self.connection)
+        return None if record["id"] is None else _mark(record), bool(record["has_secrets"])
 
-    async def insert_documents(self, revision: int, changed: Mapping[Identity, Mapping[str, Any] | None]) -> None:
-        """What a revision changes: new bodies, None for documents that are removed."""
+    async def get_mark(self, revision: int) -> Mark | None:
+        """One revision, told from any other one that had its number."""
+        record = await _queries.get_mark(self.connection, id=revision)
+        return None if record is None else _mark(record)
+
+    async def insert_revision(self, author: str, message: str, changed: Bodies) -> tuple[Mark, Bodies]:
+        """A new revision: new bodies, None for documents that are removed. Gives them back as they are read later."""
         bodies = list(changed.values())
-        await _queries.insert_documents(
+        records = await _queries.insert_revision(
             self.connection,
-            revision=revision,
+            author=author,
+            message=message,
             kinds=[kind for kind, _ in changed],
             names=[name for _, name in changed],
             bodies=bodies,
             checksums=[None if body is None else checksum(body) for body in bodies],
         )
+        stored = {(each["kind"], each["name"]): each["body"] for each in records} if changed else {}
+        return _mark(records[0]), stored
 
     async def get_revision(self, revision: int) -> Revision | None:
         """One revision."""
@@ -112,6 +126,10 @@ class DocumentRepository(BaseNmsRepository):
     async def purge_plans(self, days: int) -> None:
         """Forget the plans that are older."""
         await _queries.purge_plans(self.connection, days=days)
+
+
+def _mark(record: Mapping[str, Any]) -> Mark:
+    return Mark(record["id"], record["created_at"], record["writer"])
 
 
 def _stored(records: Sequence[Mapping[str, Any]]) -> list[StoredDocument]:

@@ -9,10 +9,11 @@ from nms.cfg.audit import Act
 from nms.cfg.difference import compare_bodies
 from nms.cfg.documents import check_words, plan_changeset, store_changeset
 from nms.cfg.models import Changeset, Difference, Identity, Plan, Revision, Rollback
-from nms.cfg.plan import read_body
 from nms.cfg.problems import RevisionUnfit
 from nms.cfg.repository import DocumentRepository
+from nms.cfg.standing import read_body
 from nms.cfg.text import Draft
+from nms.cfg.turn import writing
 from nms.common.problem import Malformed, NotFound, Pointer
 
 _IN_DOCUMENT: Final = re.compile("^/documents/[0-9]+")
@@ -52,8 +53,7 @@ async def roll_back(repository: DocumentRepository, rollback: Rollback) -> Plan:
     the old documents would not be taken today.
     """
     check_words(rollback)
-    async with repository.transaction() as tx:
-        await tx.lock_revisions()
+    async with writing(repository) as tx:
         changeset = await _undo(tx, rollback)
         with _told_of_revision(rollback):
             act = Act("revision.rollback", str(rollback.revision))

@@ -9,6 +9,7 @@ from nms.cfg.exposure import list_users, origins_by_secret
 from nms.cfg.models import Exposure, Identity, StoredDocument
 from nms.cfg.problems import SecretInUse, SecretMoved
 from nms.cfg.secret import Secret, SecretRepository, StoredSecret
+from nms.cfg.turn import writing
 from nms.common import outbox
 from nms.common.document import Document, parse_document
 from nms.common.document.values import check_name
@@ -36,8 +37,7 @@ async def set_secret(
     """
     _check(name, value)
     remember_secrets([value])
-    async with repository.transaction() as tx:
-        await tx.lock_revisions()
+    async with writing(repository) as tx:
         found = await tx.get_secret(name)
         _check_base(name, found, base)
         version = 1 if found is None else found.version + 1
@@ -51,8 +51,7 @@ async def set_secret(
 
 async def remove_secret(repository: SecretRepository, name: str, author: str, base: int | None = None) -> None:
     """Forget a secret; raises NotFound, SecretMoved, and SecretInUse while a document names it."""
-    async with repository.transaction() as tx:
-        await tx.lock_revisions()
+    async with writing(repository) as tx:
         found = await _get(tx, name)
         _check_base(name, found, base)
         users = list_users(_parse(await tx.list_users())).get(name, [])

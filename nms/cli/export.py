@@ -44,7 +44,7 @@ async def export(
         raise typer.BadParameter("`--prune` removes files of the folder that `--output` names.")
     repository = await DocumentRepository.open()
     if kind is not None and name is not None:
-        stored = [await get_document(repository, kind, name)]
+        stored = [(await get_document(repository, kind, name))[0]]
     else:
         stored = await repository.list_documents(kind, name)
     bodies = [_shorten(each) for each in sorted(stored, key=lambda each: each.kind != "system")]

@@ -20,7 +20,7 @@ WORDS = {
     "auth": {"form", "user", "role", "token", "session", "revocation", "password", "email", "claim", "throttle",
              "audit", "key", "service_token"},
     "cfg": {"changeset", "difference", "plan", "consistency", "text", "resource", "audit", "door", "probe", "condition",
-            "effect", "exposure", "rotation", "watch", "notice", "stream", "rollout"},
+            "effect", "exposure", "rotation", "watch", "notice", "stream", "rollout", "standing", "turn"},
     "inbox": {"scheme", "signature", "replay", "writer", "handshake", "verifier", "check", "key", "signed", "form",
              "login", "arrival", "receiver", "item", "cloudevent", "limit", "relay", "reference", "selection",
              "address", "refused", "credential", "verification", "header", "duty", "identity", "day",

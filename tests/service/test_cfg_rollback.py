@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nms.cfg.main import create_app
-from nms.cfg.repository import DocumentRepository
+from nms.cfg.repository import Bodies, DocumentRepository
 from nms.cli.main import app as cli
 from nms.common.settings import Settings
 from nms.common.token import mint_token
@@ -120,14 +120,9 @@ async def test_a_rollback_holds_to_its_base(client: httpx2.AsyncClient) -> None:
 async def test_what_would_not_be_taken_today_does_not_come_back(client: httpx2.AsyncClient, settings: Settings) -> None:
     repository = await DocumentRepository.open()
     await apply(client, BILLING, CRM)
-    old = await repository.insert_revision("earlier", "")
-    await repository.insert_documents(
-        old,
-        {
-            ("system", "crm"): {"kind": "system", "name": "crm", "type": "teleport"},
-            ("system", "gone"): {**BILLING, "name": "gone", "beam": True},
-        },
-    )
+    later = {"kind": "system", "name": "crm", "type": "teleport"}
+    foreign: Bodies = {("system", "crm"): later, ("system", "gone"): {**BILLING, "name": "gone", "beam": True}}
+    (old, *_), _ = await repository.insert_revision("earlier", "", foreign)
     await apply(client, BILLING, CRM, prune=True)
     refused = await client.post("/rollback", json={"revision": old})
     assert (refused.status_code, refused.json()["code"]) == (409, "revision-unfit")
@@ -141,8 +136,8 @@ async def test_what_cannot_be_read_and_stays_keeps_nothing_from_going_back(
     client: httpx2.AsyncClient, settings: Settings
 ) -> None:
     repository = await DocumentRepository.open()
-    later = await repository.insert_revision("later", "")
-    await repository.insert_documents(later, {("system", "new"): {"kind": "system", "name": "new", "type": "teleport"}})
+    foreign: Bodies = {("system", "new"): {"kind": "system", "name": "new", "type": "teleport"}}
+    (later, *_), _ = await repository.insert_revision("later", "", foreign)
     await apply(client, BILLING)
     assert (await client.post("/rollback", json={"revision": later})).status_code == 200
     assert [each.name for each in await repository.list_documents()] == ["new"]

@@ -1,17 +1,20 @@
 """The document store on a real database: revisions, all or nothing, one writer at a time."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import pytest
 
-from nms.cfg.documents import apply_changeset, get_document, plan_changeset
-from nms.cfg.models import Action, Changeset
+from nms.cfg.documents import apply_changeset, get_document, plan_changeset, store_changeset
+from nms.cfg.models import Action, Changeset, Plan
 from nms.cfg.problems import RevisionMoved
 from nms.cfg.repository import DocumentRepository, checksum
 from nms.cfg.text import Draft
 from nms.common.configuration import current_documents
+from nms.common.db.pool import MAX_SIZE
+from nms.common.document import normal_form, parse_document
 from nms.common.problem import Malformed, NotFound
 from nms.common.settings import Settings
 from tests.waiting import eventually
@@ -29,6 +32,12 @@ PIPELINE: dict[str, Any] = {
 
 def changeset(*bodies: dict[str, Any], **parts: Any) -> Changeset:
     return Changeset([Draft(body) for body in bodies], **parts)
+
+
+async def is_waited_for(repository: DocumentRepository, count: int = 1) -> bool:
+    """Whether so many writers wait for another one in the database."""
+    waiting = "select count(*) from pg_locks where not granted and relation = 'cfg.revision'::regclass"
+    return bool(await repository.connection.fetchval(waiting) == count)
 
 
 @pytest.fixture
@@ -91,7 +100,8 @@ async def test_prune_removes_and_history_stays(repository: DocumentRepository) -
     assert before["dsn"] == CRM["dsn"]
     back = await apply_changeset(repository, changeset(CRM))
     assert [(each.action, each.name) for each in back.differences] == [(Action.ADD, "crm")]
-    assert (await get_document(repository, "system", "crm")).revision == back.revision
+    document, newest = await get_document(repository, "system", "crm")
+    assert document.revision == newest == back.revision
 
 
 async def test_a_stale_base_changes_nothing(repository: DocumentRepository) -> None:
@@ -123,16 +133,47 @@ async def test_writers_cannot_slip_a_shared_table_past_each_other(repository: Do
     await apply_changeset(repository, changeset(BILLING, CRM))
     twins = [{**PIPELINE, "name": f"twin-{number}"} for number in range(5)]
 
-    async def all_wait() -> bool:
-        waiting = "select count(*) from pg_locks where not granted and relation = 'cfg.revision'::regclass"
-        return bool(await repository.connection.fetchval(waiting) == len(twins))
+    async def write(body: Any) -> Plan:
+        # As in a process of its own, without a turn.
+        async with repository.transaction() as tx:
+            await tx.lock_revisions()
+            return await store_changeset(tx, changeset(body))
 
     async with repository.transaction() as first:
         await first.lock_revisions()
-        tasks = [asyncio.create_task(apply_changeset(repository, changeset(body))) for body in twins]
-        await eventually(all_wait)
+        tasks = [asyncio.create_task(write(body)) for body in twins]
+        await eventually(lambda: is_waited_for(repository, len(twins)))
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert sorted(type(each).__name__ for each in answers) == ["Malformed"] * 4 + ["Plan"]
+
+
+async def test_writers_who_wait_leave_readers_a_connection(repository: DocumentRepository) -> None:
+    async with repository.transaction() as first:
+        await first.lock_revisions()
+        bodies = [{**BILLING, "name": f"system-{number}"} for number in range(2 * MAX_SIZE)]
+        tasks = [asyncio.create_task(apply_changeset(repository, changeset(body))) for body in bodies]
+        await eventually(lambda: is_waited_for(repository))
+        assert await asyncio.wait_for(repository.list_revisions(None, 1), 60) == []
+    assert len(await asyncio.gather(*tasks)) == len(bodies)
+
+
+async def test_what_is_kept_in_memory_is_what_is_stored(repository: DocumentRepository) -> None:
+    """A revision that was rolled back comes again by number, with other documents."""
+    await apply_changeset(repository, changeset(BILLING, CRM))
+    with suppress(ZeroDivisionError):
+        async with repository.transaction() as tx:
+            await tx.lock_revisions()
+            await store_changeset(tx, changeset({**CRM, "name": "undone"}))
+            raise ZeroDivisionError
+    # Another process makes that number, and one more.
+    other = {**normal_form(parse_document(BILLING)), "dsn": "env://OTHER"}
+    await repository.insert_revision("other", "", {("system", "billing"): other})
+    await repository.insert_revision("other", "", {("system", "crm"): None})
+    for ask in (plan_changeset, apply_changeset, plan_changeset):
+        plan = await ask(repository, changeset(CRM, BILLING))
+        named = {each.name: each.action.value for each in plan.differences}
+        assert named == ({} if plan.revision == 4 and ask is plan_changeset else {"billing": "change", "crm": "add"})
+    assert [each.name for each in (await current_documents(repository)).systems.values()] == ["billing", "crm"]
 
 
 async def test_a_plan_stores_nothing_and_waits_for_no_writer(repository: DocumentRepository) -> None:
@@ -172,8 +213,7 @@ async def test_history_cannot_be_rewritten(repository: DocumentRepository) -> No
 async def test_one_unreadable_document_leaves_its_neighbours_alone(repository: DocumentRepository) -> None:
     await apply_changeset(repository, changeset(BILLING, CRM, PIPELINE))
     body = {"kind": "system", "name": "crm", "type": "teleport"}
-    revision = await repository.insert_revision("later", "")
-    await repository.insert_documents(revision, {("system", "crm"): body})
+    await repository.insert_revision("later", "", {("system", "crm"): body})
     configuration = await current_documents(repository)
     assert set(configuration.systems) == {"billing"}
     assert configuration.pipeline("subscriptions").target == "crm"

@@ -8,6 +8,7 @@ from nms.cfg.models import Changeset
 from nms.cfg.plan import draw_plan
 from nms.cfg.secret import SecretRepository
 from nms.cfg.secrets import set_secret
+from nms.cfg.standing import Standing
 from nms.cfg.text import Draft
 from nms.common.configuration import current_documents
 from nms.common.problem import Malformed
@@ -131,7 +132,7 @@ PLACES: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_secret_that_is_not_stored_is_pointed_at(place: str) -> None:
     document, pointer = PLACES[place]
     with pytest.raises(Malformed) as refused:
-        draw_plan(0, [], Changeset([Draft(document)]))
+        draw_plan(Standing.of(0), Changeset([Draft(document)]))
     (fault,) = refused.value.pointers
     assert fault.pointer == f"/documents/0{pointer}"
     assert "nms secrets set s" in fault.detail

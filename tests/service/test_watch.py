@@ -134,7 +134,8 @@ async def test_a_rolled_back_revision_leaves_no_gap(settings: Settings) -> None:
     with suppress(ZeroDivisionError):
         async with repository.transaction() as tx:
             await tx.lock_revisions()
-            assert await tx.insert_revision("ada", "") == 2
+            mark, _ = await tx.insert_revision("ada", "", {})
+            assert mark.id == 2
             raise ZeroDivisionError
     assert await publish(system("billing")) == 2
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nms.cfg.models import Action, Changeset, Plan, StoredDocument
 from nms.cfg.plan import draw_plan
 from nms.cfg.problems import RevisionMoved
+from nms.cfg.standing import Standing
 from nms.cfg.text import Draft, read_drafts, write_text
 from nms.common.document import PipelineDocument, json_schema, normal_form, parse_document, short_form
 from nms.common.problem import Malformed
@@ -36,7 +37,7 @@ def pipeline(**parts: Any) -> dict[str, Any]:
 
 
 def draw(*bodies: Any, stored: list[StoredDocument] | None = None, revision: int = 0, **parts: Any) -> Plan:
-    return draw_plan(revision, stored or [], Changeset([Draft(body) for body in bodies], **parts))
+    return draw_plan(Standing.of(revision, stored or []), Changeset([Draft(body) for body in bodies], **parts))
 
 
 def store(plan: Plan) -> list[StoredDocument]:
@@ -79,7 +80,7 @@ def test_what_is_exported_applies_as_no_change(body: dict[str, Any], mapped: lis
     except Malformed:
         return
     exported = write_text(short_form(each) for each in plan.documents.values())
-    again = draw_plan(1, store(plan), Changeset(read_drafts(exported), prune=True))
+    again = draw_plan(Standing.of(1, store(plan)), Changeset(read_drafts(exported), prune=True))
     assert again.differences == ()
     assert again.documents == plan.documents
 
@@ -220,7 +221,7 @@ def test_what_is_no_document_is_refused(body: Any, pointer: str) -> None:
 def test_all_faults_of_all_documents_are_told_at_once_with_their_places() -> None:
     text = write_text([{**BILLING, "type": "oracle"}, pipeline(capture="magic", extra=1), {**CRM, "password": "x"}])
     with pytest.raises(Malformed) as caught:
-        draw_plan(0, [], Changeset(read_drafts(text, "f.yaml")))
+        draw_plan(Standing.of(0), Changeset(read_drafts(text, "f.yaml")))
     told = [f"{each.pointer} {each.detail.split(' ')[0]}" for each in caught.value.pointers]
     assert told == [
         "/documents/0/type f.yaml:3:",
@@ -233,17 +234,17 @@ def test_all_faults_of_all_documents_are_told_at_once_with_their_places() -> Non
 def test_a_name_twice_is_refused_and_both_places_are_told() -> None:
     text = write_text([BILLING, BILLING])
     with pytest.raises(Malformed) as caught:
-        draw_plan(0, [], Changeset(read_drafts(text, "f.yaml")))
+        draw_plan(Standing.of(0), Changeset(read_drafts(text, "f.yaml")))
     assert "f.yaml:7" in caught.value.pointers[0].detail
     assert "f.yaml:2" in caught.value.pointers[0].detail
 
 
 def test_files_that_stand_alone_may_state_the_same_system() -> None:
     drafts = [*read_drafts(write_text([BILLING]), "a.yaml"), *read_drafts(write_text([BILLING]), "b.yaml")]
-    assert len(draw_plan(0, [], Changeset(drafts)).differences) == 1
+    assert len(draw_plan(Standing.of(0), Changeset(drafts)).differences) == 1
     other = read_drafts(write_text([{**BILLING, "dsn": "postgresql://u@127.0.0.1/other"}]), "b.yaml")
     with pytest.raises(Malformed, match="1 fault"):
-        draw_plan(0, [], Changeset([drafts[0], *other]))
+        draw_plan(Standing.of(0), Changeset([drafts[0], *other]))
 
 
 def test_an_unknown_system_is_named_beside_the_known_ones() -> None:
@@ -393,5 +394,5 @@ def test_every_example_is_sound_and_pipelines_name_their_systems(path: Path) -> 
     named = re.findall(r"(?<= -f examples/)[\w-]+\.yaml", path.read_text())
     files = {EXAMPLES / name for name in named} | {path}
     drafts = [draft for file in sorted(files) for draft in read_drafts(file.read_bytes(), file.name)]
-    plan = draw_plan(0, [], Changeset(drafts))
+    plan = draw_plan(Standing.of(0), Changeset(drafts))
     assert plan.differences

@@ -44,8 +44,9 @@ async def list_documents(
 @router.get("/documents/{kind}/{name}", dependencies=[requires(READ)], responses=TAGGED)
 async def read_document(response: Response, repository: Repository, kind: Kind, name: Name) -> dict[str, Any]:
     """One current document with the revision that changed it last."""
-    response.headers["ETag"] = tag_of(await repository.get_current_revision())
-    return (await get_document(repository, kind, name)).to_dict()
+    document, newest = await get_document(repository, kind, name)
+    response.headers["ETag"] = tag_of(newest)
+    return document.to_dict()
 
 
 @router.put("/changesets", responses=TAGGED | problems(RevisionMoved, RevisionUnmatched))

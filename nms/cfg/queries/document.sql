@@ -11,7 +11,8 @@ order by kind, name
 limit :size;
 
 -- name: get_current_document(kind, name)^
-select kind, name, revision, body from cfg.current_document where kind = :kind and name = :name;
+select kind, name, revision, body, (select revision from cfg.current_revision) as newest from cfg.current_document
+where kind = :kind and name = :name;
 
 -- name: list_documents_between(low, high)
 -- What any revision after `low` up to `high` touched, as it stood at both; a body is null where it was not there.
@@ -32,9 +33,3 @@ left join lateral (
     limit 1
 ) as later on true
 order by touched.kind, touched.name;
-
--- name: insert_documents(revision, kinds, names, bodies, checksums)!
--- A body that is null marks the document as deleted.
-insert into cfg.document (revision, kind, name, body, checksum, deleted)
-select :revision, kind, name, body, checksum, body is null
-from unnest(:kinds::text[], :names::text[], :bodies::jsonb[], :checksums::text[]) as fresh (kind, name, body, checksum);
