@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.auth.figure import Figure, show, store
-from bench.cfg.place import Place, open_place
+from bench.cfg.place import Place, open_place, read_history
 from bench.report import RESULTS
 
 WRITERS, CHANGES = 32, 2_000
@@ -64,7 +64,7 @@ async def written(place: Place, writers: int, changes: int) -> list[Figure]:
     """All raise one number under If-Match."""
     before = await place.newest()
     told = await place.finish(await place.start("writers", writers, changes))
-    history = await place.read_history(before)
+    history = await read_history(place.database, before)
     lost = history["lost"] + abs(told["stored"] - told["number"]) + abs(writers * changes - told["stored"])
     more = {"refused with 412 for each": told["refused"] / told["stored"], "seconds": told["seconds"]}
     return [

@@ -21,8 +21,8 @@ from tests.service.role_process import ROOT, UVICORN, RoleProcess, running
 from tests.services.postgres import PostgresServer
 
 HISTORY = """
-select count(*) as revisions, max(id) - min(id) + 1 - count(*) as gaps,
-    count(*) filter (where number <> before + 1) as lost
+select count(*) as revisions, coalesce(max(id), $1) - $1 - count(*) as gaps,
+    count(*) filter (where number is distinct from coalesce(before + 1, 0)) as lost
 from (
     select r.id, split_part(d.body ->> 'dsn', '_', 2)::bigint as number,
         lag(split_part(d.body ->> 'dsn', '_', 2)::bigint) over (order by r.id) as before
@@ -30,7 +30,7 @@ from (
     where r.id > $1
 ) as history
 """
-"""Over all revisions: holes in their numbers, and those that did not build on the one before."""
+"""Over revisions: holes in their numbers, and those that did not build on the one before; the first one writes a 0."""
 
 
 @dataclass
@@ -63,10 +63,11 @@ class Place:
         """The newest revision."""
         return int(await self.database.fetchval("select coalesce(max(id), 0) from cfg.revision"))
 
-    async def read_history(self, after: int) -> dict[str, int]:
-        """What the revisions behind one tell."""
-        (told,) = await self.database.fetch(HISTORY, after)
-        return dict(told)
+
+async def read_history(database: Any, after: int) -> dict[str, int]:
+    """What the revisions behind one tell: how many there are, `gaps` between them, and updates that were `lost`."""
+    (told,) = await database.fetch(HISTORY, after)
+    return dict(told)
 
 
 @asynccontextmanager

@@ -1,12 +1,14 @@
 """`python -m bench.cfg.writers PORT WRITERS CHANGES`: all raise one number in one document; prints JSON.
 
-Each reads the document, writes the next number under `If-Match` with the tag that came with it, and begins again where
-that is refused; who is refused pauses longer from then on, who is not a little shorter, so that together they write as
-fast as it goes. The token comes in CFG_TOKEN.
+Each reads the document, writes the next number under `If-Match` with the tag that came with it, and goes on with the
+tag of the answer, for a while; where it is refused it pauses and reads again. Who is refused pauses longer from then
+on, who is not a little shorter, so that together they write as fast as it goes. The token comes in CFG_TOKEN; how far
+they are is told on stderr every ten seconds.
 """
 
 import asyncio
 import json
+import math
 import os
 import random
 import sys
@@ -20,8 +22,11 @@ from bench.auth.connection import HOST, Answer, Connection, connect, get
 NAME = "counter"
 PATH = f"/documents/system/{NAME}"
 TOKEN = "CFG_TOKEN"
-SHORTEST, LONGEST = 0.002, 1.0
+SHORTEST, FIRST, LONGEST = 0.002, 0.1, 1.0
 LONGER, SHORTER = 1.25, 0.75
+ROW = 5
+"""Change sets that one writes in a row before it pauses too, so that all write all the time."""
+TELL_SECONDS = 10.0
 
 
 def document(number: int) -> dict[str, str]:
@@ -49,19 +54,34 @@ def number_of(answer: Answer) -> int:
 
 async def write(connection: Connection, token: str, changes: int, tries: Counter[int]) -> None:
     """Raise the number so many times; counts the statuses of what was written."""
-    pause = SHORTEST
-    for _ in range(changes):
-        while True:
+    pause, stored, number, tag = FIRST, 0, 0, ""
+    while stored < changes:
+        if not tag:
             await asyncio.sleep(random.uniform(0, 2 * pause))
             read = await connection.ask(get(PATH, token))
-            answer = await connection.ask(put(number_of(read) + 1, token, tag_of(read)))
-            tries[answer.status] += 1
-            if answer.status == 200:
-                pause = max(SHORTEST, pause * SHORTER)
-                break
-            if answer.status != 412:
-                raise SystemExit(f"{answer.status}: {answer.body.decode()}")
-            pause = min(LONGEST, pause * LONGER)
+            number, tag = number_of(read), tag_of(read)
+        answer = await connection.ask(put(number + 1, token, tag))
+        tries[answer.status] += 1
+        if answer.status == 200:
+            stored, number = stored + 1, number + 1
+            tag = tag_of(answer) if stored % ROW else ""
+            pause = pause if tag else max(SHORTEST, pause * SHORTER)
+        elif answer.status == 412:
+            # What stands there now is to be read: the answer tells the revision and its tag, not the number.
+            tag, pause = "", min(LONGEST, pause * LONGER)
+        else:
+            raise SystemExit(f"{answer.status}: {answer.body.decode()}")
+
+
+async def tell(whole: int, tries: Counter[int]) -> None:
+    """Say how far they are, for ever."""
+    began = time.perf_counter()
+    while True:
+        await asyncio.sleep(TELL_SECONDS)
+        rate = tries[200] / (time.perf_counter() - began)
+        left = (whole - tries[200]) / rate if rate else math.inf
+        told = f"{tries[200]:,} of {whole:,} change sets stored, {tries[412]:,} refused, {rate:,.0f}/s"
+        print(f"{told}, {left:,.0f} s left", file=sys.stderr, flush=True)
 
 
 async def run(port: int, writers: int, changes: int) -> dict[str, float]:
@@ -70,7 +90,9 @@ async def run(port: int, writers: int, changes: int) -> dict[str, float]:
     connections = [await connect(port) for _ in range(writers)]
     await connections[0].ask(put(0, token))
     began = time.perf_counter()
+    telling = asyncio.create_task(tell(writers * changes, tries))
     await asyncio.gather(*(write(one, token, changes, tries) for one in connections))
+    telling.cancel()
     taken = time.perf_counter() - began
     reached = number_of(await (await connect(port)).ask(get(PATH, token)))
     stored = tries[200]

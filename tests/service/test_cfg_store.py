@@ -176,6 +176,16 @@ async def test_what_is_kept_in_memory_is_what_is_stored(repository: DocumentRepo
     assert [each.name for each in (await current_documents(repository)).systems.values()] == ["billing", "crm"]
 
 
+async def test_documents_that_stay_are_parsed_once(repository: DocumentRepository) -> None:
+    await apply_changeset(repository, changeset(BILLING, CRM, PIPELINE))
+    before = (await plan_changeset(repository, changeset())).documents
+    changed = await apply_changeset(repository, changeset({**CRM, "dsn": "env://OTHER"}))
+    await repository.insert_revision("other", "", {("pipeline", "subscriptions"): None})
+    after = (await plan_changeset(repository, changeset())).documents
+    assert after["system", "billing"] is changed.documents["system", "billing"] is before["system", "billing"]
+    assert after.keys() == before.keys() - {("pipeline", "subscriptions")}
+
+
 async def test_a_plan_stores_nothing_and_waits_for_no_writer(repository: DocumentRepository) -> None:
     async with repository.transaction() as writer:
         await writer.lock_revisions()
