@@ -1,5 +1,6 @@
 """What PostgreSQL and its driver complain about, translated once into Problems."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -7,6 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from nms.common.problem import Problem, Retry, Unavailable
+from nms.common.waiting import is_cancelled
 
 SERVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Errors that only asyncpg raises."""
@@ -153,10 +155,19 @@ def _sentence(kind: type[Problem], facts: dict[str, Any]) -> str:
     return f"{kind.title} ({rule})." if rule else f"{kind.title}."
 
 
+def instead_of(error: BaseException) -> BaseException:
+    """What is raised in the place of an error of asyncpg: its Problem, or the cancellation whose place it took.
+
+    A connection that breaks while a cancelled task puts it down ends that task with its own error: a loop that
+    outlives errors would go on, and whoever waits for the end of the task would wait for ever.
+    """
+    return asyncio.CancelledError() if is_cancelled() else translate(error)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn errors of asyncpg into Problems; the original stays as the cause, for the log."""
     try:
         yield
     except DRIVER_ERRORS as error:
-        raise translate(error) from error
+        raise instead_of(error) from error

@@ -19,7 +19,7 @@ from aiosql.query_loader import QueryLoader
 from aiosql.types import QueryDatum, SQLOperationType, SyncDriverAdapterProtocol
 
 from nms.common.db.lexer import Kind, Token, UnreadableSql, divide_tokens, line_of, tokenise
-from nms.common.db.problems import DRIVER_ERRORS, translate
+from nms.common.db.problems import DRIVER_ERRORS, instead_of
 
 _NAME = re.compile(r"--\s*name\s*:\s*(?P<header>.*)")
 _RUNNERS = {
@@ -69,7 +69,7 @@ class Statement:
         except DRIVER_ERRORS as error:
             if not self.translates:
                 raise
-            raise translate(error) from error
+            raise instead_of(error) from error
         return _count(answer) if self.runs == "execute" else answer
 
     def _refuse(self, arguments: dict[str, Any]) -> TypeError:

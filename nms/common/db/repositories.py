@@ -8,7 +8,7 @@ import asyncpg
 
 from nms.common.db.dsn import DSNType
 from nms.common.db.pool import ACQUIRE_SECONDS, get_pool
-from nms.common.db.problems import DRIVER_ERRORS, SERVER_ERRORS, translate, translated
+from nms.common.db.problems import DRIVER_ERRORS, SERVER_ERRORS, instead_of, translated
 
 
 class BaseRepository:
@@ -40,7 +40,7 @@ class BaseRepository:
                 with suppress(*DRIVER_ERRORS):
                     await transaction.rollback()
                 if isinstance(error, SERVER_ERRORS):
-                    raise translate(error) from error
+                    raise instead_of(error) from error
                 raise
             with translated():
                 await transaction.commit()
@@ -55,7 +55,8 @@ class BaseRepository:
         try:
             yield lent
         finally:
-            await self.connection.release(lent)
+            with translated():
+                await self.connection.release(lent)
 
 
 class BaseAuthRepository(BaseRepository):
