@@ -46,7 +46,9 @@ def check_base(revision: int, changeset: Changeset) -> None:
     """Raise RevisionUnmatched or RevisionMoved for a changeset that was made for another revision than this."""
     if changeset.tags is not None and str(revision) not in changeset.tags:
         raise RevisionUnmatched(
-            f"`If-Match` does not name the current revision {revision}.", revision=revision, etag=tag_of(revision)
+            f"`If-Match` does not name the current revision, which is `{tag_of(revision)}`, quotes and all.",
+            revision=revision,
+            etag=tag_of(revision),
         )
     if changeset.base is not None and changeset.base != revision:
         raise RevisionMoved(

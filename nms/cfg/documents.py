@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
+from unicodedata import category
 
 from nms.cfg import audit
 from nms.cfg.audit import Act
@@ -102,10 +103,15 @@ def check_words(changeset: Changeset | Rollback) -> None:
     faults = [
         Pointer(f"/{part}", f"this is a text of at most {MESSAGE_LENGTH} characters without control characters")
         for part, text in (("message", changeset.message), ("author", changeset.author))
-        if len(text) > MESSAGE_LENGTH or not text.replace("\n", " ").isprintable()
+        if len(text) > MESSAGE_LENGTH or any(_is_control(letter) for letter in text)
     ]
     if faults:
         raise Malformed("Message or author cannot be stored.", pointers=faults)
+
+
+def _is_control(letter: str) -> bool:
+    """Whether a letter is none that people write: spaces of all scripts, and joiners (emoji, Persian), are."""
+    return not (letter.isprintable() or letter in "\n\u200c\u200d" or category(letter) == "Zs")
 
 
 def _announce(revision: int, plan: Plan) -> DocumentsPublished:

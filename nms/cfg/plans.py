@@ -1,6 +1,7 @@
 """The use cases of stored plans: one that was looked at is carried out as it stands, once, or not at all."""
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 from uuid import UUID
 
 from nms.cfg import audit
@@ -31,28 +32,31 @@ async def keep_plan(repository: DocumentRepository, changeset: Changeset) -> Sto
 
 async def get_plan(repository: DocumentRepository, number: UUID) -> StoredPlan:
     """A plan that is kept; raises NotFound."""
-    plan = await repository.get_plan(number)
+    plan = await repository.get_plan(number, KEEP_DAYS)
     if plan is None:
         raise NotFound(f"There is no plan {number}; plans are kept for {KEEP_DAYS} days.", plan=str(number))
     return plan
 
 
-async def apply_plan(repository: DocumentRepository, number: UUID, author: str) -> Plan:
+async def apply_plan(
+    repository: DocumentRepository, number: UUID, author: str, tags: frozenset[str] | None = None
+) -> Plan:
     """Carry out a plan as it was told, as one revision.
 
-    Raises NotFound, PlanApplied where that was done already, and PlanOutdated where its base is not current any more.
+    Raises NotFound, PlanApplied where that was done already, PlanOutdated where its base is not current any more or
+    something else would follow from it by now, and RevisionUnmatched.
     """
     async with writing(repository) as tx:
         kept = await get_plan(tx, number)
-        if kept.applied_at is not None:
-            raise PlanApplied(f"The plan {number} made {_made(kept)}.", plan=str(number), revision=kept.revision)
         current = await tx.get_current_revision()
-        if kept.base != current:
+        _check_kept(kept, current)
+        done = await store_changeset(tx, _changeset(kept, author, tags), Act("plan.apply", str(number)))
+        if list(_list_effects(done.to_dict())) != list(_list_effects(kept.told)):
+            # The base says nothing of secrets, which may have been set meanwhile.
             raise PlanOutdated(
-                f"The plan was made for revision {kept.base}, the current one is {current}.",
+                "By now something else would follow from the plan than was told.",
                 plan=str(number), base=kept.base, revision=current,
             )  # fmt: skip
-        done = await store_changeset(tx, _changeset(kept, author), Act("plan.apply", str(number)))
         await tx.mark_plan_applied(number, done.revision if done.differences else None)
     return done
 
@@ -61,9 +65,26 @@ def _made(kept: StoredPlan) -> str:
     return "no revision: nothing differed" if kept.revision is None else f"revision {kept.revision}"
 
 
-def _changeset(kept: StoredPlan, author: str) -> Changeset:
+def _check_kept(kept: StoredPlan, current: int) -> None:
+    if kept.applied_at is not None:
+        raise PlanApplied(f"The plan {kept.id} made {_made(kept)}.", plan=str(kept.id), revision=kept.revision)
+    if kept.base != current:
+        raise PlanOutdated(
+            f"The plan was made for revision {kept.base}, the current one is {current}.",
+            plan=str(kept.id), base=kept.base, revision=current,
+        )  # fmt: skip
+
+
+def _list_effects(told: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for each in told["differences"]:
+        for sentence in each.get("effects", ()):
+            yield each["kind"], each["name"], sentence
+
+
+def _changeset(kept: StoredPlan, author: str, tags: frozenset[str] | None) -> Changeset:
     return Changeset(
-        [Draft(each["document"]) for each in kept.changes if each["document"] is not None],
+        tags=tags,
+        drafts=[Draft(each["document"]) for each in kept.changes if each["document"] is not None],
         base=kept.base,
         message=kept.message,
         author=author,

@@ -70,7 +70,7 @@ class ProbesSpent(Problem):
 class PlanOutdated(Problem):
     """The configuration has moved on since a plan was drawn; facts: `plan`, its `base`, and the current `revision`."""
 
-    status, code, title = 412, "plan-outdated", "The plan was made for another revision"
+    status, code, title = 412, "plan-outdated", "The plan does not hold any more"
     remedy = "Draw it again and look at what it would do now: `nms plan -f FILE --keep`."
 
 

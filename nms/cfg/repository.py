@@ -114,9 +114,9 @@ class DocumentRepository(BaseNmsRepository):
         )
         return StoredPlan(**record)
 
-    async def get_plan(self, number: UUID) -> StoredPlan | None:
-        """One plan."""
-        record = await _queries.get_plan(self.connection, id=number)
+    async def get_plan(self, number: UUID, days: int) -> StoredPlan | None:
+        """One plan that is not older."""
+        record = await _queries.get_plan(self.connection, id=number, days=days)
         return None if record is None else StoredPlan(**record)
 
     async def mark_plan_applied(self, number: UUID, revision: int | None) -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from nms.cfg.repository import DocumentRepository
 from nms.cfg.text import read_drafts, write_text
 from nms.cli import output
 from nms.cli.command import command
+from nms.cli.plan import OneKind
 from nms.common.document import KINDS, parse_document, short_form
-from nms.common.problem import Malformed, Problem
+from nms.common.problem import Malformed, NotFound, Problem
 
 SUFFIX = ".yaml"
 
@@ -30,7 +32,7 @@ class FolderRefused(Problem):
 @command
 async def export(
     *,
-    kind: Annotated[str | None, typer.Option(help=f"Only documents of this kind: {', '.join(KINDS)}.")] = None,
+    kind: OneKind = None,
     name: Annotated[str | None, typer.Option(help="Only the documents of this name.")] = None,
     folder: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write a file KIND/NAME.yaml for each into this folder.")
@@ -40,17 +42,25 @@ async def export(
     ] = False,
 ) -> None:
     """Print the current documents as YAML, or as JSON; applying what is printed or written changes nothing."""
-    if prune and folder is None:
-        raise typer.BadParameter("`--prune` removes files of the folder that `--output` names.")
+    if prune and (folder is None or name is not None):
+        raise typer.BadParameter(
+            "`--prune` removes files of the folder that `--output` names, of all documents or a kind."
+        )
     repository = await DocumentRepository.open()
     if kind is not None and name is not None:
         stored = [(await get_document(repository, kind, name))[0]]
     else:
         stored = await repository.list_documents(kind, name)
+        if name is not None and not stored:
+            raise NotFound(f"There is no document named {name}.", name=name)
     bodies = [_shorten(each) for each in sorted(stored, key=lambda each: each.kind != "system")]
     if folder is not None:
         stale = [] if name is not None else list(_find_stale(folder, kind, bodies))
-        _show(folder, _write(folder, bodies), stale, pruned=prune)
+        with _refusing(folder):
+            written = _write(folder, bodies)
+            for path in stale if prune else ():
+                (folder / path).unlink(missing_ok=True)
+        _show(folder, written, stale, pruned=prune)
     elif output.is_json():
         output.print_json(bodies)
     else:
@@ -73,16 +83,21 @@ def _place(body: Mapping[str, Any]) -> Path:
 def _write(folder: Path, bodies: Sequence[Mapping[str, Any]]) -> list[Path]:
     """Write what differs from what is there, each file at once; gives the paths within the folder."""
     written = []
+    for body in bodies:
+        path, text = folder / _place(body), write_text([body]).encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_bytes() != text:
+            _replace(path, text)
+            written.append(_place(body))
+    return written
+
+
+@contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
     try:
-        for body in bodies:
-            path, text = folder / _place(body), write_text([body]).encode()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.is_file() or path.read_bytes() != text:
-                _replace(path, text)
-                written.append(_place(body))
+        yield
     except OSError as error:
         raise FolderRefused(f"{folder} cannot be written: {error.strerror}.", path=str(folder)) from None
-    return written
 
 
 def _replace(path: Path, text: bytes) -> None:
@@ -107,6 +122,9 @@ def _find_stale(folder: Path, kind: str | None, bodies: Sequence[Mapping[str, An
 
 def _is_exported(path: Path, within: Path) -> bool:
     """Whether a file holds what an export would have written there: one document, of its kind and name."""
+    if not path.is_file():
+        # Reading a pipe would wait for who writes to it.
+        return False
     try:
         drafts = read_drafts(path.read_bytes(), str(path))
         return [_place(draft.data) for draft in drafts] == [within]
@@ -115,8 +133,6 @@ def _is_exported(path: Path, within: Path) -> bool:
 
 
 def _show(folder: Path, written: Sequence[Path], stale: Sequence[Path], *, pruned: bool) -> None:
-    for path in stale if pruned else ():
-        (folder / path).unlink(missing_ok=True)
     if output.is_json():
         gone, left = (stale, []) if pruned else ([], stale)
         told = {"written": written, "removed": gone, "stale": left}

@@ -2,10 +2,10 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -26,6 +26,10 @@ from nms.common.problem import Malformed, NotFound
 FILES = typer.Option("--file", "-f", help="A YAML file, a folder with them, or - for standard input; may be repeated.")
 Prune = Annotated[bool, typer.Option("--prune", help="Remove every document that is not in the files.")]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why; kept with the revision.")]
+OneKind = Annotated[
+    Literal["system", "pipeline", "endpoint", "entity"] | None, typer.Option(help="Only documents of this kind.")
+]
+READABLE = "Name files and folders that are there and that you may read."
 MARKS = {Action.ADD: ("+", "green"), Action.CHANGE: ("~", "yellow"), Action.REMOVE: ("-", "red")}
 
 
@@ -104,15 +108,28 @@ def _render(value: Any) -> str:
 def _list_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    inside = (each for each in path.rglob("*.y*ml") if each.suffix in (".yaml", ".yml"))
-    found = sorted(each for each in inside if not _is_hidden(each.relative_to(path)))
+    try:
+        found = sorted(_walk(path, set()))
+    except OSError as error:
+        raise NotFound(f"{error.filename} cannot be read: {error.strerror}.", remedy=READABLE) from None
     if not found:
         raise NotFound(f"The folder {path} has no .yaml file.", remedy="Name a file or a folder that has some.")
     return found
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """What an export writes through a link is read through it, too; each folder is read once."""
+    here = folder.resolve()
+    if here in seen:
+        return
+    seen.add(here)
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _walk(path, seen)
+        elif path.suffix in (".yaml", ".yml"):
+            yield path
 
 
 def _read(path: Path) -> bytes:
@@ -122,4 +139,4 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(TEXT_BYTES + 1)
     except OSError as error:
-        raise NotFound(f"{path} cannot be read: {error.strerror}.", remedy="Name a file that exists.") from None
+        raise NotFound(f"{path} cannot be read: {error.strerror}.", remedy=READABLE) from None

@@ -52,7 +52,9 @@ async def diff(
 
 @command
 async def rollback(
-    revision: Annotated[int, typer.Argument(metavar="REVISION", help="Whose documents are to hold again.", min=1)],
+    revision: Annotated[
+        int, typer.Argument(metavar="REVISION", help="Whose documents are to hold again.", min=1, max=LARGEST)
+    ],
     *,
     base: Annotated[
         int | None, typer.Option(help="Refuse when the current revision is another one than this.", min=0)

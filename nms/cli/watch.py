@@ -13,7 +13,7 @@ from nms.cfg.watch import find_start
 from nms.cfg.watch import watch as watch_documents
 from nms.cli import output
 from nms.cli.command import command
-from nms.cli.plan import MARKS
+from nms.cli.plan import MARKS, OneKind
 from nms.common.following import followed
 
 BEAT_SECONDS: Final = 15.0
@@ -27,7 +27,7 @@ async def watch(
     since: Annotated[
         int | None, typer.Option(help="The revision behind which to begin; without it, the newest one.", min=0)
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="Only documents of this kind, such as pipeline.")] = None,
+    kind: OneKind = None,
     name: Annotated[str | None, typer.Option(help="Only documents of this name.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End with what is there, wait for nothing.")] = False,
 ) -> None:

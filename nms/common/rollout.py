@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from pydantic import BaseModel, Field
 
+from nms.common.clock import monotonic
 from nms.common.db.queries import load
 from nms.common.db.repositories import BaseNmsRepository
 from nms.common.problem import Problem
@@ -24,6 +25,7 @@ BEAT_SECONDS = 5.0
 GONE_SECONDS = 15.0
 KEPT_SECONDS: Final = 3_600.0
 """How long one that is gone is still shown."""
+PURGE_SECONDS: Final = 600.0
 LEAVE_SECONDS: Final = 1.0
 
 _queries = load("nms.common")
@@ -64,6 +66,7 @@ class RolloutRepository(BaseNmsRepository):
             after_role=after_role,
             after_id=None if after_id is None else UUID(after_id),
             gone=GONE_SECONDS,
+            kept=KEPT_SECONDS,
             size=size,
         )
         return [Rollout(**row) for row in rows]
@@ -104,15 +107,15 @@ class Report:
 
     async def tell(self) -> None:
         """Tell at each revision and every few seconds; while the database is away nothing is told."""
-        purged = False
+        purge_at = 0.0
         while True:
             self._news.clear()
             try:
                 repository = await RolloutRepository.open()
                 await repository.upsert(self)
-                if not purged:
+                if monotonic() >= purge_at:
                     await repository.purge()
-                    purged = True
+                    purge_at = monotonic() + PURGE_SECONDS
             except Problem as problem:
                 log.debug("the revision that runs could not be told: %s", problem.code)
             await first_of(self._news, timeout=BEAT_SECONDS)

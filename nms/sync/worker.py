@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 HEALTHY_SECONDS = 30.0
 LONGEST_PAUSE = 5.0
+LEAVE_SECONDS = 3.0
 
 Handling = Callable[[Claimed], Coroutine[Any, Any, None]]
 
@@ -68,6 +69,15 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     try:
         async with followed(Custody()):
             await crew.run(stop)
+    finally:
+        await _dismiss(attending, stop)
+
+
+async def _dismiss(attending: asyncio.Future[Any], stop: asyncio.Event) -> None:
+    try:
+        if stop.is_set():
+            # They were told to stop too; cut off in that, the report of this process would not be taken back.
+            await asyncio.wait([attending], timeout=LEAVE_SECONDS)
     finally:
         attending.cancel()
         await asyncio.gather(attending, return_exceptions=True)

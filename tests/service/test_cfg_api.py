@@ -155,3 +155,11 @@ async def test_parts_of_a_changeset_have_exactly_their_type(client: httpx2.Async
     for part in ({"prune": 0}, {"prune": "false"}, {"base": "0"}, {"base": False}):
         answer = await apply(client, BILLING, **part)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{next(iter(part))}")
+
+
+@pytest.mark.parametrize("message", ["motif\u00a0: voilà", "変更\u3000です", "👩\u200d💻 did it", "two\nlines"])
+async def test_a_message_is_what_people_write(client: httpx2.AsyncClient, message: str) -> None:
+    assert (await apply(client, CRM, message=message)).json()["revision"] == 1
+    assert (await client.get("/revisions/1")).json()["message"] == message
+    for refused in ("a\tb", "bell\x07", "\u202eright to left", "\x1b[31m"):
+        assert (await apply(client, BILLING, message=refused)).json()["code"] == "malformed"

@@ -89,8 +89,14 @@ def test_bad_input_is_a_problem_with_place_and_remedy(nms: Nms, tmp_path: Path, 
 def test_what_is_not_there_is_a_problem(nms: Nms, tmp_path: Path) -> None:
     assert "No such file" in nms("apply", "-f", tmp_path / "absent.yaml").stderr
     assert "no .yaml file" in nms("apply", "-f", tmp_path).stderr
-    assert nms("export", "--kind", "system", "--name", "absent").exit_code == 1
+    for words in (("--kind", "system", "--name", "absent"), ("--name", "absent")):
+        assert "not-found" in nms("export", *words).stderr
     assert nms("apply").exit_code == 2
+    # A misspelt kind is not one of which there is nothing.
+    assert nms("export", "--kind", "pipelines").exit_code == 2
+    assert nms("watch", "--once", "--kind", "pipelines").exit_code == 2
+    for word in (1 << 63, 1 << 70):
+        assert "value-refused" not in nms("rollback", word).stderr
 
 
 def test_a_stale_base_is_refused(nms: Nms) -> None:
@@ -155,6 +161,39 @@ def test_stale_files_of_an_export_are_told_and_removed_only_when_asked(nms: Nms,
     assert not (tmp_path / stale).exists()
     assert (tmp_path / "system" / "mine.yaml").exists(), "that one is no export's"
     assert nms("export", "--prune").exit_code == 2
+    assert nms("export", "-o", tmp_path, "--prune", "--name", "crm").exit_code == 2
+
+
+def test_a_folder_is_read_as_it_was_written_links_and_all(nms: Nms, tmp_path: Path) -> None:
+    nms("apply", "-f", EXAMPLES / "subscriptions-log.yaml")
+    (folder := tmp_path / "config").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (folder / "system").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    (elsewhere / "folder.yaml").mkdir()
+    assert nms("export", "-o", folder).exit_code == 0
+    assert (elsewhere / "crm.yaml").exists()
+    again = json.loads(nms("apply", "-f", folder, "--prune", "--json").stdout)
+    assert again["differences"] == [], "systems behind a link are no missing ones"
+    (elsewhere / "lost.yaml").symlink_to(tmp_path / "nothing")
+    assert "lost.yaml cannot be read" in nms("apply", "-f", folder, "--prune").stderr
+
+
+def test_stale_files_that_cannot_be_removed_are_a_problem(nms: Nms, tmp_path: Path) -> None:
+    log, poll = EXAMPLES / "subscriptions-log.yaml", EXAMPLES / "subscriptions-poll.yaml"
+    nms("apply", "-f", log, "-f", poll)
+    nms("export", "-o", tmp_path)
+    nms("apply", "-f", log, "--prune")
+    os.mkfifo(tmp_path / "pipeline" / "queue.yaml")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        answer = nms("export", "-o", tmp_path, "--prune")
+    assert (answer.exit_code, "folder-refused" in answer.stderr) == (1, True), answer.output
+    assert nms("export", "-o", tmp_path, "--prune").exit_code == 0, "nobody waits for what a pipe would give"
+
+
+def refuse(path: Path, **_: Any) -> None:
+    raise PermissionError(1, "Operation not permitted", str(path))
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem(nms: Nms, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from nms.cfg.main import create_app
 from nms.cfg.plans import KEEP_DAYS
 from nms.cfg.repository import DocumentRepository
+from nms.cfg.secret import SecretRepository
+from nms.cfg.secrets import set_secret
 from nms.cli.main import app as cli
 from nms.common.settings import Settings
 from nms.common.token import mint_token
@@ -85,6 +87,27 @@ async def test_a_plan_of_nothing_makes_no_revision(client: httpx2.AsyncClient) -
     assert (await client.get(f"/plans/{kept['id']}")).json()["applied"]["revision"] is None
 
 
+async def test_a_plan_of_which_more_would_follow_by_now_is_not_carried_out(client: httpx2.AsyncClient) -> None:
+    secrets = await SecretRepository.open()
+    await set_secret(secrets, "pw", "one", "ada")
+    for dsn in ("env://HERE", "env://THERE"):
+        await apply(client, {**CRM, "dsn": dsn, "password": "secret://pw"})
+    kept = await keep(client, {**CRM, "dsn": "env://ELSEWHERE", "password": "secret://pw"})
+    assert not any("dropped" in effect for each in kept["differences"] for effect in each["effects"]), "it was before"
+    await set_secret(secrets, "pw", "two", "ada")
+    refused = await client.post(f"/plans/{kept['id']}/apply")
+    assert (refused.status_code, refused.json()["code"]) == (412, "plan-outdated")
+    assert (await client.get("/documents")).headers["etag"] == f'"{kept["revision"]}"', "nothing is stored"
+    assert [each.is_set for each in await secrets.list_secrets()] == [True]
+
+
+async def test_a_plan_is_carried_out_on_the_revision_that_its_condition_names(client: httpx2.AsyncClient) -> None:
+    kept = await keep(client, BILLING)
+    path = f"/plans/{kept['id']}/apply"
+    assert (await client.post(path, headers={"If-Match": '"7"'})).json()["code"] == "revision-unmatched"
+    assert (await client.post(path, headers={"If-Match": f'"{kept["revision"]}"'})).status_code == 200
+
+
 async def test_plans_are_kept_by_those_who_may_write(client: httpx2.AsyncClient, settings: Settings) -> None:
     kept = await keep(client, BILLING)
     client.headers["Authorization"] = f"Bearer {mint_token(settings, ['config:read'], subject='eve')}"
@@ -99,8 +122,11 @@ async def test_plans_go_when_they_are_old_and_what_was_done_is_noted(client: htt
     first = await keep(client, BILLING, message="soon")
     repository = await DocumentRepository.open()
     await repository.connection.execute("update cfg.plan set created_at = now() - make_interval(days => $1)", KEEP_DAYS)
-    second = await keep(client, CRM)
+    # Also while nobody kept another one.
     assert (await client.get(f"/plans/{first['id']}")).status_code == 404
+    assert (await client.post(f"/plans/{first['id']}/apply")).status_code == 404
+    second = await keep(client, CRM)
+    assert await repository.connection.fetchval("select count(*) from cfg.plan") == 1
     await client.post(f"/plans/{second['id']}/apply")
     await client.post(f"/plans/{second['id']}/apply")
     rows = await repository.connection.fetch("select action, outcome, subject, reason from cfg.audit order by id")

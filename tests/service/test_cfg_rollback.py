@@ -47,6 +47,7 @@ async def test_a_write_with_a_tag_of_before_changes_nothing(client: httpx2.Async
     answers = [await write(client, number, condition) for number, (condition, _) in enumerate(conditions)]
     assert [answer.status_code for answer in answers] == [status for _, status in conditions]
     assert answers[-1].json()["code"] == "revision-unmatched"
+    assert f"`{answers[-1].json()['etag']}`, quotes and all" in answers[-1].json()["detail"]
     again = await write(client, 9, answers[-1].json()["etag"])
     assert (again.status_code, again.headers["etag"]) == (200, f'"{again.json()["revision"]}"')
 

@@ -18,6 +18,7 @@ from nms.common import rollout
 from nms.common.settings import Settings
 from nms.common.token import mint_token
 from nms.common.waiting import first_of
+from nms.sync import worker
 from tests.conftest import MakeDatabase
 from tests.fuzz.extent import Extent
 from tests.service.inbox import receiving
@@ -92,12 +93,60 @@ async def test_who_is_behind_and_who_is_gone_is_told(settings: Settings, stage: 
             page = (await client.get(address)).json()
             found += [(each["role"], each["state"]) for each in page["items"]]
             address = f"/rollouts?limit=2&cursor={page['next']}" if page["next"] else ""
-    assert found == [("a", "current"), ("b", "behind"), ("c", "starting"), ("d", "gone"), ("e", "gone")]
+    assert found == [("a", "current"), ("b", "behind"), ("c", "starting"), ("d", "gone")], "e is gone for long"
     assert (await stage.nms("rollouts")).exit_code == 3
-    # Whoever comes next clears away what is gone for long.
-    async with rollout.reported("f"):
-        await eventually(lambda: shown(stage, "a b c d f"))
     assert await shown(stage, "a b c d")
+
+
+async def test_what_is_gone_for_long_is_cleared_away_now_and_then(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout, "PURGE_SECONDS", 0.1)
+    monkeypatch.setattr(rollout, "BEAT_SECONDS", 0.1)
+    pool = (await DocumentRepository.open()).connection
+    async with rollout.reported("f"):
+        await eventually(lambda: shown(stage, "f"))
+        await pool.execute(
+            "insert into common.rollout (id, role, host, pid, seen_at)"
+            " values (gen_random_uuid(), 'e', 'host', 7, now() - interval '2 hours')"
+        )
+        await eventually(lambda: counted(1))
+    assert await counted(0)
+
+
+async def counted(rows: int) -> bool:
+    pool = (await DocumentRepository.open()).connection
+    return bool(await pool.fetchval("select count(*) from common.rollout") == rows)
+
+
+async def test_a_worker_that_stops_takes_its_report_back_though_its_crew_is_gone_sooner(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (rollout, worker):
+        monkeypatch.setattr(module, "LEAVE_SECONDS", 60.0)
+    pool = (await DocumentRepository.open()).connection
+    async with pool.acquire() as connection:
+        async with stage.working():
+            await eventually(lambda: shown(stage, "sync"))
+            held = connection.transaction()
+            await held.start()
+            await connection.execute("lock table common.rollout in share mode")
+            releasing = asyncio.create_task(release(held))
+        await releasing
+    assert await counted(0)
+
+
+async def release(held: Any) -> None:
+    """End a transaction once the report waits to be taken back, and the crew hears of no runs any more."""
+    pool = (await DocumentRepository.open()).connection
+    alone = (
+        "select bool_or(wait_event_type = 'Lock' and query like '%delete from common.r%')"
+        " and not bool_or(query ilike 'listen%nms_run%') from pg_stat_activity where datname = current_database()"
+    )
+    try:
+        await eventually(lambda: pool.fetchval(alone))
+    finally:
+        await held.rollback()
 
 
 async def shown(stage: Stage, roles: str) -> bool:

@@ -35,11 +35,11 @@ async def read_plan(repository: Repository, plan: UUID) -> dict[str, Any]:
     return (await get_plan(repository, plan)).to_dict()
 
 
-@router.post("/plans/{plan}/apply", responses=TAGGED | problems(PlanApplied, PlanOutdated))
+@router.post("/plans/{plan}/apply", responses=TAGGED | problems(PlanApplied, PlanOutdated, RevisionUnmatched))
 async def carry_out(
-    plan: UUID, response: Response, repository: Repository, caller: Annotated[Caller, requires(WRITE)]
+    plan: UUID, response: Response, repository: Repository, tags: Tags, caller: Annotated[Caller, requires(WRITE)]
 ) -> dict[str, Any]:
     """Store what a plan says as one revision, if its base is still the current one; once."""
-    done = await apply_plan(repository, plan, caller.subject)
+    done = await apply_plan(repository, plan, caller.subject, tags)
     response.headers["ETag"] = tag_of(done.revision)
     return done.to_dict()

@@ -13,13 +13,14 @@ delete from common.rollout where id = :id;
 -- Processes that were killed told nothing at their end.
 delete from common.rollout where seen_at < now() - make_interval(secs => :older);
 
--- name: list_rollouts(after_role, after_id, gone, size)
+-- name: list_rollouts(after_role, after_id, gone, kept, size)
 select r.id, r.role, r.host, r.pid, r.started_at, r.revision, r.taken_at, r.seen_at, newest.revision as newest,
     case when r.seen_at < now() - make_interval(secs => :gone) then 'gone'
         when r.revision is null then 'starting'
         when r.revision < newest.revision then 'behind'
         else 'current' end as state
 from common.rollout as r cross join cfg.current_revision as newest
-where :after_role::text is null or (r.role, r.id) > (:after_role, :after_id::uuid)
+where r.seen_at >= now() - make_interval(secs => :kept)
+  and (:after_role::text is null or (r.role, r.id) > (:after_role, :after_id::uuid))
 order by r.role, r.id
 limit :size;
