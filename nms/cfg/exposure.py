@@ -7,30 +7,17 @@ set secrets sets it anew.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from nms.cfg.models import Exposure, Identity
 from nms.cfg.secret import StoredSecret
-from nms.common.document import (
-    AmqpSystem,
-    Document,
-    EndpointDocument,
-    KafkaSystem,
-    PostgresSystem,
-    RestSystem,
-    parse_address,
-)
-from nms.common.document.broker import parse_broker
-from nms.common.document.handshake import SigningHandshake
-from nms.common.egress.address import parse_url
+from nms.common.document import AmqpSystem, Document, EndpointDocument, KafkaSystem, PostgresSystem, RestSystem
+from nms.common.document.handshake import OneHandshake
+from nms.common.origin import is_covered
 from nms.common.problem import Pointer
-from nms.common.secret import is_reference, stored_name
+from nms.common.secret import stored_name
 
-INBOX: Final = "the inbox"
-ANSWERS: Final = "answers to handshakes"
-"""Of its own: who may ask for signatures with a secret that verifies webhooks could forge them."""
-STRICT: Final = ("require", "verify-ca", "verify-full")
-"""Modes of TLS that a server must keep; with the others a password may go out in the clear."""
 _OF_LOGIN: Final = ("key", "password", "client_secret", "refresh_token")
 
 
@@ -77,15 +64,14 @@ def find_exposures(
 ) -> list[Exposure]:
     """What becomes of the secrets that have a value when these documents take the place of those before."""
     used = origins_by_secret(after)
+    # What came into the table past us is no first use.
+    first = origins_by_secret({each: one for each, one in after.items() if before.get(each) != one})
     found = []
-    for secret in secrets:
-        origins = used.get(secret.name, frozenset())
-        if not secret.is_set or not origins:
-            continue
+    for secret in (each for each in secrets if each.is_set):
         if not secret.origins:
-            found.append(Exposure(secret.name, origins))
+            found += [Exposure(secret.name, first[secret.name])] if secret.name in first else []
             continue
-        foreign = frozenset(one for one in origins if not _is_covered(one, secret.origins))
+        foreign = frozenset(one for one in used.get(secret.name, ()) if not is_covered(one, secret.origins))
         if foreign:
             identity = _find_user(secret.name, foreign, after)
             found.append(Exposure(secret.name, foreign, identity, _tell(secret, identity, before, after)))
@@ -104,74 +90,28 @@ def origins_by_secret(documents: Mapping[Identity, Document]) -> dict[str, froze
 def _list_references(document: Document) -> Iterator[Place]:
     """Every place of a document that takes a secret."""
     match document:
-        case PostgresSystem(dsn=dsn, password=password):
+        case PostgresSystem(dsn=dsn, password=password) | AmqpSystem(dsn=dsn, password=password):
             yield dsn, "/dsn", lambda: [dsn]
-            yield password or "", "/password", lambda: [dsn if is_reference(dsn) else _origin_of_database(dsn)]
-        case AmqpSystem(dsn=dsn, password=password):
-            yield dsn, "/dsn", lambda: [dsn]
-            yield password or "", "/password", lambda: [dsn if is_reference(dsn) else _origin_of_broker(dsn)]
-        case KafkaSystem(servers=servers, password=password):
-            scheme = "kafka+tls" if document.tls else "kafka+clear" if document.mechanism == "PLAIN" else "kafka"
-            yield password or "", "/password", lambda: [f"{scheme}://{server}" for server in servers]
+            yield password or "", "/password", lambda: document.origins
+        case KafkaSystem(password=password):
+            yield password or "", "/password", lambda: document.origins
         case RestSystem():
-            yield from _list_logins(document)
+            for field in _OF_LOGIN:
+                yield getattr(document.login, field, None) or "", f"/login/{field}", lambda: document.origins
         case EndpointDocument():
             yield from _list_schemes(document)
 
 
-def _list_logins(system: RestSystem) -> Iterator[Place]:
-    # What a token endpoint gives is as good as the secret, and goes to the API.
-    urls = (system.url, getattr(system.login, "token_url", system.url))
-    for field in _OF_LOGIN:
-        yield (
-            getattr(system.login, field, None) or "",
-            f"/login/{field}",
-            lambda: [parse_url(url).origin for url in urls],
-        )
-
-
 def _list_schemes(endpoint: EndpointDocument) -> Iterator[Place]:
-    # A handshake of the scheme's own name signs with the first one.
-    first = [INBOX, ANSWERS] if _is_signed_for_strangers(endpoint) else [INBOX]
     for number, reference in enumerate(getattr(endpoint.scheme, "secrets", ())):
-        yield reference, f"/scheme/secrets/{number}", (lambda: [INBOX]) if number else (lambda: first)
+        yield reference, f"/scheme/secrets/{number}", partial(endpoint.origins_of, number)
     for number, handshake in enumerate(endpoint.handshakes):
-        if handshake.type == "meta":
-            yield handshake.reference or "", f"/handshakes/{number}/token", lambda: [INBOX]
-        else:
-            yield handshake.reference or "", f"/handshakes/{number}/secret", lambda: [ANSWERS]
+        field = "token" if handshake.type == "meta" else "secret"
+        yield handshake.reference or "", f"/handshakes/{number}/{field}", partial(_origins_of_one, handshake)
 
 
-def _is_signed_for_strangers(endpoint: EndpointDocument) -> bool:
-    return any(isinstance(each, SigningHandshake) and each.secret is None for each in endpoint.handshakes)
-
-
-def _origin_of_database(dsn: str) -> str:
-    address = parse_address(dsn)
-    scheme = f"postgresql+{address.sslmode}" if address.sslmode in STRICT else "postgresql"
-    return f"{scheme}://{_host(address.host)}:{address.port}"
-
-
-def _origin_of_broker(dsn: str) -> str:
-    broker = parse_broker(dsn)
-    return f"{broker.scheme}://{_host(broker.host)}:{broker.port}"
-
-
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host.lower()
-
-
-def _is_covered(origin: str, recorded: frozenset[str]) -> bool:
-    """Whether a secret may go there: to an origin that it went to, or to the same place better hidden on its way."""
-    scheme, _, place = origin.partition("://")
-    if scheme == "kafka":
-        # SCRAM (RFC 5802) shows no password; PLAIN (RFC 4616) without TLS does.
-        return origin in recorded or f"kafka+clear://{place}" in recorded
-    name, _, mode = scheme.partition("+")
-    if name != "postgresql" or mode not in STRICT:
-        return origin in recorded
-    weaker = ["postgresql", *(f"postgresql+{each}" for each in STRICT[: STRICT.index(mode) + 1])]
-    return any(f"{each}://{place}" in recorded for each in weaker)
+def _origins_of_one(handshake: OneHandshake) -> list[str]:
+    return [handshake.origin]
 
 
 def _find_user(name: str, origins: frozenset[str], documents: Mapping[Identity, Document]) -> Identity:

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from itertools import accumulate
@@ -28,6 +28,7 @@ from nms.common.egress.confined import run_confined
 from nms.common.finding import Finding
 from nms.common.problem import Problem
 from nms.common.settings import get_settings, read_settings
+from nms.common.vault import lent
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +76,14 @@ class Subject:
     """A system to be looked at, and the pipelines that it is looked at for.
 
     It is not asked where `withheld` names a stored secret that it would get and may not, or where it is one `too_many`.
+    `first` are the origins of secrets that nothing but the plan uses.
     """
 
     system: SystemDocument
     users: tuple[PipelineDocument, ...] = ()
     withheld: str = ""
     too_many: bool = False
+    first: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @property
     def is_asked(self) -> bool:
@@ -103,13 +106,14 @@ def list_subjects(plan: Plan) -> list[Subject]:
     pipelines = [one for one in plan.documents.values() if isinstance(one, PipelineDocument)]
     fresh = [one for one in pipelines if ("pipeline", one.name) in touched]
     dropped = {one.secret for one in plan.exposures if one.is_drop}
+    first = {one.secret: one.origins for one in plan.exposures if not one.is_drop}
     subjects = []
     for system in systems:
         changed = ("system", system.name) in touched
         users = _users(pipelines if changed else fresh, system.name)
         if system.type not in OURS and (changed or users):
             withheld = next((one.secret for one in list_uses(system) if one.secret in dropped), "")
-            subjects.append(Subject(system, users, withheld))
+            subjects.append(Subject(system, users, withheld, first=first))
     return subjects
 
 
@@ -189,7 +193,8 @@ async def _look(subject: Subject, ask: Callable[[Ask], Awaitable[list[Finding]]]
     for pipeline in subject.users or (None,):
         name = "" if pipeline is None else pipeline.name
         try:
-            findings = await ask(partial(connector.probe, system, pipeline))
+            with lent(subject.first):
+                findings = await ask(partial(connector.probe, system, pipeline))
         except TimeoutError:
             findings = [_silent(system)]
         except Problem as problem:

@@ -1,6 +1,6 @@
 """Stored secrets as they are shown, and their statements: never with a value, which no statement gives back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -95,7 +95,7 @@ class SecretRepository(BaseNmsRepository):
         return [StoredDocument(**row) for row in await _queries.list_documents_with_secrets(self.connection)]
 
     async def upsert_secret(
-        self, name: str, version: int, envelope: Envelope, origins: Collection[str], author: str
+        self, name: str, version: int, envelope: Envelope, origins: Sequence[str], author: str
     ) -> None:
         """Give a secret this value."""
         await _queries.upsert_secret(
@@ -104,7 +104,7 @@ class SecretRepository(BaseNmsRepository):
             version=version,
             wrapped=envelope.wrapped,
             sealed=envelope.sealed,
-            origins=sorted(origins),
+            origins=list(origins),
             author=author,
         )
 
@@ -112,9 +112,14 @@ class SecretRepository(BaseNmsRepository):
         """Forget its value: it is dropped, or removed."""
         await _queries.update_cleared_secret(self.connection, name=name, state=state, author=author)
 
-    async def record_origins(self, name: str, origins: Collection[str]) -> None:
-        """Remember where it is used."""
-        await _queries.update_origins(self.connection, name=name, origins=sorted(origins))
+    async def lock_wrapped(self, name: str) -> tuple[int, bytes, list[str]]:
+        """The version, the wrapped data key, and the origins that it is bound to; kept as they are until the end."""
+        row = await _queries.lock_secret(self.connection, name=name)
+        return row["version"], row["wrapped"], list(row["origins"])
+
+    async def record_origins(self, name: str, origins: Sequence[str], wrapped: bytes) -> None:
+        """Remember where it is used, with the data key bound to it."""
+        await _queries.update_origins(self.connection, name=name, origins=list(origins), wrapped=wrapped)
 
 
 def _stored(row: Any) -> StoredSecret:

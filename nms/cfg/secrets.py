@@ -15,7 +15,7 @@ from nms.common.document import Document, parse_document
 from nms.common.document.values import check_name
 from nms.common.log import remember_secrets
 from nms.common.problem import Malformed, NotFound, Pointer
-from nms.common.seal import Sealer
+from nms.common.seal import SealBroken, Sealer
 from nms.common.secret import SECRET_BYTES
 from nms.common.settings import get_settings
 from nms.common.vault import seal_name
@@ -42,8 +42,9 @@ async def set_secret(
         _check_base(name, found, base)
         version = 1 if found is None else found.version + 1
         documents = _parse(await tx.list_users())
-        envelope = Sealer(*get_settings().sealing_keys()).enclose(value.encode(), seal_name(name, version))
-        await tx.upsert_secret(name, version, envelope, origins_by_secret(documents).get(name, ()), author)
+        origins = sorted(origins_by_secret(documents).get(name, ()))
+        envelope = _own_sealer().enclose(value.encode(), seal_name(name, version), origins)
+        await tx.upsert_secret(name, version, envelope, origins, author)
         await outbox.put(tx, SecretSet(name=name, number=version))
         await audit.note(tx, Act("secret.set", name, facts={"version": version}))
         return _show(await _get(tx, name), list_users(documents))
@@ -76,14 +77,29 @@ async def list_secrets(repository: SecretRepository, after: Sequence[str] | None
 
 
 async def settle_exposures(tx: SecretRepository, exposures: Sequence[Exposure], author: str, revision: int) -> None:
-    """Carry out what a changeset means for secrets, in its transaction."""
+    """Carry out what a changeset means for secrets, in its transaction; raises SealBroken for one first used."""
     for each in exposures:
         if each.is_drop:
             await tx.clear_secret(each.secret, DROPPED, author)
             await outbox.put(tx, SecretDropped(name=each.secret, reason=each.sentence))
             await audit.note(tx, Act("secret.drop", each.secret, revision, each.sentence))
         else:
-            await tx.record_origins(each.secret, each.origins)
+            await _record(tx, each.secret, sorted(each.origins))
+
+
+async def _record(tx: SecretRepository, name: str, origins: Sequence[str]) -> None:
+    """Remember where a secret is used from now on, in the row and in its seal: the row alone opens nothing."""
+    version, wrapped, before = await tx.lock_wrapped(name)
+    try:
+        fresh = _own_sealer().rewrap(wrapped, seal_name(name, version), before, origins)
+    except SealBroken as problem:
+        told = f"The secret {name} cannot be given for {', '.join(origins)}: {problem.detail}"
+        raise type(problem)(told, reference=f"secret://{name}") from None
+    await tx.record_origins(name, origins, fresh)
+
+
+def _own_sealer() -> Sealer:
+    return Sealer(*get_settings().sealing_keys())
 
 
 async def _get(repository: SecretRepository, name: str) -> StoredSecret:

@@ -43,4 +43,4 @@ class Custody:
 
 def _sealed(row: Any) -> Sealed:
     envelope = None if row["sealed"] is None else Envelope(row["wrapped"], row["sealed"])
-    return Sealed(row["name"], row["version"], envelope)
+    return Sealed(row["name"], row["version"], envelope, tuple(row["origins"]))

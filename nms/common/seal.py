@@ -2,9 +2,10 @@
 
 A sealed value is: one byte of form, 8 bytes that name the key, 12 bytes of nonce, the ciphertext and its tag.
 An envelope is a value sealed with a data key of its own, and that data key sealed with the long-lived one: where the
-long-lived key changes, only the data key is sealed anew.
+long-lived key changes, or the terms on which the value is handed out, only the data key is sealed anew.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from os import urandom
@@ -76,22 +77,22 @@ class Sealer:
         """The same secret sealed with the key of today; raises as `open` does."""
         return self.seal(self.open(sealed, about), about)
 
-    def enclose(self, plain: bytes, about: str) -> "Envelope":
-        """A secret in an envelope, with a data key of its own."""
+    def enclose(self, plain: bytes, about: str, terms: Iterable[str] = ()) -> "Envelope":
+        """A secret in an envelope, with a data key of its own; `terms` (lines) must be the same when it is opened."""
         key = urandom(_KEY)
-        return Envelope(self.seal(key, _wrapping(about)), Sealer(key).seal(plain, about))
+        return Envelope(self.seal(key, _wrapping(about, terms)), Sealer(key).seal(plain, about))
 
-    def disclose(self, envelope: "Envelope", about: str) -> bytes:
+    def disclose(self, envelope: "Envelope", about: str, terms: Iterable[str] = ()) -> bytes:
         """The secret in an envelope; raises SealBroken, of it SealKeyChanged."""
-        data = Sealer(self.open(envelope.wrapped, _wrapping(about)))
+        data = Sealer(self.open(envelope.wrapped, _wrapping(about, terms)))
         try:
             return data.open(envelope.sealed, about)
         except SealKeyChanged:
             raise SealBroken("The sealed value and its data key do not belong together.") from None
 
-    def rewrap(self, wrapped: bytes, about: str) -> bytes:
-        """The data key of an envelope sealed with the key of today; raises as `open` does."""
-        return self.reseal(wrapped, _wrapping(about))
+    def rewrap(self, wrapped: bytes, about: str, before: Iterable[str], after: Iterable[str]) -> bytes:
+        """The data key of an envelope sealed with the key of today, on other terms; raises as `open` does."""
+        return self.seal(self.open(wrapped, _wrapping(about, before)), _wrapping(about, after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +103,5 @@ class Envelope:
     sealed: bytes = field(repr=False)
 
 
-def _wrapping(about: str) -> str:
-    return f"data key of {about}"
+def _wrapping(about: str, terms: Iterable[str]) -> str:
+    return "\n".join([f"data key of {about}", *terms])

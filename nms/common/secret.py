@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -10,9 +11,11 @@ from pydantic import SecretStr
 
 from nms.common.log import remember_secrets
 from nms.common.settings import Settings, environment_value, get_settings
-from nms.common.vault import SecretMissing, own_vault
+from nms.common.vault import SecretElsewhere, SecretMissing, own_vault
 
-__all__ = ["SECRET_BYTES", "SecretMissing", "check_reference", "is_reference", "resolve", "stored_name"]
+__all__ = [
+    "SECRET_BYTES", "SecretElsewhere", "SecretMissing", "check_reference", "is_reference", "resolve", "stored_name",
+]  # fmt: skip
 
 SECRET_BYTES: Final = 65_536
 """A secret file is read up to this size; no password or key is longer."""
@@ -47,26 +50,27 @@ def stored_name(reference: str) -> str | None:
     return None if stored is None else stored[1]
 
 
-def resolve(reference: str) -> SecretStr:
-    """The secret behind a reference, hidden in logs from now on; raises SecretMissing, SealBroken.
+def resolve(reference: str, *origins: str) -> SecretStr:
+    """The secret behind a reference, hidden in logs from now on; raises SecretMissing, SecretElsewhere, SealBroken.
 
+    `origins` are all that it goes to from here: a stored one is opened for those it was given for, and for no others.
     One newline at the end of a file is not part of the secret.
     """
     try:
         check_reference(reference)
     except ValueError as error:
         raise SecretMissing(str(error)) from None
-    text = _read(reference)
+    text = _read(reference, origins)
     if not text or "\0" in text:
         raise SecretMissing(f"The secret behind {reference} is empty or has zero bytes.", reference=reference)
     remember_secrets([text])
     return SecretStr(text)
 
 
-def _read(reference: str) -> str:
+def _read(reference: str, origins: Sequence[str]) -> str:
     stored, env = stored_name(reference), _ENV.fullmatch(reference)
     if stored is not None:
-        return own_vault().open(stored)
+        return own_vault().open(stored, origins)
     return _read_variable(env[1]) if env else _read_file(reference.removeprefix("file://"))
 
 

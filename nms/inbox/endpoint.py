@@ -49,9 +49,12 @@ class Endpoint:
 
     @classmethod
     def of(cls, document: EndpointDocument, *, dev: bool) -> "Endpoint":
-        """Resolve its secrets; raises SecretMissing, SecretUnfit, SchemeForbidden."""
+        """Resolve its secrets; raises SecretMissing, SecretElsewhere, SecretUnfit, SchemeForbidden."""
         references: Sequence[str] = getattr(document.scheme, "secrets", ())
-        secrets = [resolve(reference).get_secret_value() for reference in references]
+        secrets = [
+            resolve(reference, *document.origins_of(number)).get_secret_value()
+            for number, reference in enumerate(references)
+        ]
         verifier = make_verifier(document.scheme, secrets, dev=dev)
         terms = [(handshake.type, _terms_of(handshake, document, secrets)) for handshake in document.handshakes]
         asked = (HANDSHAKES[handshake.type].methods for handshake in document.handshakes)
@@ -114,7 +117,7 @@ def _terms_of(handshake: OneHandshake, document: EndpointDocument, secrets: Sequ
     rate = None if document.rate is None else max(1, int(document.rate.limit * 60 / document.rate.per))
     if handshake.reference is None:
         return Terms(secrets, rate)
-    own = resolve(handshake.reference).get_secret_value()
+    own = resolve(handshake.reference, handshake.origin).get_secret_value()
     plain_secrets([own])
     if isinstance(handshake, SigningHandshake) and own in secrets and handshake.type != document.scheme.type:
         raise SecretUnfit(f"The secret of `{handshake.type}` is one of the scheme: who asks would get events signed.")

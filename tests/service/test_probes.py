@@ -258,13 +258,15 @@ async def test_a_stored_secret_goes_nowhere_else_by_the_probe_of_a_plan(
     login = {"type": "header", "header": "X-Key", "key": "secret://crm-key"}
     async with listening(answering(b'[{"id": 1}]')) as here, listening(answering(b"[]")) as elsewhere:
         home, away = [{**systems_at(remote.port)[-1], "login": login} for remote in (here, elsewhere)]
+        [told] = (await client.post("/plan?probe=true", json={"documents": [home]})).json()["probes"]
+        assert (told["findings"], b"a-key-of-ada" in here.heads[0]) == ([], True)
         await apply(client, home)
-        assert (await probe(client, "rest"), b"a-key-of-ada" in here.heads[0]) == ([], True)
+        assert (await probe(client, "rest"), b"a-key-of-ada" in here.heads[1]) == ([], True)
         [told] = (await client.post("/plan?probe=true", json={"documents": [away]})).json()["probes"]
         assert ([one["code"] for one in told["findings"]], told["fit"]) == (["secret-withheld"], False)
         assert elsewhere.reached == []
     entries = (await client.get("/audit?action=system.probe")).json()["items"]
-    assert len(entries) == 1
+    assert len(entries) == 2
 
 
 def test_the_operator_of_the_machine_hears_why_a_system_does_not_answer(

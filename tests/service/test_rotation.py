@@ -22,6 +22,7 @@ from nms.common.seal import Sealer, SealKeyChanged
 from nms.common.secret import resolve
 from nms.common.settings import Settings, get_settings
 from nms.common.token import mint_token
+from nms.common.vault import lent
 
 OLD, NEW = "an-old-key-of-48-letters-or-so-Zq8fW1uY3xK7", "the-new-key-of-48-letters-or-so-Rm5tB9vC2sJ4"
 VALUE = "wint3r-t1res-0f-the-postman"
@@ -55,13 +56,16 @@ async def fill(settings: Settings) -> UUID:
     return one
 
 
+def opened(name: str) -> str:
+    with lent({name: ["https://a.example"]}):
+        return resolve(f"secret://{name}", "https://a.example").get_secret_value()
+
+
 async def check(settings: Settings) -> None:
     """Everything opens as its reader opens it."""
     repository, sealer = await SecretRepository.open(), Sealer(*settings.sealing_keys())
     await read_secrets(repository)
-    assert [resolve(f"secret://s-{number}").get_secret_value() for number in range(3)] == [
-        f"{VALUE}{number}" for number in range(3)
-    ]
+    assert [opened(f"s-{number}") for number in range(3)] == [f"{VALUE}{number}" for number in range(3)]
     rows = await repository.connection.fetch("select line, sealed from sync.token order by line")
     assert {sealer.open(row["sealed"], f"token api {row['line']}") for row in rows} == {b"token"}
     assert len(rows) == COUNT
@@ -120,7 +124,7 @@ async def test_what_no_key_opens_is_counted_and_set_anew(settings: Settings, mon
         answer = (await client.post("/secrets/rotation")).json()
         assert answer["shelves"][0]["unopened"] == 2
     await read_secrets(await SecretRepository.open())
-    assert resolve("secret://s-1").get_secret_value() == VALUE
+    assert opened("s-1") == VALUE
 
 
 async def test_keys_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

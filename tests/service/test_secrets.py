@@ -15,10 +15,12 @@ from nms.common.problem import Malformed
 from nms.common.seal import SealBroken, SealKeyChanged
 from nms.common.secret import SecretMissing, resolve
 from nms.common.settings import Settings
+from nms.common.vault import lent
 from tests.conftest import MakeDatabase
 from tests.service.stage import Stage, pipeline, without_password
 
 IDS = "select id from public.item order by id"
+CUT = "select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database()"
 VALUE = "tr4ffic-l1ght-0n-the-m00n"
 
 
@@ -32,6 +34,14 @@ async def store(**values: str) -> None:
         await set_secret(await SecretRepository.open(), name, value, "test")
 
 
+async def move(system: str, dsn: str) -> None:
+    """Rewrite a document in its table: triggers keep history, and who owns the table can switch them off."""
+    pool = (await SecretRepository.open()).connection
+    await pool.execute("alter table cfg.document disable trigger document_history")
+    statement = "update cfg.document set body = jsonb_set(body, '{dsn}', $2) where kind = 'system' and name = $1"
+    await pool.execute(statement, system, dsn)
+
+
 async def sql(settings: Settings, statement: str) -> list[Any]:
     repository = await SecretRepository.open()
     return [row[0] for row in await repository.connection.fetch(statement)]
@@ -39,7 +49,8 @@ async def sql(settings: Settings, statement: str) -> list[Any]:
 
 async def read(name: str) -> str:
     await current_documents(await SecretRepository.open())
-    return resolve(f"secret://{name}").get_secret_value()
+    with lent({name: ["https://a.example"]}):
+        return resolve(f"secret://{name}", "https://a.example").get_secret_value()
 
 
 async def test_a_pipeline_runs_on_secrets_set_from_standard_input(stage: Stage) -> None:
@@ -82,6 +93,8 @@ async def test_a_secret_is_the_text_that_was_set_last(settings: Settings) -> Non
         "update cfg.secret a set sealed = b.sealed from cfg.secret b where b.name = 'two'",
         "update cfg.secret a set wrapped = b.wrapped from cfg.secret b where b.name = 'two'",
         "update cfg.secret set version = version + 1",
+        "update cfg.secret set origins = '{https://a.example}'",
+        "update cfg.secret set origins = '{https://b.example,https://a.example}'",
         "update cfg.secret a set wrapped = o.wrapped, sealed = o.sealed from kept o where a.name = 'one'",
     ],
 )
@@ -94,6 +107,25 @@ async def test_rows_swapped_and_versions_put_back_are_noticed(settings: Settings
     with pytest.raises(SealBroken, match="The secret one") as broken:
         await read("one")
     assert not isinstance(broken.value, SealKeyChanged)
+
+
+async def test_a_pipeline_whose_target_is_moved_past_cfg_halts_and_goes_on_when_it_is_back(stage: Stage) -> None:
+    await store(target="any password will do")
+    await stage.begin()
+    target = stage.systems()[1]
+    await stage.apply({**target, "password": "secret://target"})
+    async with stage.working():
+        await stage.at("source", "insert into public.item values (1, 'a')")
+        await stage.arrive(IDS, [1])
+        await move("target", "postgresql://me@127.0.0.1:1/elsewhere")
+        await stage.at("source", CUT)
+        halted = await stage.reach("halted")
+        assert halted.problem is not None
+        assert (halted.problem["code"], "secret target" in halted.problem["detail"]) == ("secret-elsewhere", True)
+        await move("target", target["dsn"])
+        assert (await stage.nms("resume", "items")).exit_code == 0
+        await stage.at("source", "insert into public.item values (2, 'b')")
+        await stage.arrive(IDS, [1, 2])
 
 
 async def test_what_is_not_stored_is_named_with_what_to_do(settings: Settings) -> None:

@@ -6,12 +6,22 @@ from typing import Any
 import httpx2
 import pytest
 
+from nms.cfg.documents import apply_changeset
+from nms.cfg.exposure import list_uses
 from nms.cfg.main import create_app
+from nms.cfg.models import Changeset
+from nms.cfg.repository import DocumentRepository
+from nms.cfg.text import Draft
 from nms.common.configuration import current_documents
 from nms.common.db.repositories import BaseNmsRepository
-from nms.common.secret import SecretMissing, resolve
-from nms.common.settings import Settings
+from nms.common.document import AmqpSystem, KafkaSystem, PostgresSystem, RestSystem
+from nms.common.seal import SealKeyChanged
+from nms.common.secret import SecretElsewhere, SecretMissing, resolve
+from nms.common.settings import Settings, get_settings
 from nms.common.token import mint_token
+from nms.common.vault import lent
+from nms.connectors.rest.login import open_login
+from nms.inbox.endpoint import Endpoint
 
 VALUE = "h0rses-eat-n0-cucumber-salad"
 Client = httpx2.AsyncClient
@@ -36,9 +46,38 @@ async def apply(client: Client, *documents: dict[str, Any]) -> httpx2.Response:
     return answer
 
 
-async def opened(name: str = "key") -> str:
-    await current_documents(await BaseNmsRepository.open())
-    return resolve(f"secret://{name}").get_secret_value()
+async def opened() -> str:
+    """The value as all that use it now open it."""
+    documents = await current_documents(await BaseNmsRepository.open())
+    users = [*documents.systems.values(), *documents.endpoints.values()]
+    origins = {origin for user in users for use in list_uses(user) for origin in use.origins}
+    return resolve("secret://key", *origins).get_secret_value()
+
+
+async def slip_in(document: dict[str, Any]) -> None:
+    """Put a document into the table past cfg, as psql or a restore does."""
+    pool = (await BaseNmsRepository.open()).connection
+    revision = await pool.fetchval("insert into cfg.revision (author) values ('psql') returning id")
+    statement = "insert into cfg.document (kind, name, revision, body, checksum) values ($1, $2, $3, $4, 'x')"
+    await pool.execute(statement, document["kind"], document["name"], revision, document)
+
+
+async def log_in(document: dict[str, Any]) -> None:
+    """Open what a document logs in with, as those do who work with it."""
+    documents = await current_documents(await BaseNmsRepository.open())
+    name = document["name"]
+    if document["kind"] == "endpoint":
+        Endpoint.of(documents.endpoints[name], dev=False)
+        return
+    match documents.system(name):
+        case PostgresSystem() as system:
+            system.address()
+        case AmqpSystem() as system:
+            system.broker()
+        case KafkaSystem() as system:
+            system.login()
+        case RestSystem() as system:
+            await open_login(system).headers()
 
 
 def api(url: str = "https://a.example/v1", name: str = "crm", **parts: Any) -> dict[str, Any]:
@@ -174,6 +213,58 @@ async def test_a_secret_never_goes_where_it_was_not_given_for(client: Client) ->
     dropped = (await client.get("/audit?action=secret.drop")).json()["items"]
     assert len(dropped) == len(SYSTEMS)
     assert "system crm moves from https://a.example to https://b.example" in dropped[-1]["reason"]
+
+
+async def test_a_document_put_in_past_cfg_carries_no_secret_elsewhere(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSN", "postgresql://u@h/d")
+    monkeypatch.setenv("Z", "signs-for-zoom")
+    for case, (before, after) in SYSTEMS.items():
+        await put(client)
+        await apply(client, before)
+        if "token_url" not in before.get("login", ()):
+            await log_in(before)
+        await slip_in(after)
+        with pytest.raises(SecretElsewhere) as refused:
+            await log_in(after)
+        assert "set it anew" in refused.value.remedy, case
+        assert VALUE not in str(refused.value.to_dict())
+        # The next changeset notices it too, and takes the value away.
+        await apply(client, {"kind": "system", "name": "other-one", "type": "inbox"})
+        assert (await client.get("/secrets/key")).json()["state"] == "dropped", case
+        await client.put("/changesets", json={"documents": [], "prune": True})
+
+
+async def test_a_secret_that_nothing_used_yet_is_opened_for_nobody_but_who_tries_its_first_use(client: Client) -> None:
+    await put(client)
+    await slip_in(api())
+    with pytest.raises(SecretElsewhere, match="not given for anything yet"):
+        await log_in(api())
+    await apply(client, {"kind": "system", "name": "other", "type": "inbox"})
+    assert (await client.get("/secrets/key")).json()["origins"] == [], "only what a changeset writes is a first use"
+    with lent({"key": ["https://a.example"], "other": ["https://b.example"]}):
+        await log_in(api())
+        with pytest.raises(SecretElsewhere):
+            resolve("secret://key", "https://b.example")
+    assert (await put(client)).json()["origins"] == ["https://a.example"]
+    await log_in(api())
+    with lent({"key": ["https://b.example"]}), pytest.raises(SecretElsewhere):
+        resolve("secret://key", "https://b.example")
+    for origins in ((), ("https://a.example", "https://b.example")):
+        with pytest.raises(SecretElsewhere):
+            resolve("secret://key", *origins)
+
+
+async def test_a_first_use_needs_the_key_that_sealed_the_secret(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(client)
+    monkeypatch.setenv("SECRETS_KEY", "another-key-of-48-letters-or-so-Tc3vB7nM1qW9")
+    get_settings.cache_clear()
+    with pytest.raises(SealKeyChanged, match="The secret key cannot be given for https:"):
+        await apply_changeset(await DocumentRepository.open(), Changeset([Draft(api())]))
+    assert (await current_documents(await BaseNmsRepository.open())).revision == 0
 
 
 async def test_what_stays_where_it_is_keeps_its_secret(client: Client) -> None:

@@ -24,5 +24,9 @@ set version = version + 1, state = :state, wrapped = null, sealed = null, origin
     changed_at = clock_timestamp()
 where name = :name;
 
--- name: update_origins(name, origins)!
-update cfg.secret set origins = :origins where name = :name;
+-- name: lock_secret(name)^
+-- Against who seals it anew meanwhile.
+select version, wrapped, origins from cfg.secret where name = :name for update;
+
+-- name: update_origins(name, origins, wrapped)!
+update cfg.secret set origins = :origins, wrapped = :wrapped where name = :name;

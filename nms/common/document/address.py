@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from nms.common.origin import STRICT
+
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _FORM: Final = "write it as `postgresql://user@host:port/database`"
@@ -32,6 +34,12 @@ class Address:
         """Host, port and database: two systems with one place are one database."""
         return (self.host.lower(), self.port, self.database)
 
+    @property
+    def origin(self) -> str:
+        """Where a password goes with it: how surely it is hidden on its way, host and port."""
+        scheme = f"postgresql+{self.sslmode}" if self.sslmode in STRICT else "postgresql"
+        return f"{scheme}://{spell_host(self.host)}:{self.port}"
+
     def user_part(self) -> str:
         """The user as it stands in a DSN."""
         return quote(self.user, safe="")
@@ -50,6 +58,11 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         options = f"?sslmode={self.sslmode}" if self.sslmode else ""
         return f"postgresql://{login}@{host}:{self.port}/{quote(self.database, safe='')}{options}"
+
+
+def spell_host(host: str) -> str:
+    """A host as it stands in a URL; capitals make no difference."""
+    return f"[{host}]" if ":" in host else host.lower()
 
 
 def parse_address(text: str) -> Address:

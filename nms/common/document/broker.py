@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from nms.common.document.address import read_host, read_port
+from nms.common.document.address import read_host, read_port, spell_host
 
 _AMQP_FORM: Final = "write it as `amqp://user@host:port/vhost`"
 _SERVER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?):([0-9]{1,5})")
@@ -32,6 +32,11 @@ class Broker:
     def place(self) -> tuple[str, int, str]:
         """Host, port and virtual host: two systems with one place are one broker."""
         return (self.host.lower(), self.port, self.vhost)
+
+    @property
+    def origin(self) -> str:
+        """Where a password goes with it: scheme, host and port."""
+        return f"{self.scheme}://{spell_host(self.host)}:{self.port}"
 
     def with_password(self, password: SecretStr | None) -> "Broker":
         """The same place with this password."""

@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from nms.common.document.expression import check_expression
-from nms.common.document.handshake import Handshakes, check_handshakes
+from nms.common.document.handshake import Handshakes, SigningHandshake, check_handshakes
 from nms.common.document.mapping import Part
 from nms.common.document.rest import Rate
 from nms.common.document.scheme import Scheme
 from nms.common.document.system import Document
 from nms.common.document.values import Duration, Size, refusal
 from nms.common.document.web import Header, check_url
+from nms.common.origin import ANSWERS, INBOX
 from nms.common.strict_json import DEPTH_LIMIT
 
 DAY: float = 86_400.0
@@ -86,6 +87,11 @@ class EndpointDocument(Document):
             description="how long an event is there, and a duplicate known; days go when no endpoint keeps them",
         ),
     ] = KEEP
+
+    def origins_of(self, number: int) -> tuple[str, ...]:
+        """Where a secret of its scheme goes, by its number: a handshake of the scheme's name signs with the first."""
+        signs = any(isinstance(each, SigningHandshake) and each.secret is None for each in self.handshakes)
+        return (INBOX, ANSWERS) if signs and number == 0 else (INBOX,)
 
     @field_validator("handshakes")
     @classmethod

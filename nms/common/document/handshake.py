@@ -9,6 +9,7 @@ from nms.common.document.mapping import Part
 from nms.common.document.scheme import NoScheme, Scheme
 from nms.common.document.system import Secret
 from nms.common.document.values import refusal
+from nms.common.origin import ANSWERS, INBOX
 
 __all__ = ["Handshakes", "OneHandshake", "SigningHandshake", "check_handshakes"]
 
@@ -28,6 +29,11 @@ class PlainHandshake(Part):
         """What it has of its own: nothing."""
         return None
 
+    @property
+    def origin(self) -> str:
+        """Where its secret would go."""
+        return INBOX
+
 
 class TokenHandshake(Part):
     """Meta shows the verify token that was entered beside the address."""
@@ -39,6 +45,11 @@ class TokenHandshake(Part):
     def reference(self) -> str | None:
         """The reference to its own token."""
         return self.token
+
+    @property
+    def origin(self) -> str:
+        """Where its token goes: nowhere, it is compared with."""
+        return INBOX
 
 
 class SigningHandshake(Part):
@@ -53,6 +64,11 @@ class SigningHandshake(Part):
     def reference(self) -> str | None:
         """The reference to its own secret."""
         return self.secret
+
+    @property
+    def origin(self) -> str:
+        """Where its secret goes: it signs for whoever asks."""
+        return ANSWERS
 
 
 OneHandshake = PlainHandshake | TokenHandshake | SigningHandshake

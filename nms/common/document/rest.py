@@ -23,6 +23,7 @@ from nms.common.document.resource import (
 from nms.common.document.system import Password, Place, Secret, SystemDocument
 from nms.common.document.values import Duration, Size, refusal
 from nms.common.document.web import LoginHeader, OwnHeader, Plain, ResourceName, TokenUrl, Url, placeholders
+from nms.common.egress.address import parse_url
 
 __all__ = [
     "BasicLogin", "ClientLogin", "CursorPages", "HeaderLogin", "LinkedPages", "Login", "Lookup", "NoLogin",
@@ -108,6 +109,12 @@ class RestSystem(SystemDocument):
     def place(self) -> Place:
         """Scheme, host, port and path."""
         return (self.url,)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The API, and where its tokens come from: what a token endpoint gives is as good as the secret."""
+        urls = (self.url, getattr(self.login, "token_url", self.url))
+        return tuple(dict.fromkeys(parse_url(url).origin for url in urls))
 
     @field_validator("headers")
     @classmethod

@@ -96,6 +96,11 @@ class SystemDocument(Document):
         """Where it stands as far as the document shows, or the reference that says so."""
         return (self.name,)
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where what it logs in with goes: schemes, hosts and ports, or the reference that names them."""
+        return ()
+
     def resolve_place(self) -> Place:
         """Where it stands, with references read; raises SecretMissing and SystemUnreadable."""
         return self.place
@@ -125,6 +130,11 @@ class PostgresSystem(SystemDocument):
         """Host, port and database, or the reference that names them."""
         return (self.dsn,) if is_reference(self.dsn) else parse_address(self.dsn).place
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Its server, or the reference that names it."""
+        return (self.dsn,) if is_reference(self.dsn) else (parse_address(self.dsn).origin,)
+
     def resolve_place(self) -> Place:
         """Host, port and database, with references read."""
         return self.address().place
@@ -135,7 +145,7 @@ class PostgresSystem(SystemDocument):
         References are read each time, so that a rotated password is taken up at the next connection.
         """
         address = _read(self, self.dsn, parse_address)
-        return address if self.password is None else address.with_password(resolve(self.password))
+        return address if self.password is None else address.with_password(resolve(self.password, *self.origins))
 
 
 class AmqpSystem(SystemDocument):
@@ -157,6 +167,11 @@ class AmqpSystem(SystemDocument):
         """Host, port and virtual host, or the reference that names them."""
         return (self.dsn,) if is_reference(self.dsn) else parse_broker(self.dsn).place
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Its broker, or the reference that names it."""
+        return (self.dsn,) if is_reference(self.dsn) else (parse_broker(self.dsn).origin,)
+
     def resolve_place(self) -> Place:
         """Host, port and virtual host, with references read."""
         return self.broker().place
@@ -164,7 +179,7 @@ class AmqpSystem(SystemDocument):
     def broker(self) -> Broker:
         """The broker with its password; raises SecretMissing and SystemUnreadable."""
         broker = _read(self, self.dsn, parse_broker)
-        return broker if self.password is None else broker.with_password(resolve(self.password))
+        return broker if self.password is None else broker.with_password(resolve(self.password, *self.origins))
 
 
 class KafkaSystem(SystemDocument):
@@ -185,13 +200,19 @@ class KafkaSystem(SystemDocument):
         """The servers, in order."""
         return tuple(sorted(self.servers))
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Its servers, with what shows of a password on the way."""
+        scheme = "kafka+tls" if self.tls else "kafka+clear" if self.mechanism == "PLAIN" else "kafka"
+        return tuple(f"{scheme}://{server}" for server in self.servers)
+
     def login(self) -> SecretStr | None:
         """The password; raises SecretMissing."""
-        return None if self.password is None else resolve(self.password)
+        return None if self.password is None else resolve(self.password, *self.origins)
 
 
 def _read(system: SystemDocument, dsn: str, parse: Callable[[str], Addressed]) -> Addressed:
-    text = resolve(dsn).get_secret_value() if is_reference(dsn) else dsn
+    text = resolve(dsn, dsn).get_secret_value() if is_reference(dsn) else dsn
     try:
         return parse(text)
     except ValueError as error:

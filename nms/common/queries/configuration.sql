@@ -10,4 +10,4 @@ order by d.kind desc, d.name;
 
 -- name: list_sealed_secrets()
 -- As they are stored: only what uses one opens it.
-select name, version, wrapped, sealed from cfg.secret where state <> 'removed';
+select name, version, wrapped, sealed, origins from cfg.secret where state <> 'removed';

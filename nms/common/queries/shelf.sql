@@ -1,6 +1,9 @@
 -- name: list_stale_secrets(key_id, after, size)
 -- What is sealed with another key than this, from a place on; `about` is what it was sealed for.
-select s.name as id, format('data key of cfg.secret %s %s', s.name, s.version) as about, s.wrapped as sealed
+select
+    s.name as id,
+    array_to_string(array[format('data key of cfg.secret %s %s', s.name, s.version)] || s.origins, chr(10)) as about,
+    s.wrapped as sealed
 from cfg.secret as s
 where s.key_id <> :key_id and (:after::text is null or s.name > :after)
 order by s.name

@@ -9,7 +9,7 @@ from urllib.parse import quote_plus, urlencode
 import orjson
 
 from nms.common import clock
-from nms.common.document.rest import ClientLogin, RefreshLogin
+from nms.common.document.rest import ClientLogin, RefreshLogin, RestSystem
 from nms.common.egress.exchange import Answer, Caps, Request
 from nms.common.egress.problems import EgressRefused, RemoteProblem
 from nms.common.egress.shared import get_egress
@@ -42,14 +42,14 @@ class Granted:
         return f"Granted(until={self.until})"
 
 
-async def ask_token(login: ClientLogin | RefreshLogin, form: Mapping[str, str]) -> Granted:
+async def ask_token(system: RestSystem, login: ClientLogin | RefreshLogin, form: Mapping[str, str]) -> Granted:
     """Send a grant; raises RemoteLoginRefused (with `error`) and RemoteLoginAway (`used`: it may be used up).
 
     The lifetime is shortened by a tenth, at most a minute, so that a token is not over on its way.
     """
     headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
     fields = dict(form) | ({} if login.scope is None else {"scope": login.scope})
-    secret = None if login.client_secret is None else resolve(login.client_secret).get_secret_value()
+    secret = None if login.client_secret is None else resolve(login.client_secret, *system.origins).get_secret_value()
     if login.send == "basic" and secret is not None:
         # RFC 6749 section 2.3.1: both are form-encoded first.
         headers["authorization"] = basic(quote_plus(login.client_id), quote_plus(secret))

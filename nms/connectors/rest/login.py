@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from nms.common.document.rest import BasicLogin, ClientLogin, HeaderLogin, NoLogin, RefreshLogin, RestSystem
+from pydantic import SecretStr
+
+from nms.common.document.rest import BasicLogin, ClientLogin, HeaderLogin, RefreshLogin, RestSystem
 from nms.common.problem import Problem
 from nms.common.secret import resolve
 from nms.connectors.rest.grants import Granted, ask_token
@@ -35,8 +37,8 @@ class Login(Protocol):
 class FixedLogin:
     """Headers made of a secret, which is read anew when the remote refuses it: it may have been rotated."""
 
-    def __init__(self, login: NoLogin | HeaderLogin | BasicLogin) -> None:
-        self._login = login
+    def __init__(self, system: RestSystem) -> None:
+        self._system = system
         self._headers = self._read()
 
     async def headers(self) -> Mapping[str, str]:
@@ -52,13 +54,16 @@ class FixedLogin:
         """Nothing is ever under way."""
 
     def _read(self) -> Mapping[str, str]:
-        match self._login:
+        match self._system.login:
             case HeaderLogin(header=header, prefix=prefix, key=key):
-                return {header: prefix + resolve(key).get_secret_value()}
+                return {header: prefix + self._resolve(key).get_secret_value()}
             case BasicLogin(user=user, password=password):
-                return {"authorization": basic(user, resolve(password).get_secret_value())}
+                return {"authorization": basic(user, self._resolve(password).get_secret_value())}
             case _:
                 return {}
+
+    def _resolve(self, reference: str) -> SecretStr:
+        return resolve(reference, *self._system.origins)
 
 
 class TokenLogin:
@@ -114,7 +119,7 @@ def open_login(system: RestSystem) -> Login:
         case ClientLogin():
 
             async def by_client(_refused: str | None) -> Granted:
-                return await ask_token(login, {"grant_type": "client_credentials"})
+                return await ask_token(system, login, {"grant_type": "client_credentials"})
 
             return TokenLogin(by_client)
         case RefreshLogin():
@@ -124,4 +129,4 @@ def open_login(system: RestSystem) -> Login:
 
             return TokenLogin(by_refresh)
         case _:
-            return FixedLogin(login)
+            return FixedLogin(system)

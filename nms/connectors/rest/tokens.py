@@ -61,7 +61,7 @@ class RefreshTokens:
         self._login = login
         self._repository = repository
         self._sealer = Sealer(*get_settings().sealing_keys())
-        self._reference = resolve(login.refresh_token).get_secret_value()
+        self._reference = resolve(login.refresh_token, *system.origins).get_secret_value()
         self._line = _line_of(system, login, self._reference)
 
     @classmethod
@@ -90,7 +90,8 @@ class RefreshTokens:
     async def _renew(self, kept: Kept) -> Granted:
         await self._write(replace(kept, access=None, renewing=True))
         try:
-            granted = await ask_token(self._login, {"grant_type": "refresh_token", "refresh_token": kept.refresh})
+            form = {"grant_type": "refresh_token", "refresh_token": kept.refresh}
+            granted = await ask_token(self._system, self._login, form)
         except RemoteLoginRefused as problem:
             await self._write(replace(kept, access=None))
             if problem.facts.get("error") == "invalid_grant":
