@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 from httpx2 import ASGITransport, AsyncClient
 from pydantic import SecretStr
 
+from nms.common.db import pool as pools
 from nms.common.db.dsn import DatabaseUnknown, DSNType
 from nms.common.db.pool import close_pools, connect, get_pool
 from nms.common.db.problems import (
@@ -33,6 +34,7 @@ from nms.common.problem import Problem, Retry
 from nms.common.settings import Settings, get_settings
 from tests.conftest import MakeServer
 from tests.services.postgres import PostgresServer
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -177,6 +179,23 @@ async def test_a_cancelled_statement_leaves_a_connection_that_works() -> None:
             await connection.fetchval("select pg_sleep(30)")
     answers = await asyncio.gather(*(pool.fetchval("select $1::int", n) for n in range(30)))
     assert answers == list(range(30))
+
+
+async def test_who_goes_away_while_he_connects_leaves_no_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connected = asyncio.Queue[asyncpg.Connection]()
+
+    async def prepare(connection: asyncpg.Connection) -> None:
+        connected.put_nowait(connection)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(pools, "prepare_connection", prepare)
+    opening = asyncio.create_task(connect(DSNType.NMS))
+    left = await asyncio.wait_for(connected.get(), PATIENCE)
+    opening.cancel()
+    await asyncio.wait({opening})
+    assert (opening.cancelled(), left.is_closed()) == (True, True)
 
 
 async def test_repositories_stand_on_their_databases(settings: Settings) -> None:

@@ -71,7 +71,11 @@ async def connect(kind: DSNType, more: Mapping[str, str] = MappingProxyType({}))
             command_timeout=COMMAND_SECONDS if more else None,
             server_settings={**SERVER_SETTINGS, **more},
         )
-        await prepare_connection(connection)
+        try:
+            await prepare_connection(connection)
+        except BaseException:
+            connection.terminate()
+            raise
     return connection
 
 
