@@ -1,11 +1,16 @@
 """A copy beside live writers is exact: what is written while chunks are read is not lost, doubled or revived."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from nms.connectors.postgres import snapshot
-from tests.contract.pipelines import MESSAGE, MakeDatabase, lay
+from nms.connectors.postgres.connector import open_pipeline
+from nms.connectors.postgres.snapshot import Chunk
+from nms.connectors.postgres.takeover import session_prefix
+from tests.contract.pipelines import MESSAGE, MakeDatabase, Pipe, gate, lay
+from tests.waiting import eventually
 
 TABLE = "create table t (id int primary key, v text, big text); alter table t alter big set storage external;"
 FILL = "insert into t select n, 'old', repeat('x', 3000) || n from generate_series({}, {}) n"
@@ -70,3 +75,45 @@ async def test_a_rewritten_table_is_not_taken_for_an_empty_one(make_database: Ma
                 await steps.apply(await steps.next())
         await writer.close()
         assert await pipe.target.fetchval("select count(*) from t") == 200
+
+
+async def test_a_copy_that_is_told_to_end_twice_leaves_no_session_with_its_locks(
+    make_database: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lay(make_database, tmp_path, TABLE, ["t"]) as pipe:
+        await pipe.source.execute(FILL.format(1, 200))
+        writer = await pipe.connect()
+
+        async def between(chunk: Chunk) -> None:
+            if chunk.after is None:
+                await writer.execute("begin; lock table t")
+
+        async with gate(monkeypatch, between):
+            moving = asyncio.create_task(move(pipe))
+            await eventually(lambda: sessions(pipe, "wait_event_type = 'Lock'"))
+            moving.cancel()
+            assert pipe.opened is not None
+            while not all(task.cancelling() for task in pipe.opened.source._tasks):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            # It waits for what it holds to be put down.
+            moving.cancel()
+            await asyncio.wait({moving})
+
+        async def gone() -> bool:
+            return not await sessions(pipe)
+
+        await eventually(gone)
+        await writer.close()
+
+
+async def move(pipe: Pipe) -> None:
+    """Move what comes, and keep what the pipeline was made of beyond its end."""
+    async with open_pipeline(pipe.spec) as pipe.opened:
+        async for batch in pipe.opened.source.batches():
+            await pipe.apply(pipe.opened, batch)
+
+
+async def sessions(pipe: Pipe, condition: str = "true") -> list[str]:
+    """The sessions that the pipeline has, by name."""
+    sql = f"select application_name from pg_stat_activity where starts_with(application_name, $1) and {condition}"
+    return [row[0] for row in await pipe.target.fetch(sql, session_prefix(pipe.spec.name))]

@@ -42,9 +42,10 @@ class Opened(LogEnd):
 
     async def close(self) -> None:
         """Close both ends; safe to call twice."""
-        await self.source.close()
-        await self.target.close()
-        await LogEnd.close(self)
+        try:
+            await LogEnd.close(self)
+        finally:
+            await self.target.close()
 
 
 @asynccontextmanager

@@ -28,8 +28,10 @@ class Outlet(LogEnd):
 
     async def close(self) -> None:
         """Close both ends; safe to call twice."""
-        await self.target.close()
-        await LogEnd.close(self)
+        try:
+            await self.target.close()
+        finally:
+            await LogEnd.close(self)
 
 
 @asynccontextmanager

@@ -101,18 +101,18 @@ class PostgresSource:
             task.cancel()
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        finally:
+        finally:  # Also when it is cancelled once more: a connection that nobody closes keeps its locks.
             for one in (self._stream, self._copier):
                 if one is not None:
                     await one.close()
-        self._assembler.close()
-        while self._feed.peek() is not None:
-            if isinstance(item := self._feed.take(), Large):
-                item.spool.discard()
-        if self._failed.done():
-            self._failed.exception()
-        with suppress(Exception):
-            await self.connection.close(timeout=5)
+            self._assembler.close()
+            while self._feed.peek() is not None:
+                if isinstance(item := self._feed.take(), Large):
+                    item.spool.discard()
+            if self._failed.done():
+                self._failed.exception()
+            with suppress(Exception):
+                await self.connection.close(timeout=5)
 
     async def confirm(self, position: Position) -> None:
         """Move the slot on, once everything up to the position is durable."""
