@@ -1,6 +1,7 @@
 """A pipeline between two databases of one test: opened by the connector itself, moved to its end or step by step."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -118,11 +119,16 @@ class Steps:
     batches: AsyncGenerator[Batch, None]
     asked: "asyncio.Future[Batch] | None" = None
     chunk: Chunk | None = None
+    empty_since: float = field(default_factory=time.monotonic)
 
     async def next(self) -> Batch:
-        """The next batch, not applied."""
+        """The next batch, not applied; fails where for long none had anything in it: heartbeats go on for ever."""
         asked, self.asked = self.asked or asyncio.ensure_future(anext(self.batches)), None
-        return await asyncio.wait_for(asked, PATIENCE)
+        batch = await asyncio.wait_for(asked, PATIENCE)
+        if batch.small is None or batch.small or batch.load is not None or batch.keep:
+            self.empty_since = time.monotonic()
+        assert time.monotonic() - self.empty_since < PATIENCE, "nothing comes but heartbeats"
+        return batch
 
     async def apply(self, batch: Batch) -> None:
         """Apply and confirm a batch."""
@@ -143,7 +149,11 @@ class Steps:
 
     async def hold(self, connection: Connection, table: str) -> bool:
         """Take batches until the reading of the next chunk waits for a lock that the test holds on the table."""
-        sql = "select count(*) from pg_locks where relation = $1::regclass and not granted"
+        # The look at the publications waits for the table, too.
+        sql = (
+            "select count(*) from pg_locks join pg_stat_activity using (pid)"
+            " where relation = $1::regclass and not granted and query like 'lock table%'"
+        )
 
         async def look() -> bool:
             if self.asked is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nms.connectors.postgres import snapshot
+from nms.connectors.postgres import snapshot, watch
 from nms.connectors.postgres.connector import open_pipeline
 from nms.connectors.postgres.snapshot import Chunk
 from nms.connectors.postgres.takeover import session_prefix
@@ -21,6 +21,8 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many chunk boundaries in a small table."""
     for name in ("_FIRST_ROWS", "_UNKNOWN_ROWS", "_LEAST_ROWS", "_MOST_ROWS"):
         monkeypatch.setattr(snapshot, name, 40)
+    # Whatever meets the look at the publications by chance on a slow machine meets it always.
+    monkeypatch.setattr(watch, "WATCH_SECONDS", 0.02)
 
 
 async def test_a_table_is_copied(make_database: MakeDatabase, tmp_path: Path) -> None:
@@ -90,10 +92,10 @@ async def test_a_copy_that_is_told_to_end_twice_leaves_no_session_with_its_locks
 
         async with gate(monkeypatch, between):
             moving = asyncio.create_task(move(pipe))
-            await eventually(lambda: sessions(pipe, "wait_event_type = 'Lock'"))
+            await eventually(lambda: sessions(pipe, "wait_event_type = 'Lock' and query like 'lock table%'"))
             moving.cancel()
             assert pipe.opened is not None
-            while not all(task.cancelling() for task in pipe.opened.source._tasks):  # noqa: ASYNC110
+            while not all(task.done() or task.cancelling() for task in pipe.opened.source._tasks):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             # It waits for what it holds to be put down.
             moving.cancel()
