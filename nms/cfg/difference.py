@@ -8,6 +8,8 @@ from nms.common.document import shorten
 
 Bodies = Mapping[Identity, Mapping[str, Any]]
 _NAMED = ("kind", "name")
+_OF_VALUES = frozenset({"where", "when", "constants"})
+"""Parts in which null is a value, and not that nothing is said: field by field the one would be taken for the other."""
 
 
 def compare_bodies(before: Bodies, after: Bodies) -> tuple[Difference, ...]:
@@ -60,6 +62,9 @@ def _compare_values(path: str, before: Any, after: Any) -> Iterator[FieldDiffere
     if before == after:
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping) and _variant(path, before) == _variant(path, after):
+        if path.rpartition(".")[2] in _OF_VALUES and None in (*before.values(), *after.values()):
+            yield FieldDifference(path, before, after)
+            return
         for key in dict.fromkeys((*before, *after)):
             yield from _compare_values(f"{path}.{key}" if path else key, before.get(key), after.get(key))
     elif path == "datasets" and isinstance(before, list) and isinstance(after, list):
@@ -69,7 +74,7 @@ def _compare_values(path: str, before: Any, after: Any) -> Iterator[FieldDiffere
 
 
 def _is_same_order(before: Any, after: Any) -> bool:
-    """Whether fields that were there and stay have kept their order; those that come and go are told of apart."""
+    """Whether what was there and stays has kept its order; what comes and goes is told of apart, wherever it stands."""
     if not isinstance(before, list) or not isinstance(after, list):
         return False
     return [name for name in before if name in after] == [name for name in after if name in before]
@@ -85,7 +90,7 @@ def _compare_datasets(before: Sequence[Any], after: Sequence[Any]) -> Iterator[F
     old, new = ({each["target"]: each for each in datasets} for datasets in (before, after))
     for target in dict.fromkeys((*old, *new)):
         yield from _compare_values(f"datasets[{target}]", _stated(old.get(target)), _stated(new.get(target)))
-    if old.keys() == new.keys() and list(old) != list(new):
+    if not _is_same_order(list(old), list(new)):
         yield FieldDifference("datasets (order)", list(old), list(new))
 
 

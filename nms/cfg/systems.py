@@ -38,7 +38,10 @@ def tell_move(pipeline: PipelineDocument, system: str) -> Iterator[str]:
     elif pipeline.capture == "poll":
         yield f"pipeline {name} is copied again where that is another database"
     elif pipeline.capture == "compare" and reads:
-        yield f"pipeline {name} waits where that is another server, until `nms resync {name}`"
+        yield (
+            f"pipeline {name} waits where that is another server, until `nms resync {name}`; where it is another "
+            f"database of the same one, it makes its target like that in its next round"
+        )
     elif pipeline.capture == "compare":
         yield f"pipeline {name} makes the tables there alike in its next round"
     if pipeline.capture == "log" and reads:

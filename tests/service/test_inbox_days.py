@@ -10,6 +10,7 @@ from nms.common.db.problems import LockTimeout
 from nms.common.settings import Settings
 from nms.inbox.days import AHEAD_DAYS, DayRepository, forget, longest_keep
 from tests.service.inbox import SECRET, SHOP, declare, receiving, send
+from tests.service.test_cfg_effects import effects
 from tests.waiting import eventually
 
 OLD = """
@@ -84,7 +85,10 @@ async def test_a_day_goes_with_its_receipts_when_no_endpoint_keeps_it_any_more(s
     await forget(repository, asyncio.Event())
     # The day that is 35 days old has events that are younger than that.
     assert await count(repository, "event") == await count(repository, "receipt") == 36
-    await declare({**SHOP, "name": "patient", "keep": "2d"}, {**SHOP, "keep": "1d"})
+    shorter = ({**SHOP, "name": "patient", "keep": "2d"}, {**SHOP, "keep": "1d"})
+    told = "keeps events for less time: days that no endpoint keeps go within minutes"
+    assert await effects(*shorter) == [f"endpoint patient {told}", f"endpoint shop {told}"]
+    await declare(*shorter)
     await forget(repository, asyncio.Event())
     assert await count(repository, "event") == await count(repository, "receipt") == 3
     assert await repository.make_days(0) == 0

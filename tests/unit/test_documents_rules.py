@@ -350,10 +350,11 @@ def test_a_difference_names_fields_and_both_values() -> None:
 
 
 def test_a_new_order_of_datasets_is_a_difference() -> None:
-    two = [{"source": "public.a"}, {"source": "public.b"}]
+    two, more = [{"source": "public.a"}, {"source": "public.b"}], [{"source": "public.c"}]
     stored = store(draw(BILLING, CRM, pipeline(datasets=two)))
-    (found,) = draw(pipeline(datasets=two[::-1]), stored=stored).differences
-    assert [each.path for each in found.fields] == ["datasets (order)"]
+    for datasets, told in ((two[::-1], []), (two[::-1] + more, ["datasets[public.c]"])):
+        (found,) = draw(pipeline(datasets=datasets), stored=stored).differences
+        assert [each.path for each in found.fields] == [*told, "datasets (order)"]
 
 
 def test_a_stale_base_is_refused_with_the_current_revision() -> None:
