@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
 from nms.common.bus.bus import open_bus
 from nms.common.bus.subscription import Subscription
+from nms.common.configuration import current_revision
 from nms.common.event import Envelope
 from nms.common.following import followed
 from nms.common.problem import Problem
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 SUBSCRIBER = "sync"
 WANTED = (DocumentsPublished.type,)
+EVENT_SECONDS: Final = 1.0
+"""Until an event that tells of a revision has usually arrived, with notices of the database or without."""
 
 
 async def attend(repository: SyncRepository, settings: Settings, stop: asyncio.Event) -> None:
@@ -49,14 +52,26 @@ class Adopted:
         return self._report.revision is not None
 
     async def look(self) -> None:
-        """Take over which one it is now; raises a Problem where it cannot be read."""
+        """Take over which one it is now; raises a Problem where it cannot be read.
+
+        What no event told of in time, since the broker is away, is followed here.
+        """
         revision = await self._repository.get_adopted()
+        if await self._is_behind(revision):
+            await asyncio.sleep(EVENT_SECONDS)
+            revision = await self._repository.get_adopted()
+            if await self._is_behind(revision):
+                await adopt(self._repository)
+                revision = await self._repository.get_adopted()
         if revision is not None:
             self._report.take(revision)
 
     async def source(self) -> Any:
         """The pool of its database."""
         return self._repository.connection
+
+    async def _is_behind(self, revision: int | None) -> bool:
+        return await current_revision(self._repository) > (revision or 0)
 
 
 async def _catch_up(repository: SyncRepository) -> None:

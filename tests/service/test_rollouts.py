@@ -14,8 +14,8 @@ import pytest
 
 from nms.cfg.main import create_app
 from nms.cfg.repository import DocumentRepository
-from nms.common import rollout
-from nms.common.settings import Settings
+from nms.common import following, rollout
+from nms.common.settings import Settings, get_settings
 from nms.common.token import mint_token
 from nms.common.waiting import first_of
 from nms.sync import worker
@@ -26,6 +26,7 @@ from tests.service.role_process import running
 from tests.service.stage import Stage, pipeline
 from tests.service.watching import endpoint, publish, system
 from tests.service.web_client import client_of
+from tests.services.process import free_port
 from tests.waiting import eventually
 
 PROMISED_SECONDS = 2.0
@@ -189,6 +190,20 @@ async def test_a_change_that_no_notice_tells_of_is_taken_up_at_the_next_look(str
             await store(streaming, number)
             noticed.append(await taken_up(streaming, number, UNTOLD_SECONDS))
     extent.told.append(told(f"changes that no notice told of, {passed[0]} rows moved, 0 lost", noticed))
+
+
+async def test_a_change_is_taken_up_though_the_broker_that_would_tell_of_it_is_away(
+    settings: Settings, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.5)
+    monkeypatch.setenv("AMQP_DSN", f"amqp://a:b@127.0.0.1:{free_port()}/")
+    get_settings.cache_clear()
+    stage = await Stage.set(get_settings(), await make_database(), await make_database())
+    await stage.begin()
+    async with stage.working():
+        await stage.reach("streaming")
+        await store(stage, 0)
+        await eventually(lambda: works(stage, 2))
 
 
 def told(what: str, seconds: list[float]) -> str:
