@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
@@ -14,6 +14,7 @@ from nms.cfg.text import Draft
 from nms.common.document import Document, shorten
 from nms.common.whole import WHOLE
 
+KindName = Literal["system", "pipeline", "endpoint", "entity"]
 Identity = tuple[str, str]
 """Kind and name of a document."""
 

@@ -7,7 +7,7 @@ class RevisionMoved(Problem):
     """Someone stored another revision since the base of a changeset was read."""
 
     status, code, title = 409, "revision-moved", "The configuration has moved on"
-    remedy = "Look at `nms plan -f FILE` again and repeat it on the newest revision."
+    remedy = "Look at the plan again, of the files or of the rollback, and repeat it on the newest revision."
 
 
 class RevisionUnmatched(Problem):

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from nms.cfg.documents import plan_changeset
-from nms.cfg.models import Action, Changeset, Difference
+from nms.cfg.models import Action, Changeset, Difference, KindName
 from nms.cfg.plans import KEEP_DAYS, keep_plan
 from nms.cfg.probe import list_subjects, probe_openly
 from nms.cfg.repository import DocumentRepository
@@ -26,9 +26,7 @@ from nms.common.problem import Malformed, NotFound
 FILES = typer.Option("--file", "-f", help="A YAML file, a folder with them, or - for standard input; may be repeated.")
 Prune = Annotated[bool, typer.Option("--prune", help="Remove every document that is not in the files.")]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why; kept with the revision.")]
-OneKind = Annotated[
-    Literal["system", "pipeline", "endpoint", "entity"] | None, typer.Option(help="Only documents of this kind.")
-]
+OneKind = Annotated[KindName | None, typer.Option(help="Only documents of this kind.")]
 READABLE = "Name files and folders that are there and that you may read."
 MARKS = {Action.ADD: ("+", "green"), Action.CHANGE: ("~", "yellow"), Action.REMOVE: ("-", "red")}
 

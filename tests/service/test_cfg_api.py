@@ -59,6 +59,7 @@ async def test_lists_come_in_pages(client: httpx2.AsyncClient) -> None:
         assert len(found) == len(set(found)) == 5
         assert found == sorted(found, reverse=name == "id")
     assert (await client.get("/documents?kind=pipeline")).json()["items"] == []
+    assert (await client.get("/documents?kind=pipelines")).status_code == 422
 
 
 async def test_a_plan_stores_nothing(client: httpx2.AsyncClient) -> None:

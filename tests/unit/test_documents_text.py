@@ -2,13 +2,15 @@
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nms.cfg.models import KindName
 from nms.cfg.text import DEPTH, TEXT_BYTES, read_drafts, write_text
+from nms.common.document import KINDS
 from nms.common.problem import Malformed
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -143,3 +145,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 def test_no_bytes_break_the_reader(text: bytes) -> None:
     with suppress(Malformed):
         read_drafts(text)
+
+
+def test_the_kinds_that_may_be_asked_for_are_those_that_there_are() -> None:
+    assert get_args(KindName) == tuple(KINDS)

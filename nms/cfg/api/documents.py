@@ -7,7 +7,7 @@ from fastapi import Depends, Path, Query, Response
 from nms.cfg.api.door import Router
 from nms.cfg.condition import TAGGED, Tags, tag_of
 from nms.cfg.documents import apply_changeset, get_document, plan_changeset
-from nms.cfg.models import ChangesetBody
+from nms.cfg.models import ChangesetBody, KindName
 from nms.cfg.probe import list_subjects, probe_guarded
 from nms.cfg.problems import ProbesSpent, RevisionMoved, RevisionUnmatched
 from nms.cfg.repository import DocumentRepository
@@ -21,6 +21,7 @@ from nms.common.problem import NotFound
 router = Router(tags=["documents"])
 
 Repository = Annotated[DocumentRepository, Depends(get_db_repository(DocumentRepository))]
+OfKind = Annotated[KindName | None, Query(description="Only documents of this kind.")]
 Kind = Annotated[str, Path(pattern="^[a-z]+$", max_length=40)]
 Name = Annotated[str, Path(pattern="^[a-z][a-z0-9_-]*$", max_length=40)]
 READ, WRITE = "config:read", "config:write"
@@ -32,7 +33,7 @@ async def list_documents(
     response: Response,
     repository: Repository,
     paging: Paging,
-    kind: Annotated[str | None, Query(pattern="^[a-z]+$")] = None,
+    kind: OfKind = None,
 ) -> Page[Any]:
     """The current documents by kind and name."""
     # Read before the documents: a tag that is older than they are is refused, a newer one would not be.

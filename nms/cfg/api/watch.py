@@ -1,9 +1,10 @@
 """Watching over HTTP."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import Header, Query, Request, Response
 
+from nms.cfg.api.documents import OfKind
 from nms.cfg.api.door import Router
 from nms.cfg.models import Selector
 from nms.cfg.problems import RevisionAhead, WatchersBusy, WatchTooOld
@@ -20,9 +21,6 @@ Since = Annotated[
 LastEventId = Annotated[
     int | None, Header(ge=0, lt=1 << 63, description="The same, from who was cut off; it counts before `since`.")
 ]
-Kind = Annotated[
-    Literal["system", "pipeline", "endpoint", "entity"] | None, Query(description="Only documents of this kind.")
-]
 Name = Annotated[
     str | None, Query(pattern="^[a-z][a-z0-9_-]*$", max_length=40, description="Only documents of this name.")
 ]
@@ -32,7 +30,7 @@ Name = Annotated[
     "/watch", response_class=Response, responses={**_EVENTS, **problems(RevisionAhead, WatchTooOld, WatchersBusy)}
 )
 async def watch(
-    request: Request, *, since: Since = None, last_event_id: LastEventId = None, kind: Kind = None, name: Name = None
+    request: Request, *, since: Since = None, last_event_id: LastEventId = None, kind: OfKind = None, name: Name = None
 ) -> Response:
     """Server-sent events: `changed` for each document that a revision added, changed or removed, without gaps.
 
