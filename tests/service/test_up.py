@@ -93,7 +93,7 @@ async def started(env: Mapping[str, str]) -> AsyncIterator[Up]:
             await process.communicate()
 
 
-async def test_one_command_serves_every_role_and_stops_all_it_started(data_dir: Path) -> None:
+async def test_one_command_serves_every_role_to_browsers_and_commands_and_stops_all_it_started(data_dir: Path) -> None:
     async with started(environment(data_dir)) as up:
         async with httpx2.AsyncClient(base_url=up.said["url"]) as client:
             for role in ROLES:
@@ -102,40 +102,31 @@ async def test_one_command_serves_every_role_and_stops_all_it_started(data_dir: 
                 assert ready.status_code == 200, ready.text
             refused = await client.get("/healthz", headers={"Host": "two hosts"})
             assert refused.json()["code"] == "http-malformed"
+        code, out, _ = await run_nms("db", "status", "--json", env=environment(data_dir))
+        assert code == 0
+        assert {row["database"] for row in json.loads(out)} == {"auth", "nms", "dwh"}
         server = Embedded(data_dir).find()
         assert server is not None
         assert await up.stop(signal.SIGINT) == 0
     assert not any(is_running(pid) for pid in (*up.children, server.pid))
-
-
-async def test_the_first_administrator_is_made_by_the_link_of_the_greeting(data_dir: Path) -> None:
-    ada = {"email": "ada@example.org", "password": "four words by chance"}
-    async with started(environment(data_dir)) as up:
-        link = httpx2.URL(up.said["claim"])
-        assert str(link).startswith(f"{up.said['url']}/auth/claim?token=")
-        async with httpx2.AsyncClient() as client:
-            assert (await client.get(link)).status_code == 200
-            form = {**ada, "again": ada["password"], "token": link.params["token"]}
-            assert (await client.post(link.copy_with(query=None), data=form)).status_code == 201
-            login = {"username": ada["email"], "password": ada["password"]}
-            tokens = (await client.post(f"{up.said['url']}/auth/token", data=login)).json()
-            bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
-            assert (await client.get(f"{up.said['url']}/sync/pipelines", headers=bearer)).status_code == 200
-        assert await up.stop() == 0
-    async with started(environment(data_dir)) as up:
-        assert up.said["claim"] is None
-        assert await up.stop() == 0
-
-
-async def test_other_commands_find_the_embedded_databases(data_dir: Path) -> None:
-    async with started(environment(data_dir)) as up:
-        code, out, _ = await run_nms("db", "status", "--json", env=environment(data_dir))
-        assert code == 0
-        assert {row["database"] for row in json.loads(out)} == {"auth", "nms", "dwh"}
-        assert await up.stop() == 0
     code, _, err = await run_nms("db", "status", env=environment(data_dir))
     assert code == 1
     assert "nms up" in err
+
+
+async def become_administrator(up: Up) -> None:
+    """By the link of the greeting: make an account, log in, and be let in."""
+    ada = {"email": "ada@example.org", "password": "four words by chance"}
+    link = httpx2.URL(up.said["claim"])
+    assert str(link).startswith(f"{up.said['url']}/auth/claim?token=")
+    async with httpx2.AsyncClient() as client:
+        assert (await client.get(link)).status_code == 200
+        form = {**ada, "again": ada["password"], "token": link.params["token"]}
+        assert (await client.post(link.copy_with(query=None), data=form)).status_code == 201
+        login = {"username": ada["email"], "password": ada["password"]}
+        tokens = (await client.post(f"{up.said['url']}/auth/token", data=login)).json()
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        assert (await client.get(f"{up.said['url']}/sync/pipelines", headers=bearer)).status_code == 200
 
 
 async def test_a_worker_that_dies_is_started_again(data_dir: Path) -> None:
@@ -155,10 +146,13 @@ async def test_a_worker_that_dies_is_started_again(data_dir: Path) -> None:
     assert not is_running(again)
 
 
-async def test_killed_without_warning_it_leaves_only_the_database_and_the_next_start_takes_that(data_dir: Path) -> None:
+async def test_killed_without_warning_it_leaves_only_the_database_and_the_next_start_takes_that_with_its_administrator(
+    data_dir: Path,
+) -> None:
     async with started(environment(data_dir)) as up:
         server = Embedded(data_dir).find()
         assert server is not None
+        await become_administrator(up)
         up.process.kill()
         await up.process.communicate()
 
@@ -169,6 +163,7 @@ async def test_killed_without_warning_it_leaves_only_the_database_and_the_next_s
     assert is_running(server.pid)
     async with started(environment(data_dir)) as up:
         assert Embedded(data_dir).find() == server
+        assert up.said["claim"] is None
         assert await up.stop() == 0
     assert not is_running(server.pid)
 

@@ -1,9 +1,12 @@
 """The command line: what every command promises, whoever wrote it."""
 
+import gc
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -112,3 +115,16 @@ def test_rows_are_a_table_for_people_and_an_array_with_json() -> None:
     table = invoke("rows").stdout
     assert "[red]a[/red]" in table, "markup in data is shown, not obeyed"
     assert json.loads(invoke("rows", "--json").stdout) == [{"name": "[red]a[/red]", "count": 1}]
+
+
+@pytest.mark.parametrize(("text", "error"), [("here = 1", None), ("1 / 0", ZeroDivisionError)])
+def test_garbage_is_looked_for_again_when_a_command_is_imported_or_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, error: type[Exception] | None
+) -> None:
+    (tmp_path / "of_this_test_alone.py").write_text(f"import gc\nassert not gc.isenabled()\n{text}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error) if error else nullcontext():
+        assert main.import_at_once("of_this_test_alone").here == 1
+    sys.modules.pop("of_this_test_alone", None)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
