@@ -10,7 +10,7 @@ from nms.auth.repository import AuthRepository
 from nms.common.bus.bus import open_bus
 from nms.common.problem import Problem
 from nms.common.settings import Settings
-from nms.common.waiting import first_of
+from nms.common.waiting import first_of, together
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     repository = await AuthRepository.open()
     bus = open_bus(settings, repository, {})
     try:
-        async with asyncio.TaskGroup() as duties:
+        async with together() as duties:
             duties.create_task(bus.relay(repository, stop))
             duties.create_task(_keep_tidy(repository, stop))
             duties.create_task(_greet(settings, stop))

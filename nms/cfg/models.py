@@ -204,14 +204,16 @@ class Revision:
 
 
 class Mark(NamedTuple):
-    """A revision of one database for certain: when and by which transaction it was stored.
+    """A revision of one database for certain: when and by which transaction it was stored, and how much it changed.
 
-    A number comes again, for other documents, where a transaction is rolled back or a database restored.
+    A number comes again, for other documents, where a transaction is rolled back or a database restored; and whoever
+    writes past us may add documents to a revision that is there.
     """
 
     id: int
     created_at: datetime
     writer: str
+    size: int
 
 
 class Selector(NamedTuple):

@@ -129,7 +129,7 @@ class DocumentRepository(BaseNmsRepository):
 
 
 def _mark(record: Mapping[str, Any]) -> Mark:
-    return Mark(record["id"], record["created_at"], record["writer"])
+    return Mark(record["id"], record["created_at"], record["writer"], record["size"])
 
 
 def _stored(records: Sequence[Mapping[str, Any]]) -> list[StoredDocument]:

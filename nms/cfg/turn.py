@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 
 from nms.cfg.repository import DocumentRepository
 from nms.cfg.secret import SecretRepository
+from nms.common.db.pool import ACQUIRE_SECONDS
+from nms.common.db.problems import LockTimeout
 
 R = TypeVar("R", DocumentRepository, SecretRepository)
 
@@ -16,11 +18,22 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 
 @asynccontextmanager
 async def in_turn() -> AsyncIterator[bool]:
-    """Wait until no other writer of this process is at it; gives whether there was one."""
+    """Wait until no other writer of this process is at it; gives whether there was one.
+
+    Raises LockTimeout when the turn does not come within the time that one would wait for a connection.
+    """
     turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     waits = turn.locked()
-    async with turn:
+    try:
+        # One whose client is long gone would be stored much later, where somebody holds the first one up.
+        async with asyncio.timeout(ACQUIRE_SECONDS):
+            await turn.acquire()
+    except TimeoutError:
+        raise LockTimeout("Other writers of revisions and secrets are at it for long.") from None
+    try:
         yield waits
+    finally:
+        turn.release()
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Final
 
 from nms.common.run import Crew, RunRepository
 from nms.common.settings import get_settings, read_settings
+from nms.common.waiting import together
 from nms.inbox.days import DayRepository, keep_days
 from nms.inbox.duty import keep_up
 from nms.inbox.relay import RelayRepository, run_relay
@@ -21,7 +22,7 @@ REPLAYS: Final = 4
 async def run_worker(stop: asyncio.Event) -> None:
     """Keep the days, pass events on and work replays until told to stop; any number of processes may do it."""
     days, relay, settings = await DayRepository.open(), await RelayRepository.open(), get_settings()
-    async with asyncio.TaskGroup() as duties:
+    async with together() as duties:
         duties.create_task(keep_up("days", lambda: keep_days(days, stop), stop))
         duties.create_task(keep_up("relay", lambda: run_relay(relay, settings, stop), stop))
         duties.create_task(keep_up("replays", lambda: work_replays(stop), stop))

@@ -12,6 +12,7 @@ from nms.common.following import followed
 from nms.common.problem import Problem
 from nms.common.rollout import Report, reported
 from nms.common.settings import Settings
+from nms.common.waiting import together
 from nms.events.cfg import DocumentsPublished
 from nms.sync.pipeline import adopt
 from nms.sync.repository import SyncRepository
@@ -30,7 +31,7 @@ async def attend(repository: SyncRepository, settings: Settings, stop: asyncio.E
     subscription = Subscription(SUBSCRIBER, WANTED, repository, _follow)
     try:
         await _catch_up(repository)
-        async with reported("sync") as report, followed(Adopted(repository, report)), asyncio.TaskGroup() as duties:
+        async with reported("sync") as report, followed(Adopted(repository, report)), together() as duties:
             duties.create_task(bus.relay(repository, stop))
             duties.create_task(bus.deliver(subscription, stop))
     finally:

@@ -11,7 +11,7 @@ from nms.common.faults import point
 from nms.common.problem import Problem
 from nms.common.run import Claimed, Crew, DwhRunRepository
 from nms.common.settings import get_settings, read_settings
-from nms.common.waiting import first_of
+from nms.common.waiting import first_of, together
 from nms.warehouse.entities import Entities
 from nms.warehouse.export import DAY, KIND
 from nms.warehouse.extract import Asked, ending, read_extract, write
@@ -122,6 +122,6 @@ async def work_exports(stop: asyncio.Event) -> None:
         size=EXPORTS,
         lease=role.lease,
     )
-    async with asyncio.TaskGroup() as duties:
+    async with together() as duties:
         duties.create_task(crew.run(stop))
         duties.create_task(sweep(repository, store, stop))

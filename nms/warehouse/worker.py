@@ -8,6 +8,7 @@ from typing import Final
 from nms.common.rollout import reported
 from nms.common.run import Crew, DwhRunRepository
 from nms.common.settings import read_settings
+from nms.common.waiting import together
 from nms.warehouse.document import follow_documents
 from nms.warehouse.exporter import work_exports
 from nms.warehouse.pull import KIND as PULL
@@ -23,7 +24,7 @@ RUNS: Final = 4
 async def run_worker(stop: asyncio.Event) -> None:
     """Follow the documents and work runs until told to stop; any number of processes may do it."""
     repository = await EntityRepository.open()
-    async with reported("warehouse") as report, asyncio.TaskGroup() as duties:
+    async with reported("warehouse") as report, together() as duties:
         duties.create_task(follow_documents(repository, report, stop))
         duties.create_task(work_runs(repository, stop))
         duties.create_task(work_exports(stop))

@@ -12,8 +12,10 @@ from nms.cfg.models import Action, Changeset, Plan
 from nms.cfg.problems import RevisionMoved
 from nms.cfg.repository import DocumentRepository, checksum
 from nms.cfg.text import Draft
+from nms.cfg.turn import in_turn
 from nms.common.configuration import current_documents
 from nms.common.db.pool import MAX_SIZE
+from nms.common.db.problems import LockTimeout
 from nms.common.document import normal_form, parse_document
 from nms.common.problem import Malformed, NotFound
 from nms.common.settings import Settings
@@ -174,6 +176,27 @@ async def test_what_is_kept_in_memory_is_what_is_stored(repository: DocumentRepo
         named = {each.name: each.action.value for each in plan.differences}
         assert named == ({} if plan.revision == 4 and ask is plan_changeset else {"billing": "change", "crm": "add"})
     assert [each.name for each in (await current_documents(repository)).systems.values()] == ["billing", "crm"]
+
+
+async def test_a_document_that_came_into_a_revision_past_us_is_seen(repository: DocumentRepository) -> None:
+    await apply_changeset(repository, changeset(BILLING))
+    foreign = "insert into cfg.document (kind, name, revision, body, checksum) values ('system', 'crm', 1, $1, 'x')"
+    await repository.connection.execute(foreign, {**CRM, "dsn": "env://FOREIGN"})
+    (found,) = (await plan_changeset(repository, changeset(CRM))).differences
+    assert (found.action, found.name) == (Action.CHANGE, "crm")
+    (gone,) = (await apply_changeset(repository, changeset(BILLING, prune=True))).differences
+    assert (gone.action, gone.name) == (Action.REMOVE, "crm")
+
+
+async def test_who_waits_long_for_a_turn_is_told_so_and_the_turn_is_given_on(
+    repository: DocumentRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nms.cfg.turn.ACQUIRE_SECONDS", 0.01)
+    async with in_turn():
+        with pytest.raises(LockTimeout):
+            await apply_changeset(repository, changeset(BILLING))
+    monkeypatch.undo()
+    assert (await apply_changeset(repository, changeset(CRM))).revision == 1
 
 
 async def test_documents_that_stay_are_parsed_once(repository: DocumentRepository) -> None:

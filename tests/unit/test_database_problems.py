@@ -7,6 +7,7 @@ import pytest
 
 from nms.common.db.problems import DatabaseUnavailable, translated
 from nms.common.problem import Problem
+from nms.common.waiting import together
 
 
 async def go_on_for_ever(begun: asyncio.Event) -> None:
@@ -39,5 +40,16 @@ async def test_time_that_is_up_is_told_as_such_though_the_connection_breaks_just
 
 
 async def test_an_error_of_nobody_who_was_cancelled_is_a_problem() -> None:
+    with pytest.raises(DatabaseUnavailable), translated():
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+
+async def test_what_is_started_again_after_a_duty_failed_outlives_errors_as_before() -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    with pytest.raises(ExceptionGroup):
+        async with together() as duties:
+            duties.create_task(fail())
     with pytest.raises(DatabaseUnavailable), translated():
         raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")

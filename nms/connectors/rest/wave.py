@@ -8,6 +8,7 @@ from typing import Any
 from nms.common import clock, faults
 from nms.common.ledger import Captured, Ledger, Link, Settled
 from nms.common.problem import Problem
+from nms.common.waiting import together
 from nms.connectors.rest.order import Order, Outcome
 from nms.connectors.rest.refusals import OutcomeUnresolved, WriteFails, WriteForbidden
 from nms.connectors.rest.sending import Means, Refusal
@@ -71,7 +72,7 @@ class Wave:
             await self._ledger.begin(begun)
         faults.point("rest.before_send")
         waiting = iter(self._items)
-        async with asyncio.TaskGroup() as lanes:
+        async with together() as lanes:
             self._lanes += [lanes.create_task(self._lane(waiting)) for _ in range(self._means.writes.unordered)]
         faults.point("rest.before_settle")
         await self._weigh()

@@ -1,12 +1,12 @@
 """The four sessions of a comparison: on each side one that reads everything, and one that looks at single rows."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import asyncpg
 
+from nms.common.waiting import together
 from nms.connectors.postgres.catalog import Connection
 from nms.connectors.postgres.compare.stream import Apart, Key, Lines, merge, read_key
 from nms.connectors.postgres.libpq import Libpq
@@ -55,7 +55,7 @@ class Ends:
         """Read both sides, note what stands on one only; gives how many lines each has. Raises a Problem."""
         left, right = Lines(), Lines()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with together() as group:
                 group.create_task(self.source.stream(left, sqls[0], values))
                 group.create_task(self.target.stream(right, sqls[1], values))
                 async for apart in merge(left, right):
