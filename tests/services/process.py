@@ -1,5 +1,6 @@
 """Starting, finding and ending server processes that never outlive their owner."""
 
+import atexit
 import os
 import secrets
 import signal
@@ -68,6 +69,13 @@ def keep(
 
 
 _keepers: list["subprocess.Popen[bytes]"] = []
+
+
+@atexit.register
+def let_go() -> None:
+    """Keepers outlive their starter: that is no fault that Popen should warn of when this process ends."""
+    for keeper in _keepers:
+        keeper.returncode = keeper.returncode or 0
 
 
 def reap() -> None:
