@@ -64,7 +64,7 @@ async def read_standing(repository: DocumentRepository, newest: Mark | None) -> 
     """
     if newest is None:
         return Standing.of(0, await repository.list_documents())
-    for mark, standing in reversed(_kept.items()):
+    for mark, standing in tuple(reversed(_kept.items())):
         if mark == newest:
             return standing
         if mark.id < newest.id and await repository.get_mark(mark.id) == mark:

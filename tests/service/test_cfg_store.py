@@ -2,13 +2,15 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
+from nms.cfg import standing
 from nms.cfg.documents import apply_changeset, get_document, plan_changeset, store_changeset
-from nms.cfg.models import Action, Changeset, Plan
+from nms.cfg.models import Action, Changeset, Mark, Plan
 from nms.cfg.problems import RevisionMoved
 from nms.cfg.repository import DocumentRepository, checksum
 from nms.cfg.text import Draft
@@ -186,6 +188,24 @@ async def test_a_document_that_came_into_a_revision_past_us_is_seen(repository: 
     assert (found.action, found.name) == (Action.CHANGE, "crm")
     (gone,) = (await apply_changeset(repository, changeset(BILLING, prune=True))).differences
     assert (gone.action, gone.name) == (Action.REMOVE, "crm")
+
+
+async def test_a_reader_who_is_overtaken_needs_nothing_of_what_was_rolled_back(
+    repository: DocumentRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = (await apply_changeset(repository, changeset(BILLING))).revision
+    last = (await apply_changeset(repository, changeset(CRM))).revision
+    gone = Mark(first, datetime.now(UTC), "1", 1)
+    monkeypatch.setattr(standing, "_kept", {gone: standing.Standing.of(first)})
+
+    class Overtaken(DocumentRepository):
+        async def get_mark(self, revision: int) -> Mark | None:
+            found = await super().get_mark(revision)
+            await plan_changeset(repository, changeset(BILLING))
+            return found
+
+    plan = await plan_changeset(Overtaken(repository.connection), changeset(BILLING, CRM))
+    assert (plan.revision, plan.differences) == (last, ())
 
 
 async def test_who_waits_long_for_a_turn_is_told_so_and_the_turn_is_given_on(
