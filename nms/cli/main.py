@@ -72,7 +72,7 @@ class GroupWithDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-class SecretElsewhere(TyperCommand):
+class AsksForSecret(TyperCommand):
     """A command that asks for its secret: one given as an argument instead is not repeated in what it answers."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from nms.cfg.secret import SecretRepository
 from nms.cfg.secrets import list_secrets, remove_secret, set_secret
 from nms.cli import output
 from nms.cli.command import command
-from nms.cli.main import SecretElsewhere, new_app
+from nms.cli.main import AsksForSecret, new_app
 from nms.cli.output import Exit
 from nms.common.operator import login_name
 from nms.common.problem import Malformed
@@ -22,7 +22,7 @@ PAGE = 500
 Name = Annotated[str, typer.Argument(help="The name, as documents have it: `secret://NAME`.")]
 
 
-@app.command("set", cls=SecretElsewhere)
+@app.command("set", cls=AsksForSecret)
 @command
 async def set_(name: Name) -> None:
     """Store a value, from a prompt or from standard input: never from an argument, which others on the machine see.

@@ -17,7 +17,7 @@ from nms.auth.user import NewUser, User, UserChange
 from nms.auth.users import ADMIN, change_user, create_user, list_users
 from nms.cli import output
 from nms.cli.command import command
-from nms.cli.main import SecretElsewhere, new_app
+from nms.cli.main import AsksForSecret, new_app
 from nms.common.guard import Caller
 from nms.common.operator import name_operator
 from nms.common.problem import Malformed, NotFound, Pointer, Problem
@@ -37,7 +37,7 @@ class NoTerminal(Problem):
     remedy = "Run it on a terminal, or give the password on standard input with `--password-stdin`."
 
 
-@app.command("create-admin", cls=SecretElsewhere)
+@app.command("create-admin", cls=AsksForSecret)
 @command
 async def create_admin(
     *,
@@ -84,7 +84,7 @@ async def enable(email: Email) -> None:
     output.say(f"{user.email} can log in.", **user.model_dump(mode="json"))
 
 
-@app.command("password", cls=SecretElsewhere)
+@app.command("password", cls=AsksForSecret)
 @command
 async def password(email: Email, *, password_stdin: FromStdin = False) -> None:
     """Set a new password for a user and end the sessions; it is asked for twice and not shown."""
