@@ -13,7 +13,7 @@ async def test_what_waits_for_ever_is_ended_where_it_waits() -> None:
 
     with pytest.raises(TimeoutError) as ended:
         await bounded(wait, 0.01)()
-    assert isinstance(ended.value.__cause__, asyncio.CancelledError)
+    assert isinstance(ended.value.__context__, asyncio.CancelledError)
 
 
 async def test_what_ends_in_time_is_left_alone() -> None:
